@@ -1,0 +1,1 @@
+"""Speed, as commands that print ratios: ``python -m benchmarks.NAME``."""

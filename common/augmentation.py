@@ -1,0 +1,173 @@
+"""Small functions on whole batches; each face of a batch draws its own random numbers.
+
+Everything that moves a face - the way from the cached crop to the network's crop, rotation,
+scale, shift, flip, the detector's error - becomes one 2x3 matrix, and that matrix moves the
+picture and the points. Random numbers are drawn on the CPU from torch's global generator, so a
+seed means the same faces on every device.
+
+torchvision's v2 transforms draw one set of numbers for a whole batch; hence our own, ten lines
+each.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from common.crops import inverse, move
+from common.recipe import Recipe
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, the weights with which Pillow turns a picture grey
+
+
+def augment(
+    images: Tensor, points: Tensor, recipe: Recipe, flip_order: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One training batch: cached crops in, the network's input out.
+
+    images: uint8 (B, C, H, W) cached crops with ``recipe.margin`` pixels around the network's.
+    points: float32 (B, K, 2) pixels of the cached crop.
+    flip_order: (K,) see ``Scheme.flip_order``.
+    Returns float32 images (B, 1, height, width) in -0.5..0.5 and points (B, K, 2) in their pixels.
+    """
+    count, device = len(images), images.device
+    flipped = torch.rand(count) < recipe.flip
+    matrices = random_matrices(count, flipped, recipe)
+    matrices[:, :, 2] -= recipe.margin * matrices[:, :, :2].sum(dim=2)  # first: margin off
+
+    images = warp(images.float(), matrices, recipe.height, recipe.width)  # (B, C, h, w)
+    points = move(points, matrices.to(device))
+    mirrored = points[:, flip_order.to(device)]  # left and right have changed places
+    points = torch.where(flipped.to(device)[:, None, None], mirrored, points)
+
+    images = relight(images, recipe)  # (B, 1, h, w)
+    if recipe.blur:
+        images = blur(images, recipe.blur)
+    if recipe.occlusion:
+        images = occlude(images, recipe.occlusion)
+    images = (images.clamp(0, 255) / 255 - 0.5).contiguous(memory_format=torch.channels_last)
+    return images, points
+
+
+def centre(images: Tensor, recipe: Recipe) -> Tensor:
+    """The way without chance, for testing: the network's crop out of the cached one.
+
+    images: uint8 (B, C, H, W). Returns float32 (B, 1, height, width) in -0.5..0.5. Points move
+    by ``- recipe.margin``.
+    """
+    low, high, right = recipe.margin, recipe.margin + recipe.height, recipe.margin + recipe.width
+    return grey(images[..., low:high, low:right].float()) / 255 - 0.5
+
+
+def random_matrices(count: int, flipped: Tensor, recipe: Recipe) -> Tensor:
+    """Random moves (B, 2, 3) within the network's crop, about its centre, pixels to pixels."""
+    side = torch.tensor([recipe.width, recipe.height])
+    middle = (side - 1) / 2  # (2,)
+    angle = _uniform(count, recipe.rotation) * math.pi / 180
+    size = torch.exp(
+        _uniform(count, math.log1p(recipe.scale)) + torch.randn(count) * recipe.box_scale_spread
+    )
+    shift = torch.stack([_uniform(count, recipe.shift), _uniform(count, recipe.shift)], dim=1)
+    shift = (shift + torch.randn(count, 2) * recipe.box_shift) * side  # (B, 2)
+    cosine, sine = size * angle.cos(), size * angle.sin()
+    turn = torch.stack([cosine, -sine, sine, cosine], dim=1).view(count, 2, 2)
+    turn[:, 0] *= torch.where(flipped, -1.0, 1.0)[:, None]  # turn first, then mirror x
+    return torch.cat([turn, (middle + shift - turn @ middle)[:, :, None]], dim=2)  # (B, 2, 3)
+
+
+def warp(images: Tensor, matrices: Tensor, height: int, width: int) -> Tensor:
+    """Move pictures by matrices: float (B, C, H, W) -> (B, C, height, width), bilinear.
+
+    matrices: (B, 2, 3) from pixels of ``images`` to pixels of the result, best on the CPU, where
+    small matrices are quick. What lies outside the picture repeats its edge.
+    """
+
+    def unit(pixels_high: int, pixels_wide: int) -> Tensor:
+        """From pixels to the square -1..1 in which ``grid_sample`` counts, (3, 3)."""
+        return torch.tensor(
+            [[2 / pixels_wide, 0, 1 / pixels_wide - 1], [0, 2 / pixels_high, 1 / pixels_high - 1],
+             [0, 0, 1]], device=matrices.device
+        )  # fmt: skip
+
+    back = inverse(matrices) @ torch.linalg.inv(unit(height, width))  # (B, 2, 3) to source pixels
+    bottom = torch.tensor([[[0.0, 0, 1]]], device=matrices.device).expand(len(images), 1, 3)
+    theta = unit(*images.shape[-2:])[:2] @ torch.cat([back, bottom], dim=1)  # (B, 2, 3)
+    shape = [len(images), 1, height, width]
+    grid = functional.affine_grid(theta.to(images.device), shape, align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def grey(images: Tensor) -> Tensor:
+    """float (B, 3, H, W) or (B, 1, H, W) -> grey (B, 1, H, W)."""
+    if images.shape[1] == 1:
+        return images
+    return torch.einsum("bchw,c->bhw", images, images.new_tensor(LUMA))[:, None]
+
+
+def relight(images: Tensor, recipe: Recipe) -> Tensor:
+    """Random brightness, contrast, saturation and hue: (B, C, H, W) -> grey (B, 1, H, W).
+
+    Values are float, 0..255. All four are one 3x4 matrix on the colours of a face, and turning
+    grey is a row of weights, so the whole is four numbers per face. Saturation alone moves
+    colours along lines of equal grey and cannot be seen afterwards; it counts through the hue
+    that is turned after it. Hue is a rotation about the grey axis, which is linear, where
+    torchvision turns it in HSV.
+    """
+    count, channels = images.shape[:2]
+    bright = 1 + _uniform(count, recipe.brightness)
+    contrast = 1 + _uniform(count, recipe.contrast)
+    if channels == 1:
+        weights = bright * contrast  # (B,)
+        weights = weights[:, None]  # (B, 1)
+    else:
+        saturation = (1 + _uniform(count, recipe.saturation))[:, None, None]
+        luma = torch.tensor(LUMA)
+        saturate = saturation * torch.eye(3) + (1 - saturation) * luma.expand(3, 3)  # (B, 3, 3)
+        turn = hue_rotation(_uniform(count, recipe.hue) * 2 * math.pi)  # (B, 3, 3)
+        weights = (bright * contrast)[:, None] * (luma @ (turn @ saturate))  # (B, 3)
+    mean = grey(images).mean(dim=(1, 2, 3))  # (B,)
+    offset = (bright * (1 - contrast)).to(images.device) * mean
+    mixed = torch.einsum("bchw,bc->bhw", images, weights.to(images.device))
+    return (mixed + offset[:, None, None])[:, None]
+
+
+def hue_rotation(angle: Tensor) -> Tensor:
+    """Rotations (B, 3, 3) of RGB about the grey axis by angles (B,) in radians (Rodrigues)."""
+    cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    across = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    return cosine * torch.eye(3) + (1 - cosine) / 3 + sine * across
+
+
+def blur(images: Tensor, share: float) -> Tensor:
+    """Gaussian blur of a random ``share`` of the faces, sigma 0.5 to 2 pixels: (B, 1, H, W)."""
+    count = len(images)
+    sigma = torch.where(torch.rand(count) < share, 0.5 + 1.5 * torch.rand(count), 1e-3)
+    offsets = torch.arange(-4, 5)
+    kernel = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2)  # (B, 9)
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).to(images.device)
+    rows = functional.pad(images.transpose(0, 1), (4, 4, 4, 4), mode="replicate")  # (1, B, H, W)
+    rows = functional.conv2d(rows, kernel[:, None, :, None], groups=count)
+    rows = functional.conv2d(rows, kernel[:, None, None, :], groups=count)
+    return rows.transpose(0, 1)
+
+
+def occlude(images: Tensor, share: float) -> Tensor:
+    """A grey rectangle, a tenth to half of each side, over a random ``share``: (B, 1, H, W)."""
+    count, _, height, width = images.shape
+    size = 0.1 + 0.4 * torch.rand(count, 2)
+    low = torch.rand(count, 2) * (1 - size)
+    low, high = low, torch.where((torch.rand(count) < share)[:, None], low + size, low)
+    across = (torch.arange(width) + 0.5) / width
+    down = (torch.arange(height) + 0.5) / height
+    inside_x = (across >= low[:, :1]) & (across < high[:, :1])  # (B, W)
+    inside_y = (down >= low[:, 1:]) & (down < high[:, 1:])  # (B, H)
+    patch = (inside_y[:, :, None] & inside_x[:, None, :])[:, None]  # (B, 1, H, W)
+    shade = (torch.rand(count) * 255)[:, None, None, None]
+    return torch.where(patch.to(images.device), shade.to(images.device), images)
+
+
+def _uniform(count: int, limit: float) -> Tensor:
+    return (2 * torch.rand(count) - 1) * limit

@@ -1,0 +1,112 @@
+"""From a face's box to the network's crop, and the way back to the picture's own pixels.
+
+One 2x3 matrix per face says where each pixel of the picture lands in the crop. Pictures and
+points are moved by that same matrix, so they cannot come apart.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from common.recipe import Recipe
+
+
+def boxes_to_keep(boxes: Tensor, recipe: Recipe) -> Tensor:
+    """What is cut out around faces: the network's crop and ``recipe.margin`` pixels around it.
+
+    boxes: (N, 4) face boxes left, top, width, height, counted from the picture's edge.
+    Returns (N, 4) of the same kind; cut to ``recipe.kept_size``, they have the network's scale.
+    """
+    if not recipe.box_scale:
+        return boxes
+    return square_boxes(boxes, recipe.box_scale * recipe.kept_size[1] / recipe.width)
+
+
+def square_boxes(boxes: Tensor, scale: float) -> Tensor:
+    """Squares about the boxes' centres, ``scale`` times their longer side.
+
+    boxes: (N, 4) left, top, width, height in pixels counted from the picture's edge.
+    Returns (N, 4) of the same kind; they may reach outside the picture.
+    """
+    centre = boxes[:, :2] + boxes[:, 2:] / 2  # (N, 2)
+    side = boxes[:, 2:].amax(dim=1, keepdim=True) * scale  # (N, 1)
+    return torch.cat([centre - side / 2, side, side], dim=1)  # (N, 4)
+
+
+def refit(boxes: Tensor, right: float, down: float, scale: float) -> Tensor:
+    """A detector's boxes -> squares where the landmarks' boxes lie on average: (N, 4) -> (N, 4).
+
+    right, down: how far the landmarks' box lies from the detector's, in its longer sides.
+    scale: the longer side of the landmarks' box over the detector's.
+    """
+    side = boxes[:, 2:].amax(dim=1, keepdim=True)  # (N, 1)
+    corner = boxes[:, :2] + side * boxes.new_tensor([right, down])  # (N, 2)
+    return square_boxes(torch.cat([corner, boxes[:, 2:]], dim=1), scale)
+
+
+def crop_matrices(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Matrices (N, 2, 3) that take pixels of the picture to pixels of the crop.
+
+    boxes: (N, 4) left, top, width, height counted from the picture's edge; each is stretched to
+    a crop of height x width pixels: ``x -> (x + 1/2 - left) * width / box width - 1/2``.
+    """
+    scale = torch.tensor([width, height]) / boxes[:, 2:]  # (N, 2)
+    offset = (0.5 - boxes[:, :2]) * scale - 0.5  # (N, 2)
+    return torch.cat([torch.diag_embed(scale), offset[:, :, None]], dim=2)  # (N, 2, 3)
+
+
+def move(points: Tensor, matrices: Tensor) -> Tensor:
+    """Points (N, K, 2) moved by matrices (N, 2, 3): pixels in, pixels out."""
+    return points @ matrices[:, :, :2].mT + matrices[:, None, :, 2]
+
+
+def inverse(matrices: Tensor) -> Tensor:
+    """The matrices (N, 2, 3) that undo ``matrices``: crop pixels back to picture pixels."""
+    turn = torch.linalg.inv(matrices[:, :, :2])  # (N, 2, 2)
+    return torch.cat([turn, -turn @ matrices[:, :, 2:]], dim=2)
+
+
+def to_fractions(points: Tensor, height: int, width: int) -> Tensor:
+    """Pixels of a height x width crop -> fractions of it, 0..1 from edge to edge."""
+    return (points + 0.5) / points.new_tensor([width, height])
+
+
+def to_pixels(fractions: Tensor, height: int, width: int) -> Tensor:
+    """Fractions of a height x width crop -> its pixels. The inverse of ``to_fractions``."""
+    return fractions * fractions.new_tensor([width, height]) - 0.5
+
+
+def cut(picture: Image.Image, box: Tensor, height: int, width: int) -> np.ndarray:
+    """Cut ``box`` out of a picture and resize it to uint8 (C, height, width).
+
+    picture: PIL image of mode "L" (C = 1) or "RGB" (C = 3).
+    box: (4,) left, top, width, height counted from the picture's edge. Where it reaches outside,
+    the edge pixels are repeated, as ``augmentation.warp`` repeats them: a black margin would be
+    an edge for the network to hold on to.
+
+    Training, testing and prediction all cut with this function. Shrinking averages over all
+    pixels (PIL's antialiased bilinear filter), so that small crops of large photos stay smooth.
+    """
+    left, top, box_width, box_height = box.tolist()
+    right, bottom = left + box_width, top + box_height
+    outside = (
+        max(0, math.ceil(-left)),
+        max(0, math.ceil(-top)),
+        max(0, math.ceil(right - picture.width)),
+        max(0, math.ceil(bottom - picture.height)),
+    )
+    if any(outside):
+        before_x, before_y, after_x, after_y = outside
+        pixels = np.asarray(picture)  # (h, w) or (h, w, 3)
+        margins = [(before_y, after_y), (before_x, after_x), (0, 0)][: pixels.ndim]
+        picture = Image.fromarray(np.pad(pixels, margins, mode="edge"))
+        left, right, top, bottom = (
+            left + before_x, right + before_x, top + before_y, bottom + before_y,
+        )  # fmt: skip
+    crop = picture.resize((width, height), Image.Resampling.BILINEAR, (left, top, right, bottom))
+    return np.atleast_3d(np.asarray(crop)).transpose(2, 0, 1)

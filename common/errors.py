@@ -1,0 +1,9 @@
+"""What a person gets wrong ends in one line: the file, the fault and the remedy."""
+
+
+class UserError(Exception):
+    """A mistake that its maker can mend.
+
+    ``run_part.py`` prints the message as one line and ends with status 2, without a traceback.
+    The message names the file, what is wrong with it and what to do.
+    """

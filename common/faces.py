@@ -1,0 +1,87 @@
+"""What a reader of a data set returns: files, points, boxes and groups, nothing decoded yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+from common.keypoints import Scheme
+
+
+@dataclass(frozen=True)
+class Faces:
+    """N annotated faces, one entry of every field per face.
+
+    name: the data set and split, for pages and caches, e.g. ``"imm/train"``.
+    scheme: which K points the annotation has.
+    files: the picture of each face (one picture may hold several faces).
+    points: float32 (N, K, 2), (x, y) in pixels of the picture as a viewer shows it (its EXIF
+        turn applied); a whole number is the middle of a pixel.
+    boxes: float32 (N, 4), left, top, width, height of the face in pixels counted from the
+        picture's edge (so that a whole picture is 0, 0, W, H); may reach outside the picture.
+    groups: what splits and folds keep together: the person in IMM, the folder in 300-W.
+    views: what errors are broken down by on a page: the view in IMM, the folder in 300-W.
+    left_out: one line for each face whose annotation could not be used, naming file and fault.
+    """
+
+    name: str
+    scheme: Scheme
+    files: tuple[Path, ...]
+    points: Tensor
+    boxes: Tensor
+    groups: tuple[str, ...]
+    views: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.files)
+        if self.points.shape != (count, self.scheme.n_points, 2) or self.boxes.shape != (count, 4):
+            raise ValueError(
+                f"{self.name}: {count} files, points {tuple(self.points.shape)}, "
+                f"boxes {tuple(self.boxes.shape)}"
+            )
+        if not len(self.groups) == len(self.views) == count:
+            raise ValueError(f"{self.name}: groups and views must name each of {count} faces")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def take(self, keep: list[int] | Tensor, name: str | None = None) -> Faces:
+        """The faces at the indices ``keep``, in that order, under a new name."""
+        keep = torch.as_tensor(keep, dtype=torch.long)
+        indices = keep.tolist()
+        return replace(
+            self,
+            name=name or self.name,
+            files=tuple(self.files[i] for i in indices),
+            points=self.points[keep],
+            boxes=self.boxes[keep],
+            groups=tuple(self.groups[i] for i in indices),
+            views=tuple(self.views[i] for i in indices),
+        )
+
+
+def landmark_boxes(points: Tensor) -> Tensor:
+    """Bounding boxes of the points: (N, K, 2) -> (N, 4) left, top, width, height.
+
+    Counted from the picture's edge, as ``Faces.boxes`` are: a point in the middle of the first
+    pixel, x = 0, lies half a pixel from the edge.
+    """
+    low, high = points.amin(dim=1), points.amax(dim=1)  # (N, 2), (N, 2)
+    return torch.cat([low + 0.5, high - low], dim=1)  # (N, 4)
+
+
+def stop_if_many_damaged(name: str, left_out: tuple[str, ...], total: int) -> None:
+    """A few damaged files are left out and named; more than 1 % of ``total`` stop the run.
+
+    Raises UserError with the first damaged file, the count and what to do.
+    """
+    if len(left_out) > 0.01 * total:
+        raise UserError(
+            f"{name}: {len(left_out)} of {total} faces are damaged, more than 1 %; the first is "
+            f"{left_out[0]}; unpack the data set again"
+        )

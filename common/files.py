@@ -1,0 +1,54 @@
+"""Writing files so that a kill or a full disk never leaves half of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from common.errors import UserError
+
+
+def cache_folder() -> Path:
+    """Where crops and drawn faces are kept: the environment variable FACE_CACHE, else
+    datasets/files/cache beside this code."""
+    default = Path(__file__).resolve().parent.parent / "datasets" / "files" / "cache"
+    return Path(os.environ.get("FACE_CACHE") or default)
+
+
+def make_writable(folder: Path) -> None:
+    """Make ``folder`` and prove that it can be written, before hours of work are put into it.
+
+    Raises UserError where it cannot.
+    """
+    write_atomically(folder / "can-be-written", lambda file: None)
+    (folder / "can-be-written").unlink()
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it to ``path``.
+
+    Whatever stood at ``path`` stays whole until the new file is complete and on the disk.
+    Raises UserError where the folder cannot be written or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")  # one name: a killed writer leaves one file
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as fault:
+        reason = fault if isinstance(fault, OSError) else fault.__context__
+        if not isinstance(reason, OSError):  # torch.save hides a full disk in a RuntimeError
+            raise
+        raise UserError(
+            f"{path}: cannot be written ({reason.strerror or reason}); "
+            "free some space or choose another folder"
+        ) from None
+    finally:
+        with suppress(OSError):  # gone already, or the folder was never one
+            temporary.unlink()

@@ -1,0 +1,124 @@
+"""Point schemes: which points a face has, which mirror each other, how they are joined.
+
+Keypoints are float32 tensors ``(..., K, 2)`` in the order (x, y), in pixels of the image that
+they lie on. A whole number is the middle of a pixel. "Left" and "right" in this file are those
+of the picture, not of the person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """The points that one annotator's handbook asks for.
+
+    name: short name, written into checkpoints.
+    n_points: K, the number of points.
+    flip_pairs: pairs of indices that change places when the face is mirrored; a point that is
+        in no pair lies on the middle line.
+    lines: runs of indices that a drawing joins; a run that ends where it began is closed.
+    outer_eyes: the indices of the two outer eye corners, whose distance NME divides by.
+    """
+
+    name: str
+    n_points: int
+    flip_pairs: tuple[tuple[int, int], ...]
+    lines: tuple[tuple[int, ...], ...]
+    outer_eyes: tuple[int, int]
+
+    @property
+    def flip_order(self) -> Tensor:
+        """Index tensor (K,): ``points[..., flip_order, :]`` exchanges left and right."""
+        order = torch.arange(self.n_points)
+        for left, right in self.flip_pairs:
+            order[left], order[right] = right, left
+        return order
+
+    def eye_distance(self, points: Tensor) -> Tensor:
+        """Distance of the outer eye corners: (..., K, 2) pixels -> (...) pixels."""
+        left, right = self.outer_eyes
+        return (points[..., left, :] - points[..., right, :]).norm(dim=-1)
+
+
+def flip_order_within(scheme: Scheme, kept: Sequence[int]) -> Tensor:
+    """``scheme.flip_order`` for a network that learns only the points ``kept``.
+
+    Raises ValueError where a point is kept and its mirror image is not: such a choice of points
+    cannot be mirrored.
+    """
+    place = {index: position for position, index in enumerate(kept)}
+    mirrored = [int(scheme.flip_order[index]) for index in kept]
+    if missing := [index for index in mirrored if index not in place]:
+        raise ValueError(f"{scheme.name}: points {missing} mirror kept points but are not kept")
+    return torch.tensor([place[index] for index in mirrored])
+
+
+def _run(first: int, last: int, closed: bool = False) -> tuple[int, ...]:
+    return (*range(first, last + 1), first) if closed else tuple(range(first, last + 1))
+
+
+def _mirror(*runs: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """Pairs (first, last), (first + 1, last - 1), ... of runs that go from side to side."""
+    return tuple(
+        (first + step, last - step)
+        for first, last in runs
+        for step in range((last - first + 1) // 2)
+    )
+
+
+IMM_58 = Scheme(
+    name="imm58",
+    n_points=58,
+    # 0-12 jaw, 13-20 and 21-28 eyes, 29-33 and 34-38 brows, 39-46 mouth, 47-57 nose.
+    # Eyes and brows of both sides are numbered outwards or inwards alike, so they pair in order.
+    flip_pairs=(
+        *_mirror((0, 12), (39, 43), (47, 57)),
+        *((index, index + 8) for index in range(13, 21)),
+        *((index, index + 5) for index in range(29, 34)),
+        (46, 44),
+    ),
+    lines=(
+        _run(0, 12),
+        _run(13, 20, closed=True),
+        _run(21, 28, closed=True),
+        _run(29, 33),
+        _run(34, 38),
+        _run(39, 46, closed=True),
+        _run(47, 57),
+    ),
+    outer_eyes=(21, 13),
+)
+"""Stegmann's 58 points of the IMM Face Database (http://www2.imm.dtu.dk/~aam/)."""
+
+IBUG_68 = Scheme(
+    name="ibug68",
+    n_points=68,
+    # 0-16 jaw, 17-21 and 22-26 brows, 27-30 bridge, 31-35 nostrils, 36-41 and 42-47 eyes,
+    # 48-59 outer lip, 60-67 inner lip.
+    flip_pairs=(
+        *_mirror((0, 16), (17, 26), (31, 35), (48, 54), (60, 64)),
+        *((36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)),
+        *((55, 59), (56, 58), (65, 67)),
+    ),
+    lines=(
+        _run(0, 16),
+        _run(17, 21),
+        _run(22, 26),
+        _run(27, 30),
+        _run(31, 35),
+        _run(36, 41, closed=True),
+        _run(42, 47, closed=True),
+        _run(48, 59, closed=True),
+        _run(60, 67, closed=True),
+    ),
+    outer_eyes=(36, 45),
+)
+"""The 68 points of iBUG 300-W (https://ibug.doc.ic.ac.uk/resources/300-W/)."""
+
+SCHEMES = {scheme.name: scheme for scheme in (IMM_58, IBUG_68)}

@@ -1,0 +1,31 @@
+"""Losses on fractions: predicted and true keypoints (B, K, 2), 0..1 from edge to edge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def wing(predicted: Tensor, truth: Tensor, width: float = 0.04, curvature: float = 0.008) -> Tensor:
+    """Wing loss (Feng et al., CVPR 2018, arXiv 1711.06753): (B, K, 2) fractions -> mean.
+
+    Like L1 far away, but steeper near zero, so that errors of a pixel or two still count.
+    ``width`` and ``curvature`` are the paper's 10 and 2 pixels on 256-pixel crops, as fractions.
+    """
+    error = (predicted - truth).abs()
+    offset = width - width * math.log1p(width / curvature)
+    near = width * torch.log1p(error / curvature)
+    return torch.where(error < width, near, error - offset).mean()
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": functional.mse_loss,
+    "l1": functional.l1_loss,
+    # Fractions are far below 1; at the default beta of 1 this would be MSE by another name.
+    "smooth_l1": lambda predicted, truth: functional.smooth_l1_loss(predicted, truth, beta=0.02),
+    "wing": wing,
+}

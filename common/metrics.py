@@ -1,0 +1,83 @@
+"""How far the predicted points lie from the true ones, under the names that papers use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.crops import to_fractions, to_pixels
+from common.loading import Crops
+from common.recipe import Recipe
+
+
+def nme(predicted: Tensor, truth: Tensor, eye_distance: Tensor) -> Tensor:
+    """Normalised mean error per face: mean distance over the outer eye corners' distance, in %.
+
+    predicted, truth: (N, K, 2) pixels; eye_distance: (N,) in the same pixels. Returns (N,).
+    The inter-ocular norm of 300-W (Sagonas et al., ICCVW 2013).
+    """
+    return 100 * (predicted - truth).norm(dim=-1).mean(dim=-1) / eye_distance
+
+
+def failure_rate(errors: Tensor, limit: float = 8.0) -> float:
+    """Share of faces whose NME (N,) in % lies over ``limit`` %, in %."""
+    return 100 * (errors > limit).double().mean().item()
+
+
+def area_under_curve(errors: Tensor, limit: float = 8.0) -> float:
+    """Area under the cumulative error curve from 0 to ``limit`` %, in % of the best possible.
+
+    The exact area under the step curve: a face with error e counts 1 - e / limit, or nothing.
+    """
+    return 100 * (1 - errors.double() / limit).clamp(min=0).mean().item()
+
+
+def errors_per_face(predicted: Tensor, crops: Crops, recipe: Recipe) -> dict[str, Tensor]:
+    """The errors of N faces, float32 (N,) each, by their names in metrics.json.
+
+    predicted: (N, k, 2) pixels of the network's crop, as ``predict_keypoints`` returns them.
+    """
+    size = recipe.height, recipe.width
+    truth = crops.points - recipe.margin  # (N, k, 2) pixels of the network's crop
+    off = predicted - truth  # (N, k, 2)
+    in_picture = off / crops.matrices[:, None, [0, 1], [0, 1]]  # crop pixels -> picture pixels
+    fractions = to_fractions(predicted, *size) - to_fractions(truth, *size)
+    return {
+        "mse_ratio": fractions.square().mean(dim=(1, 2)),
+        "mse_px": off.square().mean(dim=(1, 2)),
+        "mae_px_original": in_picture.abs().mean(dim=(1, 2)),
+        "nme": nme(predicted, truth, crops.eye_distance),
+    }
+
+
+def summarise(errors: dict[str, Tensor]) -> dict[str, float]:
+    """Means over the faces, and the two figures that count faces: ``fr8`` and ``auc8``."""
+    return {name: error.double().mean().item() for name, error in errors.items()} | {
+        "fr8": failure_rate(errors["nme"]),
+        "auc8": area_under_curve(errors["nme"]),
+    }
+
+
+def mean_shape(crops: Crops, recipe: Recipe) -> Tensor:
+    """The mean keypoints (k, 2) of the faces, in fractions of the network's crop."""
+    return to_fractions(crops.points - recipe.margin, recipe.height, recipe.width).mean(dim=0)
+
+
+def measure(predicted: Tensor, crops: Crops, mean_shape: Tensor, recipe: Recipe) -> dict[str, Any]:
+    """All metrics of the page: overall, per view or folder, and for the mean face.
+
+    predicted: (N, k, 2) pixels of the network's crop. mean_shape: (k, 2) fractions of it, the
+    mean of the training faces, which the baseline ``baseline_mean_face`` always answers.
+    """
+    errors = errors_per_face(predicted, crops, recipe)
+    always = to_pixels(mean_shape, recipe.height, recipe.width).expand_as(predicted)
+    metrics: dict[str, Any] = summarise(errors)
+    metrics["baseline_mean_face"] = summarise(errors_per_face(always, crops, recipe))
+    metrics["per_group"] = {}
+    for view in sorted(set(crops.faces.views)):
+        of_view = torch.tensor([name == view for name in crops.faces.views])
+        metrics["per_group"][view] = summarise({k: v[of_view] for k, v in errors.items()})
+        metrics["per_group"][view]["n"] = int(of_view.sum())
+    return metrics

@@ -1,0 +1,41 @@
+"""What a person asks of a run on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from common.errors import UserError
+from common.recipe import Recipe
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``python run_part.py 1`` (2, 3).
+
+    dataset: a data set's name; None takes the part's own, or drawn faces where it is missing.
+    data: the folder below which data sets lie; None means FACE_DATA, else datasets/files.
+    epochs: instead of the recipe's own number.
+    device: such as "cpu" or "cuda:1"; None takes the best there is.
+    """
+
+    recipe: str = "best"
+    dataset: str | None = None
+    data: Path | None = None
+    epochs: int | None = None
+    seed: int = 0
+    device: str | None = None
+    reports: Path = Path("reports")
+    resume: bool = False
+
+    def choose(self, recipes: dict[str, type[AnyRecipe]]) -> AnyRecipe:
+        """The recipe asked for, with the number of epochs asked for."""
+        recipe = recipes[self.recipe]()
+        if self.epochs is None:
+            return recipe
+        if self.epochs < 1:
+            raise UserError(f"--epochs {self.epochs}: nothing would be learned; take 1 or more")
+        return replace(recipe, epochs=self.epochs)

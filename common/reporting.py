@@ -1,0 +1,583 @@
+"""The page that a run writes, and the page that sets the runs side by side.
+
+Every caption and sentence is made from the numbers of the run; ``common/templates`` holds the
+pages, ``common/figures.py`` draws.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from common import figures
+from common.attributes import face_attributes, mean_shape, quote, what_stands_out
+from common.errors import UserError
+from common.files import write_atomically
+from common.keypoints import Scheme
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The words that a part gives to its page.
+
+    folder: where the page lies below ``reports``, e.g. ``"part1"``. question: what is asked.
+    notes: facts to know before reading the numbers. try_next: what to change and watch.
+    """
+
+    folder: str
+    title: str
+    question: str
+    notes: tuple[str, ...]
+    try_next: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TestFaces:
+    """What the network answered on N faces that it never trained on.
+
+    images: uint8 (N, 1, H, W), the crops as the network gets them. All points in pixels of these:
+    truth, predicted: float32 (N, k, 2), the k points that the network learns; all_points:
+    float32 (N, K, 2), all that are annotated. nme: (N,), % of the inter-ocular distance, and
+    baseline_nme the same for always answering the mean training shape. names: the file's stem.
+    views: the view (IMM) or folder (300-W).
+    """
+
+    images: Tensor
+    truth: Tensor
+    predicted: Tensor
+    nme: Tensor
+    all_points: Tensor
+    names: tuple[str, ...]
+    views: tuple[str, ...]
+    baseline_nme: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a part's page shows.
+
+    recipe: (name, value, reason) a line. network: called on float32 (1, 1, H, W) in -0.5..0.5.
+    kept: the indices of the scheme's points that the network learns. samples: images uint8
+    (n, 1, H, W) and points (n, k, 2) in their pixels, as the network gets them; augmented: the
+    same faces augmented, uint8 or float in -0.5..0.5. history: per epoch ``epoch``,
+    ``train_loss``, ``validation_loss``, ``validation_nme``, ``seconds``, ``learning_rate``.
+    metrics: by the names of ``METRICS``, with ``per_group`` (name -> metrics),
+    ``baseline_mean_face`` (metrics, and ``loss`` in the unit of the history's losses),
+    ``seconds``, ``epochs``, ``n_train``, ``n_test`` and ``dataset``.
+    """
+
+    lesson: Lesson
+    recipe: Sequence[tuple[str, str, str]]
+    recipe_name: str
+    network: nn.Module
+    scheme: Scheme
+    kept: tuple[int, ...]
+    samples: tuple[Tensor, Tensor]
+    augmented: tuple[Tensor, Tensor]
+    history: list[dict[str, float]]
+    metrics: dict[str, Any]
+    test: TestFaces
+    synthetic: bool
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on a page: its file relative to the page, its size in pixels and its words."""
+
+    file: str
+    width: int
+    height: int
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the table of layers."""
+
+    name: str
+    does: str
+    output: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measure's name on the page, its unit and one sentence on what it means."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+METRICS = {
+    "nme": Metric(
+        "NME",
+        "%",
+        "Mean distance between predicted and true points, in % of the distance between the "
+        "outer eye corners, so that near and far faces count alike: the measure of the papers.",
+    ),
+    "fr8": Metric(
+        "failures", "%", "Share of the faces whose own NME is over 8 %, the limit that papers use."
+    ),
+    "auc8": Metric(
+        "AUC",
+        "%",
+        "Area under the cumulative error curve up to 8 %: 100 % would be no error at all, and "
+        "small errors count as well as failures.",
+    ),
+    "mae_px_original": Metric(
+        "MAE",
+        "px",
+        "Mean absolute error of a coordinate in pixels of the original picture: what a user of "
+        "the points sees, larger for larger pictures.",
+    ),
+    "mse_px": Metric(
+        "MSE in pixels",
+        "px²",
+        "Mean squared error of a coordinate in pixels of the network's input; its square root "
+        "is a typical error of a coordinate.",
+    ),
+    "mse_ratio": Metric(
+        "MSE of fractions",
+        "",
+        "Mean squared error of a coordinate as a fraction of the crop's width or height: the "
+        "course's loss, for comparison with its reports.",
+    ),
+}
+"""What the page and the index show of ``metrics.json``, in this order."""
+
+SYNTHETIC = "synthetic faces"
+
+
+def write_report(reports: Path, report: Report) -> Path:
+    """Write ``reports/<folder>/`` (page, figures, metrics.json, history.csv) and the index.
+
+    Everything is made in a folder of its own and then renamed into place; the old page leaves
+    first and the new one comes last, so that a kill leaves no page beside the numbers or figures
+    of another run. Returns the page's path; raises UserError where it cannot be written.
+    """
+    folder = reports / report.lesson.folder
+    work = folder / ".writing"
+    try:
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+        (work / "figures").mkdir(parents=True)
+        metrics = {**report.metrics, **_about(report)}
+        _write_history(work / "history.csv", report.history)
+        (work / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+        page = _templates().get_template("part.html").render(_contents(report, metrics, work))
+        (work / "index.html").write_text(page, encoding="utf-8")
+
+        (folder / "index.html").unlink(missing_ok=True)
+        shutil.rmtree(folder / "figures", ignore_errors=True)
+        for name in ("figures", "history.csv", "metrics.json", "index.html"):
+            (work / name).replace(folder / name)
+        work.rmdir()
+    except OSError as fault:
+        raise UserError(
+            f"{fault.filename or folder}: the report cannot be written "
+            f"({fault.strerror or fault}); free some space or choose another --reports"
+        ) from None
+    write_index(reports)
+    return folder / "index.html"
+
+
+def write_index(reports: Path) -> Path:
+    """Write ``reports/index.html``, which sets all runs found in ``reports`` side by side.
+
+    A run is a folder with an ``index.html`` and a ``metrics.json``; one that cannot be read is
+    named on the page and left out.
+    """
+    runs, unreadable = [], []
+    for file in sorted(reports.glob("*/metrics.json")):
+        if (file.parent / "index.html").is_file():
+            try:
+                runs.append(
+                    {**json.loads(file.read_text(encoding="utf-8")), "folder": file.parent.name}
+                )
+            except (ValueError, TypeError):
+                unreadable.append(f"{file.parent.name}/metrics.json")
+    page = (
+        _templates()
+        .get_template("index.html")
+        .render(runs=runs, rows=_index_rows(runs), unreadable=unreadable)
+    )
+    write_atomically(reports / "index.html", lambda file: file.write(page.encode()))
+    return reports / "index.html"
+
+
+def _index_rows(runs: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """The rows of the index's table: a name and one cell per run, a dash where it has none."""
+    rows = [
+        ("data set", [run.get("dataset", "–") for run in runs]),
+        ("faces to train on", [_number(run.get("n_train")) for run in runs]),
+        ("faces to test on", [_number(run.get("n_test")) for run in runs]),
+        ("network", [run.get("network", "–") for run in runs]),
+        ("parameters", [_number(run.get("parameters")) for run in runs]),
+        ("recipe", [run.get("recipe", "–") for run in runs]),
+        ("epochs", [_number(run.get("epochs")) for run in runs]),
+        ("training time", [_duration(run.get("seconds")) for run in runs]),
+    ]
+    for key, metric in METRICS.items():
+        name = f"{metric.name}, {metric.unit}" if metric.unit else metric.name
+        pairs = [(run.get(key), run.get("baseline_mean_face", {}).get(key)) for run in runs]
+        rows.append((name, [f"{_number(own)} (mean face {_number(mean)})" for own, mean in pairs]))
+    return rows
+
+
+def layers(network: nn.Module, image: Tensor) -> list[Layer]:
+    """What happens to one image (1, 1, H, W) on its way through the network, in order.
+
+    A row is a module without children, or a small block with a life of its own such as a
+    ResNet's ``BasicBlock``; containers are opened.
+    """
+    rows: list[Layer] = []
+    counted: set[int] = set()
+
+    def note(module: nn.Module, _: object, output: Tensor) -> None:
+        own = [parameter for parameter in module.parameters() if id(parameter) not in counted]
+        counted.update(map(id, own))
+        shape = " × ".join(map(str, output.shape[1:]))
+        parameters = sum(parameter.numel() for parameter in own)
+        rows.append(Layer(type(module).__name__, _describe(module), shape, parameters))
+
+    hooks = [module.register_forward_hook(note) for module in _steps(network)]
+    try:
+        _forward(network, image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return rows
+
+
+def _steps(module: nn.Module) -> list[nn.Module]:
+    steps = []
+    for child in module.children():
+        n_leaves = sum(not list(inner.children()) for inner in child.modules())
+        opened = isinstance(child, (nn.Sequential, nn.ModuleList)) or n_leaves > 10
+        steps += _steps(child) if opened and list(child.children()) else [child]
+    return steps
+
+
+def _describe(module: nn.Module) -> str:
+    match module:
+        case nn.Conv2d():
+            height, width = module.kernel_size
+            stride = f", stride {module.stride[0]}" if module.stride[0] > 1 else ""
+            return f"{height}×{width}, {module.in_channels} → {module.out_channels}{stride}"
+        case nn.MaxPool2d() | nn.AvgPool2d():
+            return f"{module.kernel_size}×{module.kernel_size}, stride {module.stride}"
+        case nn.Linear():
+            return f"{module.in_features} → {module.out_features}"
+        case nn.Dropout():
+            return f"p = {module.p:g}"
+    return "; ".join(_describe(inner) for inner in module.modules() if isinstance(inner, nn.Conv2d))
+
+
+@torch.inference_mode()
+def _forward(network: nn.Module, image: Tensor) -> None:
+    network.eval()
+    network(image.to(next(network.parameters()).device))
+
+
+class _Gallery:
+    """Saves figures below the page's folder and remembers what the page must know of them."""
+
+    def __init__(self, folder: Path, mark: str) -> None:
+        self.folder, self.mark = folder, mark
+
+    def add(self, name: str, figure: Figure, alt: str, caption: str) -> Picture:
+        file = f"figures/{name}.png"
+        width, height = figures.save(figure, self.folder / file, self.mark)
+        return Picture(file, width, height, alt, caption)
+
+
+def _about(report: Report) -> dict[str, Any]:
+    """What the index must know of a run beside its metrics."""
+    return {
+        "title": report.lesson.title,
+        "question": report.lesson.question,
+        "recipe": report.recipe_name,
+        "network": type(report.network).__name__,
+        "parameters": sum(parameter.numel() for parameter in report.network.parameters()),
+        "synthetic": report.synthetic,
+    }
+
+
+def _contents(report: Report, metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """All that the template shows, figures saved."""
+    gallery = _Gallery(folder, SYNTHETIC if report.synthetic else "")
+    test = report.test
+    order = test.nme.argsort(stable=True).tolist()
+    ordinary = order[len(order) // 2]
+    attributes = face_attributes(test.images, test.all_points, report.scheme)
+    peculiar = [face for face in order if what_stands_out(attributes, face)]
+    steps = layers(report.network, _as_input(test.images[:1]))
+    height, width = test.images.shape[-2:]
+    return {
+        "lesson": report.lesson,
+        "metrics": metrics,
+        "baseline": metrics["baseline_mean_face"],
+        "meanings": METRICS,
+        "recipe": report.recipe,
+        "height": height,
+        "width": width,
+        "n_points": len(report.kept),
+        "samples": _samples(gallery, report),
+        "layers": steps,
+        "heaviest": max(range(len(steps)), key=lambda step: steps[step].parameters),
+        "curves": _curves(gallery, report),
+        "ordinary": _answered(
+            gallery, report, "ordinary", ordinary, "The face in the middle of the ranking."
+        ),
+        "best": [
+            _answered(gallery, report, f"best-{rank}", face)
+            for rank, face in enumerate(order[:4], 1)
+        ],
+        "worst": [
+            _answered(gallery, report, f"worst-{rank}", face, _why(test, attributes, face))
+            for rank, face in enumerate(reversed(order[-4:]), 1)
+        ],
+        "share_with_reason": 100 * len(peculiar) / len(order),
+        "per_point": _per_point(gallery, report),
+        "per_group": _per_group(gallery, report),
+        "cumulative": _cumulative(gallery, report),
+        "filters": _filters(gallery, report, ordinary),
+    }
+
+
+def _samples(gallery: _Gallery, report: Report) -> list[Picture]:
+    """Each face as the network gets it, followed by the same face augmented."""
+    pictures = []
+    images, points = report.samples
+    for number, (image, truth, new_image, new_truth) in enumerate(
+        zip(images[:, 0], points, report.augmented[0][:, 0], report.augmented[1], strict=True), 1
+    ):
+        moved = (new_truth - truth).norm(dim=-1).mean()
+        for name, picture, where, caption in (
+            ("sample", image, truth, f"Face {number}"),
+            (
+                "augmented",
+                new_image,
+                new_truth,
+                f"Augmented: points moved {moved:.1f} px on average",
+            ),
+        ):
+            figure = figures.face(picture, where, report.scheme, report.kept)
+            alt = f"Training face {number}, {name}, its {len(where)} true points as rings"
+            pictures.append(gallery.add(f"{name}-{number}", figure, alt, caption))
+    return pictures
+
+
+def _curves(gallery: _Gallery, report: Report) -> Picture:
+    first, last = report.history[0], report.history[-1]
+    best = min(report.history, key=lambda row: row["validation_loss"])
+    baseline = report.metrics["baseline_mean_face"]
+    caption = (
+        f"From epoch {first['epoch']:g} to {last['epoch']:g} the training loss went from "
+        f"{first['train_loss']:.3g} to {last['train_loss']:.3g}, the validation loss from "
+        f"{first['validation_loss']:.3g} to {last['validation_loss']:.3g}; the lowest, "
+        f"{best['validation_loss']:.3g}, came in epoch {best['epoch']:g}."
+    )
+    if "loss" in baseline:
+        ratio = baseline["loss"] / last["validation_loss"]
+        caption += (
+            f" Always answering the mean face (dotted) costs {baseline['loss']:.3g}, "
+            f"{ratio:.3g} times the last validation loss."
+        )
+    if last["train_loss"] > last["validation_loss"]:
+        caption += (
+            " The training loss stays above the validation loss because the training faces are "
+            "augmented, hence harder, and because it is an average over an epoch in which the "
+            "network still improved."
+        )
+    alt = "Training and validation loss, and validation NME, per epoch on logarithmic axes"
+    figure = figures.learning_curves(report.history, baseline)
+    return gallery.add("learning-curves", figure, alt, caption)
+
+
+def _answered(gallery: _Gallery, report: Report, name: str, face: int, remark: str = "") -> Picture:
+    """One test face with the network's answer, and what is known of it."""
+    test = report.test
+    figure = figures.face(
+        test.images[face, 0],
+        test.truth[face],
+        report.scheme,
+        report.kept,
+        test.predicted[face],
+        around=torch.cat([test.all_points[face], test.predicted[face]]),
+    )
+    alt = f"Test face {test.names[face]}: true points as blue rings, predicted as orange crosses"
+    caption = f"{test.names[face]}: NME {test.nme[face]:.1f} %. {remark}".strip()
+    return gallery.add(name, figure, alt, caption)
+
+
+def _why(test: TestFaces, attributes: dict[str, Tensor], face: int) -> str:
+    """What sets a face apart, from its view and its measures."""
+    reasons = what_stands_out(attributes, face)
+    view = test.views[face]
+    mean, overall = _mean_by_view(test)[view], test.nme.mean()
+    pose = ", ".join(quote(key, attributes[key][face]) for key in ("turn", "roll"))
+    facts = f"Mean of “{view}”: {mean:.1f} %, of all: {overall:.1f} %. Pose: {pose}."
+    if not reasons:
+        return f"{facts} No measure sets this face apart from the others."
+    listed = "; ".join(reasons)
+    return f"{facts} {listed[0].upper()}{listed[1:]}."
+
+
+def _mean_by_view(test: TestFaces) -> dict[str, float]:
+    views = sorted(set(test.views))
+    return {view: test.nme[[other == view for other in test.views]].mean().item() for view in views}
+
+
+def _per_point(gallery: _Gallery, report: Report) -> Picture:
+    test = report.test
+    eye_distance = report.scheme.eye_distance(test.all_points)  # (N,)
+    offsets = (test.predicted - test.truth) / eye_distance[:, None, None]  # (N, k, 2)
+    error = 100 * offsets.norm(dim=-1).mean(dim=0)  # (k,)
+    across, down = (100 * offsets.mean(dim=(0, 1))).tolist()
+    caption = (
+        f"On average the answers lie {abs(across):.1f} % of the eye distance "
+        f"{'right' if across > 0 else 'left'} of the truth and {abs(down):.1f} % "
+        f"{'below' if down > 0 else 'above'} it. "
+    )
+    if len(report.kept) > 1:
+        low, high = int(error.argmin()), int(error.argmax())
+        caption += (
+            f"Smallest error: point {report.kept[low]} with {error[low]:.1f} %; largest: point "
+            f"{report.kept[high]} with {error[high]:.1f} %. "
+        )
+    if len(report.kept) < figures.FEW:
+        caption += "The ellipse holds two standard deviations of the answers around their mean."
+    shape = mean_shape(test.all_points, report.scheme)
+    figure = figures.error_on_mean_face(shape, report.scheme, report.kept, offsets)
+    alt = "Mean face with each learned point coloured by its mean error"
+    return gallery.add("error-per-point", figure, alt, caption.strip())
+
+
+def _per_group(gallery: _Gallery, report: Report) -> Picture:
+    test = report.test
+    means = _mean_by_view(test)
+    best, worst = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    caption = (
+        f"Dots are faces, diamonds are means. Lowest mean: {means[best]:.1f} % ({best}); "
+        f"highest: {means[worst]:.1f} % ({worst})."
+    )
+    alt = "Error of every test face in the row of its view or folder, with the row's mean"
+    figure = figures.error_by_group(test.nme, test.views)
+    return gallery.add("error-per-group", figure, alt, caption)
+
+
+def _cumulative(gallery: _Gallery, report: Report) -> Picture:
+    test = report.test
+    curves = {"network": test.nme}
+    if test.baseline_nme is not None:
+        curves["mean face"] = test.baseline_nme
+    half, most = test.nme.double().quantile(torch.tensor([0.5, 0.9], dtype=torch.float64)).tolist()
+    failed = int((test.nme > 8).sum())
+    caption = (
+        f"Half of the {len(test.nme)} faces stay below {half:.1f} %, nine in ten below "
+        f"{most:.1f} %; {failed} lie beyond 8 %."
+    )
+    alt = "Share of test faces whose error stays below each value"
+    return gallery.add("cumulative-error", figures.cumulative_error(curves), alt, caption)
+
+
+def _filters(gallery: _Gallery, report: Report, face: int) -> list[Picture]:
+    """The filters of the first two convolutions, each followed by what they make of one face."""
+    pictures = []
+    convolutions = [m for m in report.network.modules() if isinstance(m, nn.Conv2d)][:2]
+    image = _as_input(report.test.images[face : face + 1])
+    for number, convolution in enumerate(convolutions, 1):
+        weight = convolution.weight.detach().float().cpu()  # (out, in, h, w)
+        count, channels, height, width = weight.shape
+        maps = _output_of(report.network, convolution, image)  # (out, H, W)
+        strength = maps.flatten(1).std(dim=1)  # (out,)
+        chosen = strength.argsort(descending=True, stable=True)[:8]
+        names = [f"filter {index + 1}" for index in chosen.tolist()]
+
+        caption = (
+            f"The {count} filters of convolution {number}, {height} × {width} pixels, weights from "
+            f"{weight.min():.2f} (purple) to {weight.max():.2f} (orange)."
+        )
+        if channels > 1:
+            caption += (
+                f" Each reads {channels} maps. A row is one of the {len(chosen)} filters of the "
+                f"next figure, in its order; the columns are the first {min(channels, 8)} maps."
+            )
+        tiles = weight if channels == 1 else weight[chosen, :8]
+        alt = f"Weights of the filters of convolution {number} as tiles"
+        pictures.append(gallery.add(f"filters-{number}", figures.filters(tiles), alt, caption))
+
+        kernels = weight[chosen, 0] if channels == 1 else None
+        which = "they" if len(chosen) == count else f"the {len(chosen)} most active of them"
+        caption = (
+            f"What {which} make of {report.test.names[face]}: the strongest is {names[0]}, "
+            f"whose output has a standard deviation of {strength[chosen[0]]:.2f}, against "
+            f"{strength.median():.2f} for the median filter. Orange is above zero and purple below."
+        )
+        alt = f"Outputs of the {len(chosen)} strongest filters of convolution {number} for one face"
+        figure = figures.responses(kernels, maps[chosen], names)
+        pictures.append(gallery.add(f"responses-{number}", figure, alt, caption))
+    return pictures
+
+
+def _output_of(network: nn.Module, module: nn.Module, image: Tensor) -> Tensor:
+    """What ``module`` hands on for one image: (C, H, W)."""
+    outputs: list[Tensor] = []
+    hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    try:
+        _forward(network, image)
+    finally:
+        hook.remove()
+    return outputs[0][0].float().cpu()
+
+
+def _as_input(images: Tensor) -> Tensor:
+    """uint8 (N, 1, H, W) -> float32 in -0.5..0.5, as the networks get it."""
+    return images.float() / 255 - 0.5
+
+
+def _write_history(path: Path, history: list[dict[str, float]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "duration": _duration}
+    return environment
+
+
+def _number(value: float | int | None) -> str:
+    """Three significant digits, counts in full, a dash for what is not there."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"

@@ -1,0 +1,239 @@
+"""One training loop for all parts and networks."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from common import checkpoints
+from common.augmentation import augment
+from common.crops import to_fractions
+from common.errors import UserError
+from common.files import make_writable
+from common.loading import Crops
+from common.losses import LOSSES
+from common.metrics import mean_shape, nme
+from common.options import Options
+from common.prediction import predict_keypoints
+from common.recipe import Recipe
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+SECONDS_BETWEEN_CHECKPOINTS = 10  # short runs would otherwise spend their time on writing
+
+
+def best_device(wanted: str | None = None) -> torch.device:
+    """The device that is ``wanted``, else CUDA, else MPS, else the CPU.
+
+    Raises UserError for a device that this machine does not have.
+    """
+    if wanted:
+        try:
+            torch.zeros(1, device=wanted).item()
+            return torch.device(wanted)
+        except (RuntimeError, AssertionError, ImportError):
+            raise UserError(f"--device {wanted}: not on this machine; leave it out") from None
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether the processor multiplies bfloat16 itself; elsewhere it would only be slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # newer torch tells
+        return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return False
+
+
+def fit(
+    network: nn.Module,
+    train: Crops,
+    validation: Crops,
+    recipe: Recipe,
+    options: Options,
+    checkpoint: Path,
+) -> list[dict[str, float]]:
+    """Train ``network`` in place and return its history, one dict per epoch.
+
+    The last epoch counts: ``validation`` is watched and chooses nothing. ``checkpoint`` is
+    written while training, and ``options.resume`` goes on from it. The same ``options.seed`` on
+    the same CPU gives the same weights, bit for bit, resumed or not, because every epoch draws
+    from random numbers of its own.
+    Raises UserError where the checkpoint to go on from is of another recipe, seed or data set,
+    or the folder cannot be written.
+    """
+    make_writable(checkpoint.parent)
+    device = best_device(options.device)
+    network.to(device, memory_format=torch.channels_last)
+    if recipe.he_init:
+        he_init(network)
+    if recipe.start_at_mean:
+        start_at_mean(network, mean_shape(train, recipe), recipe.shrink_last)
+    images, points = train.images.to(device), train.points.to(device)
+    optimizer = OPTIMIZERS[recipe.optimizer](
+        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    learners: dict[str, Any] = {"network": network, "optimizer": optimizer}
+    average, answering = None, network
+    if recipe.average:
+        decay = get_ema_multi_avg_fn(recipe.average)
+        average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
+        learners["average"], answering = average, average.module
+    history = _restore(checkpoint, learners, train, recipe, options) if options.resume else []
+    saved_at = time.monotonic()
+    with tqdm(total=recipe.epochs, initial=len(history), desc="training", unit="epoch") as bar:
+        for epoch in range(len(history), recipe.epochs):
+            began = time.monotonic()
+            torch.manual_seed(options.seed * 1_000_003 + epoch)
+            loss, rate = train_epoch(
+                network, images, points, train.flip_order, recipe, optimizer, average, epoch
+            )
+            row = {"epoch": epoch + 1, "train_loss": loss, **watch(answering, validation, recipe)}
+            history.append(row | {"learning_rate": rate, "seconds": time.monotonic() - began})
+            bar.set_postfix(loss=f"{loss:.2e}", nme=f"{row['validation_nme']:.2f} %")
+            bar.update()
+            last = epoch + 1 == recipe.epochs
+            if last or time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+                state = _checkpoint(answering, learners, train, recipe, options, history)
+                checkpoints.save(state, checkpoint)
+                saved_at = time.monotonic()
+    network.load_state_dict(answering.state_dict())
+    return history
+
+
+def train_epoch(
+    network: nn.Module,
+    images: Tensor,
+    points: Tensor,
+    flip_order: Tensor,
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None,
+    epoch: int,
+) -> tuple[float, float]:
+    """Show every face once. Returns the mean loss and the last learning rate.
+
+    images: uint8 (N, C, H, W); points: float32 (N, k, 2) in their pixels; both on the device.
+    """
+    network.train()
+    half = recipe.bfloat16 and computes_in_bfloat16(images.device)
+    batches = torch.randperm(len(images)).split(recipe.batch)
+    total = torch.zeros((), device=images.device)
+    for step, chosen in enumerate(batches, start=epoch * len(batches)):
+        rate = learning_rate(step / (len(batches) * recipe.epochs), recipe)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        chosen = chosen.to(images.device)
+        faces, truth = augment(images[chosen], points[chosen], recipe, flip_order)
+        truth = to_fractions(truth, recipe.height, recipe.width)  # (B, k, 2)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+            predicted = network(faces)  # (B, k, 2)
+        loss = LOSSES[recipe.loss](predicted.float(), truth)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if average is not None:
+            average.update_parameters(network)
+        total += loss.detach() * len(chosen)
+    return total.item() / len(images), rate
+
+
+def learning_rate(progress: float, recipe: Recipe) -> float:
+    """The learning rate at ``progress`` 0..1 of the run: warm-up, then constant or a cosine."""
+    if progress < recipe.warmup:
+        return recipe.learning_rate * progress / recipe.warmup
+    if not recipe.cosine:
+        return recipe.learning_rate
+    return recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+
+
+def watch(network: nn.Module, crops: Crops, recipe: Recipe) -> dict[str, float]:
+    """Loss and mean NME in % of ``network`` on faces that it does not learn from."""
+    predicted = predict_keypoints(network, crops.images, crops.flip_order, recipe)
+    truth = crops.points - recipe.margin  # (N, k, 2) pixels of the network's crop
+    size = recipe.height, recipe.width
+    loss = LOSSES[recipe.loss](to_fractions(predicted, *size), to_fractions(truth, *size))
+    error = nme(predicted, truth, crops.eye_distance).mean()
+    return {"validation_loss": loss.item(), "validation_nme": error.item()}
+
+
+def he_init(network: nn.Module) -> None:
+    """Draw the convolutions' weights anew, so that ReLU layers keep the size of what passes.
+
+    He et al., Delving Deep into Rectifiers, ICCV 2015 (arXiv 1502.01852). torch's own first
+    weights are 2.4 times smaller; in five layers the picture fades, and some seeds never see it.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+
+def start_at_mean(network: nn.Module, shape: Tensor, shrink: float = 1.0) -> None:
+    """Let the untrained network answer about ``shape``, (k, 2) fractions, by its last bias.
+
+    ``shrink`` scales the last weights. Small ones make the first answers nearly the mean shape,
+    but pass little back: without batch normalisation some seeds then never learn more than it.
+    """
+    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight.mul_(shrink)
+        last.bias.copy_(shape.flatten())
+
+
+def _checkpoint(
+    answering: nn.Module,
+    learners: dict[str, Any],
+    train: Crops,
+    recipe: Recipe,
+    options: Options,
+    history: list[dict[str, float]],
+) -> checkpoints.Checkpoint:
+    kind = type(answering)
+    return {
+        "network": f"{kind.__module__}.{kind.__qualname__}",
+        "arguments": getattr(answering, "arguments", {}),
+        "weights": answering.state_dict(),
+        "recipe": asdict(recipe),
+        "recipe_name": options.recipe,
+        "scheme": train.faces.scheme.name,
+        "kept": train.kept,
+        "dataset": train.faces.name.partition("/")[0],
+        "mean_shape": mean_shape(train, recipe),
+        "versions": {"torch": str(torch.__version__)},
+        "training": {
+            "history": history,
+            "seed": options.seed,
+            **{name: learner.state_dict() for name, learner in learners.items()},
+        },
+    }
+
+
+def _restore(
+    path: Path, learners: dict[str, Any], train: Crops, recipe: Recipe, options: Options
+) -> list[dict[str, float]]:
+    if not path.is_file():  # stopped before the first checkpoint: the start is where it was
+        return []
+    checkpoint = checkpoints.load(path)
+    training = checkpoint["training"]
+    dataset = train.faces.name.partition("/")[0]
+    if checkpoint["recipe"] != asdict(recipe) or training["seed"] != options.seed:
+        raise UserError(
+            f"{path}: was trained with another recipe or seed; leave out --resume to start anew"
+        )
+    if checkpoint["dataset"] != dataset:
+        raise UserError(
+            f"{path}: was trained on {checkpoint['dataset']}, not on {dataset}; leave out --resume "
+            "to start anew"
+        )
+    for name, learner in learners.items():
+        learner.load_state_dict(training[name])
+    return training["history"]

@@ -1,0 +1,90 @@
+"""The end of every run: measure the trained network on faces it never learned from, tell it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from common import checkpoints
+from common.augmentation import augment, centre
+from common.crops import to_fractions, to_pixels
+from common.loading import Crops
+from common.losses import LOSSES
+from common.metrics import errors_per_face, mean_shape, measure
+from common.options import Options
+from common.prediction import predict_keypoints
+from common.recipe import Recipe, reasons
+from common.reporting import Lesson, Report, TestFaces, write_report
+
+SHOWN = 8  # training faces on the page
+
+
+def write_up(
+    network: nn.Module,
+    train: Crops,
+    test: Crops,
+    recipe: Recipe,
+    history: list[dict[str, float]],
+    lesson: Lesson,
+    options: Options,
+) -> Path:
+    """Measure ``network`` on ``test``, write the page and return the page's path."""
+    predicted = predict_keypoints(network, test.images, test.flip_order, recipe)
+    always = mean_shape(train, recipe)
+    mean_face = to_pixels(always, recipe.height, recipe.width).expand_as(predicted)
+    metrics = measure(predicted, test, always, recipe)
+    truth = to_fractions(test.points - recipe.margin, recipe.height, recipe.width)
+    metrics["baseline_mean_face"]["loss"] = LOSSES[recipe.loss](
+        always.expand_as(truth), truth
+    ).item()
+    metrics |= {
+        "seconds": sum(epoch["seconds"] for epoch in history),
+        "epochs": len(history),
+        "n_train": len(train),
+        "n_test": len(test),
+        "dataset": train.faces.name.partition("/")[0],
+        "synthetic": train.faces.name.startswith("synthetic"),
+        "seed": options.seed,
+        "device": str(next(network.parameters()).device),
+        "cores": os.cpu_count(),
+        "left_out": [*train.faces.left_out, *test.faces.left_out],
+    }
+    network.cpu()
+    checkpoint = options.reports / lesson.folder / "checkpoint.pt"
+    checkpoints.save({**checkpoints.load(checkpoint), "metrics": metrics}, checkpoint)
+
+    torch.manual_seed(options.seed)
+    some = torch.randperm(len(train))[:SHOWN]
+    images, points = train.images[some], train.points[some]
+    report = Report(
+        lesson=lesson,
+        recipe=reasons(recipe),
+        recipe_name=options.recipe,
+        network=network,
+        scheme=train.faces.scheme,
+        kept=train.kept,
+        samples=(_network_crops(images, recipe), points - recipe.margin),
+        augmented=augment(images, points, recipe, train.flip_order),
+        history=history,
+        metrics=metrics,
+        test=TestFaces(
+            images=_network_crops(test.images, recipe),
+            truth=test.points - recipe.margin,
+            predicted=predicted,
+            nme=errors_per_face(predicted, test, recipe)["nme"],
+            baseline_nme=errors_per_face(mean_face, test, recipe)["nme"],
+            all_points=test.all_points - recipe.margin,
+            names=tuple(path.stem for path in test.faces.files),
+            views=test.faces.views,
+        ),
+        synthetic=metrics["synthetic"],
+    )
+    return write_report(options.reports, report)
+
+
+def _network_crops(images: Tensor, recipe: Recipe) -> Tensor:
+    """Cached crops uint8 (N, C, H, W) -> what the network sees of them, uint8 (N, 1, h, w)."""
+    return ((centre(images, recipe) + 0.5) * 255).round().to(torch.uint8)

@@ -1,0 +1,127 @@
+"""What the readers share: one face, the fault that leaves it out, and the checks on both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+from PIL import ExifTags, Image
+from torch import Tensor
+
+from common.errors import UserError
+from common.faces import Faces, stop_if_many_damaged
+from common.keypoints import Scheme
+
+PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png"})  # compared in lower case
+FAR_OUTSIDE = 0.5  # of the picture's longer side; whole faces of 300-W stay below 0.01
+_TURNED_BY_90_DEGREES = frozenset({5, 6, 7, 8})  # values of EXIF's orientation
+
+Source = TypeVar("Source")
+
+
+class Face(NamedTuple):
+    """One entry of Faces: points float32 (K, 2), box left, top, width, height."""
+
+    file: Path
+    points: Tensor
+    box: tuple[float, float, float, float]
+    group: str
+    view: str
+
+
+class DamagedError(Exception):
+    """One annotation cannot be used; the message is the line ``file: fault``."""
+
+
+def gather(
+    name: str, scheme: Scheme, sources: Iterable[Source], read: Callable[[Source], Face]
+) -> Faces:
+    """Read one face from each source; those that raise DamagedError go into ``left_out``.
+
+    Raises UserError where there is no source at all, or more than 1 % of them are damaged.
+    """
+    faces: list[Face] = []
+    left_out: list[str] = []
+    for source in sources:
+        try:
+            faces.append(read(source))
+        except DamagedError as fault:
+            left_out.append(str(fault))
+    total = len(faces) + len(left_out)
+    stop_if_many_damaged(name, tuple(left_out), total)
+    if not total:
+        raise UserError(f"{name}: no annotated face in its folder; unpack the data set again")
+    return Faces(
+        name=name,
+        scheme=scheme,
+        files=tuple(face.file for face in faces),
+        points=torch.stack([face.points for face in faces]),  # (N, K, 2)
+        boxes=torch.tensor([face.box for face in faces], dtype=torch.float32),  # (N, 4)
+        groups=tuple(face.group for face in faces),
+        views=tuple(face.view for face in faces),
+        left_out=tuple(left_out),
+    )
+
+
+def read_text(file: Path) -> str:
+    """The text of an annotation file; raises DamagedError where it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as fault:
+        raise DamagedError(f"{file}: {fault.strerror or fault}") from None
+    except UnicodeDecodeError:
+        raise DamagedError(f"{file}: not a text file") from None
+
+
+def numbers(file: Path, rows: Iterable[Sequence[str]]) -> Tensor:
+    """Rows of an x and a y as text -> float64 (rows, 2), so that shifting them rounds nothing."""
+    try:
+        return torch.tensor([(float(x), float(y)) for x, y in rows], dtype=torch.float64)
+    except ValueError:
+        raise DamagedError(f"{file}: a coordinate is missing or not a number") from None
+
+
+def check_points(file: Path, points: Tensor, scheme: Scheme, size: tuple[int, int]) -> Tensor:
+    """The points (K, 2) as float32, if they can be those of a face in a picture of that size.
+
+    Raises DamagedError for a wrong count, values that are not finite, points farther outside
+    the picture than half its longer side, or outer eye corners in one spot (NME divides by
+    their distance).
+    """
+    if len(points) != scheme.n_points:
+        raise DamagedError(f"{file}: {len(points)} points instead of {scheme.n_points}")
+    if not points.isfinite().all():
+        raise DamagedError(f"{file}: a coordinate is not a number")
+    margin = FAR_OUTSIDE * max(size)
+    if (points < -margin).any() or (points > torch.tensor(size) + margin).any():
+        raise DamagedError(f"{file}: points lie far outside the picture of {size[0]}x{size[1]}")
+    if scheme.eye_distance(points) == 0:
+        raise DamagedError(f"{file}: both outer eye corners lie in the same spot")
+    return points.float()
+
+
+def picture_size(file: Path) -> tuple[int, int]:
+    """Width and height as a viewer shows the picture (EXIF turn applied), from its header alone.
+
+    Raises DamagedError where the picture is missing or its header cannot be read.
+    """
+    try:
+        with Image.open(file) as picture:
+            width, height = picture.size
+            orientation = picture.getexif().get(ExifTags.Base.Orientation)
+    except FileNotFoundError:
+        raise DamagedError(f"{file}: the picture is missing") from None
+    except Exception:  # damaged headers and EXIF fail in whichever layer of Pillow meets them
+        raise DamagedError(f"{file}: not a readable picture") from None
+    return (height, width) if orientation in _TURNED_BY_90_DEGREES else (width, height)
+
+
+def pictures_by_stem(folder: Path) -> dict[str, Path]:
+    """The pictures of a folder by their names without ending; the endings' case is free."""
+    return {
+        file.stem: file
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in PICTURE_ENDINGS
+    }

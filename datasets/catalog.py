@@ -1,0 +1,81 @@
+"""The data sets that the course knows: what ``run_part.py data`` prints and fetches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from common.errors import UserError
+from common.files import cache_folder
+from datasets import drawn, ibug, imm
+from datasets.download import RemoteFile, install
+from datasets.location import data_folder, fetch_command, find_root
+
+
+class DataSet(Protocol):
+    """What a data set's module offers to be listed and fetched."""
+
+    TITLE: str
+    LICENCE: str
+    FOLDER: str
+    ARCHIVE: RemoteFile
+
+    def counts(self, folder: Path) -> dict[str, tuple[int, int]]:
+        """Faces (there, in the complete set) per split, without decoding anything."""
+
+    def find_in(self, unpacked: Path) -> Path | None:
+        """The data set's folder among what an archive unpacked to."""
+
+    def verify(self, folder: Path) -> list[str]:
+        """Warnings; raises UserError where the set cannot be used."""
+
+
+SETS: dict[str, DataSet] = {"imm": imm, "ibug": ibug}
+
+
+def list_sets(data: Path | None) -> str:
+    """For each set: found or not, where, faces per split, licence. Quick: decodes nothing."""
+    return "\n\n".join([*(_describe(name, data) for name in SETS), _describe_drawn()])
+
+
+def download(name: str, data: Path | None) -> str:
+    """Fetch a set into the data folder, unless it is there; what to tell, one or more lines.
+
+    Raises UserError for an unknown name, or where the set cannot be fetched or written.
+    """
+    if name not in SETS:
+        raise UserError(f"{name}: no such data set; known are {', '.join(SETS)}")
+    data_set = SETS[name]
+    target = data_folder(data)[0] / data_set.FOLDER
+    if find_root(data, data_set.FOLDER) is not None:
+        return f"{name}: is at {target} already; nothing was fetched"
+    warnings = install(data_set.ARCHIVE, target, data_set.find_in, data_set.verify)
+    return "\n".join([*warnings, _describe(name, data)])
+
+
+def _describe_drawn() -> str:
+    counts = [f"  {setting} {split:<9}{n:>5} faces" for (setting, split), n in drawn.COUNTS.items()]
+    return "\n      ".join(
+        [
+            f"{'synthetic':<12}drawn when first asked for, --dataset synthetic; 58 or 68 points",
+            f"kept in {cache_folder()}",
+            *counts,
+            "licence: as the code; these people do not exist",
+        ]
+    )
+
+
+def _describe(name: str, data: Path | None) -> str:
+    data_set = SETS[name]
+    folder = data_folder(data)[0] / data_set.FOLDER
+    lines = [f"{name:<6}{data_set.TITLE}"]
+    if find_root(data, data_set.FOLDER) is None:
+        lines.append(f"not found in {folder}; fetch it: {fetch_command(name, data)}")
+    else:
+        lines.append(f"found in {folder}")
+        lines += [
+            f"  {split:<16}{there:>5} of {complete} faces"
+            for split, (there, complete) in data_set.counts(folder).items()
+        ]
+    lines.append(f"licence: {data_set.LICENCE}")
+    return "\n      ".join(lines)

@@ -1,0 +1,112 @@
+"""Drawn faces as a data set: rendered once, kept as pictures, read like any other set.
+
+``synthetic.render`` draws; this file decides how many, in which setting, and keeps them below the
+cache folder, so that the second run starts at once and a learner can open them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Collection
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from common.errors import UserError
+from common.faces import Faces, landmark_boxes
+from common.files import cache_folder, write_atomically
+from common.keypoints import IBUG_68, IMM_58
+from datasets import synthetic
+
+SCHEMES = {"portrait": IMM_58, "crop": IBUG_68}
+SIZES = {"portrait": (240, 320), "crop": (144, 144)}
+COUNTS = {
+    ("portrait", "train"): 192,  # 32 people in six views, as IMM's training set
+    ("portrait", "test"): 48,  # 8 others
+    ("crop", "train"): 2000,  # what is drawn in about a minute on two cores
+    ("crop", "test"): 250,
+}
+AT_ONCE = 24  # faces a process draws before it tells of them; whole people of six views
+
+
+def load(
+    setting: str, split: str, count: int | None = None, leave_out: Collection[str] = ()
+) -> Faces:
+    """Drawn faces of one split, pictures and points on disk; drawn with a progress bar if new.
+
+    setting: "portrait" (IMM's setting and 58 points; boxes are the whole picture) or "crop"
+    (300-W's setting and 68 points; boxes around the landmarks). split: "train" or "test".
+    leave_out: see ``synthetic.VARIATIONS``. Raises UserError where the disk is full.
+    """
+    count = count or COUNTS[setting, split]
+    plain = "".join(f"-no_{name}" for name in sorted(leave_out))
+    folder = cache_folder() / f"drawn-{setting}-{split}-{count}{plain}-{_renderer()}"
+    if not folder.is_dir():
+        _draw(folder, setting, split, count, leave_out)
+    notes = torch.load(folder / "notes.pt", weights_only=True)
+    points = notes["points"]  # (N, K, 2)
+    height, width = SIZES[setting]
+    whole = torch.tensor([[0.0, 0.0, width, height]]).expand(count, 4)
+    return Faces(
+        name=f"synthetic/{split}{plain}-{count}",
+        scheme=SCHEMES[setting],
+        files=tuple(folder / f"{index:05d}.png" for index in range(count)),
+        points=points,
+        boxes=landmark_boxes(points) if setting == "crop" else whole,
+        groups=tuple(notes["groups"]),
+        views=tuple(notes["views"]),
+    )
+
+
+def _renderer() -> str:
+    """A name for the code that draws: pictures of an older version are not taken for its."""
+    sources = sorted(Path(__file__).parent.glob("synthetic*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()[:8]
+
+
+def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collection[str]) -> None:
+    """Fill a temporary folder, on all cores, and rename it: a kill leaves no half set behind."""
+    unfinished = folder.with_name(f"{folder.name}.drawing")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    draw = partial(_draw_some, unfinished, setting, split, count, leave_out)
+    notes: dict[str, list] = {"points": [], "groups": [], "views": []}
+    try:
+        unfinished.mkdir(parents=True)
+        with (
+            ProcessPoolExecutor(mp_context=get_context("spawn")) as pool,
+            tqdm(total=count, desc=f"drawing {split} faces", unit=" faces") as bar,
+        ):
+            for points, groups, views in pool.map(draw, range(0, count, AT_ONCE)):
+                notes["points"] += points
+                notes["groups"] += groups
+                notes["views"] += views
+                bar.update(len(points))
+        notes["points"] = torch.tensor(notes["points"])  # (N, K, 2)
+        write_atomically(unfinished / "notes.pt", lambda file: torch.save(notes, file))
+        unfinished.rename(folder)
+    except OSError as fault:
+        raise UserError(
+            f"{folder}: cannot be written ({fault.strerror}); free some space or set FACE_CACHE"
+        ) from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _draw_some(
+    folder: Path, setting: str, split: str, count: int, leave_out: Collection[str], first: int
+) -> tuple[list, tuple[str, ...], tuple[str, ...]]:
+    """Draw the faces from number ``first`` on into ``folder``; points, groups and views of them."""
+    cv2.setNumThreads(1)  # every core has a process of its own
+    some = min(AT_ONCE, count - first)
+    faces = synthetic.load(split, SCHEMES[setting], setting, some, first, SIZES[setting], leave_out)
+    for index, image in enumerate(faces.images, start=first):
+        pixels = image.permute(1, 2, 0).numpy()  # (H, W, 3)
+        Image.fromarray(pixels).save(folder / f"{index:05d}.png", compress_level=1)
+    return faces.points.tolist(), faces.groups, faces.views

@@ -1,0 +1,40 @@
+"""Where the data sets lie on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def data_folder(data: Path | None) -> tuple[Path, str]:
+    """The folder below which data sets are looked for and fetched to, and what named it.
+
+    It is ``data`` (``--data DIR``), else the environment variable FACE_DATA, else
+    ``datasets/files`` beside this code.
+    """
+    if data is not None:
+        return Path(data).expanduser(), "--data"
+    if named := os.environ.get("FACE_DATA"):
+        return Path(named).expanduser(), "FACE_DATA"
+    return Path(__file__).resolve().parent / "files", "the default"
+
+
+def find_root(data: Path | None, folder: str) -> Path | None:
+    """The data folder if it contains ``folder``, the name that a set's archive unpacks to."""
+    root, _ = data_folder(data)
+    return root if (root / folder).is_dir() else None
+
+
+def not_found(name: str, folder: str, data: Path | None) -> str:
+    """One line: where the set ``name`` was looked for, and how to fetch it."""
+    root, named_by = data_folder(data)
+    return (
+        f"{name}: not found, looked for {root / folder} ({named_by}); fetch it with "
+        f"`{fetch_command(name, data)}`"
+    )
+
+
+def fetch_command(name: str, data: Path | None) -> str:
+    """The command that downloads a data set to where the next run looks for it."""
+    where = f' --data "{data}"' if data is not None else ""
+    return f"python run_part.py data {name} --download{where}"

@@ -1,0 +1,95 @@
+"""Which faces a part learns from and which it is tested on, by the data set's name."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from common.crops import refit
+from common.errors import UserError
+from common.faces import Faces
+from common.keypoints import Scheme
+from datasets import drawn, ibug, imm
+from datasets.location import find_root, not_found
+
+FOLDERS = {"imm": imm.FOLDER, "ibug": ibug.FOLDER}
+SETTINGS = {"imm": "portrait", "ibug": "crop"}  # the drawn faces that take a set's place
+
+
+def train_and_test(usual: str, asked: str | None, data: Path | None) -> tuple[Faces, Faces]:
+    """The faces that a part learns from and those it is tested on; decodes nothing.
+
+    usual: the part's own data set, "imm" (persons 1-32, 33-40) or "ibug" (300-W by folder, see
+    ``ibug.SPLITS``). asked: what ``--dataset`` names: that set, "synthetic" for drawn faces, or,
+    beside "ibug", "mixed" for real and drawn faces to learn from and real ones to be tested on.
+    Without it, drawn faces take the place of a set that is missing, and a line says so.
+    data: the folder below which data sets lie, None for FACE_DATA or datasets/files.
+    Raises UserError where the data set asked for is missing or not one for this part.
+    """
+    if asked is None and find_root(data, FOLDERS[usual]) is None:
+        print(
+            f"{not_found(usual, FOLDERS[usual], data)}; going on with drawn faces", file=sys.stderr
+        )
+        asked = "synthetic"
+    known = (usual, "synthetic", "mixed") if usual == "ibug" else (usual, "synthetic")
+    if asked is not None and asked not in known:
+        raise UserError(f"--dataset {asked}: not for this part; it takes {', '.join(known)}")
+    if asked == "synthetic":
+        setting = SETTINGS[usual]
+        return drawn.load(setting, "train"), drawn.load(setting, "test")
+    root = _root(usual, data)
+    if usual == "imm":
+        return imm.train_and_validation(imm.load(root))
+    train, test = ibug.load(root, "train"), ibug.load(root, "test")
+    return (_both(train, drawn.load("crop", "train")) if asked == "mixed" else train), test
+
+
+def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme) -> Faces:
+    """The faces of one split.
+
+    boxes: "landmarks", or "file": dlib's boxes, moved to where landmark boxes lie on average.
+    IMM's box is the whole picture either way. scheme: decides in which setting faces are drawn.
+    Raises UserError for an unknown set or split.
+    """
+    if dataset == "synthetic":
+        if name not in ("train", "test"):
+            raise UserError(f"--split {name}: drawn faces have train, test")
+        setting = next(key for key, points in drawn.SCHEMES.items() if points is scheme)
+        return drawn.load(setting, name)
+    if dataset in ("ibug", "mixed"):
+        faces = ibug.load(_root("ibug", data), name, boxes=boxes)
+        if boxes == "file":
+            faces = replace(faces, boxes=refit(faces.boxes, *ibug.FILE_BOX_FIT))
+        return faces
+    faces = imm.load(_root(dataset, data))
+    train, validation = imm.train_and_validation(faces)
+    parts = {"all": faces, "train": train, "validation": validation, "test": validation}
+    if name not in parts:
+        raise UserError(f"--split {name}: imm has {', '.join(parts)}")
+    return parts[name]
+
+
+def _root(dataset: str, data: Path | None) -> Path:
+    if dataset not in FOLDERS:
+        known = ", ".join((*FOLDERS, "synthetic"))
+        raise UserError(f"--dataset {dataset}: no such data set; known are {known}")
+    root = find_root(data, FOLDERS[dataset])
+    if root is None:
+        raise UserError(not_found(dataset, FOLDERS[dataset], data))
+    return root
+
+
+def _both(real: Faces, more: Faces) -> Faces:
+    return Faces(
+        name="mixed/train",
+        scheme=real.scheme,
+        files=real.files + more.files,
+        points=torch.cat([real.points, more.points]),
+        boxes=torch.cat([real.boxes, more.boxes]),
+        groups=real.groups + more.groups,
+        views=real.views + more.views,
+        left_out=real.left_out,
+    )

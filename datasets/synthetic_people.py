@@ -1,0 +1,350 @@
+"""Who is drawn and how: every proportion, colour and light of a picture, drawn by lot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from datasets import synthetic_head as head
+from datasets.synthetic_head import Array
+
+
+def linear(colour: Sequence[float] | Sequence[Sequence[float]] | Array) -> Array:
+    """Light 0..1 of sRGB 0..255, by the plain power 2.2."""
+    return ((np.asarray(colour, np.float32) / 255) ** 2.2).astype(np.float32)
+
+
+_SKIN = linear(
+    [(245, 208, 188), (233, 188, 160), (214, 164, 132), (186, 132, 98), (146, 98, 70),
+     (102, 66, 48), (70, 46, 36)]
+)  # fmt: skip
+_HAIR = linear(
+    [(22, 18, 17), (38, 26, 20), (66, 42, 27), (98, 64, 38), (150, 105, 60), (196, 156, 98),
+     (140, 62, 30), (150, 148, 146), (205, 203, 200)]
+)  # fmt: skip
+_IRIS = linear(
+    [(74, 46, 26), (52, 34, 22), (92, 108, 122), (96, 120, 92), (110, 84, 52), (60, 84, 112)]
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Beard:
+    """amount: 0 none, 0.3 stubble, 1 full; and where it grows."""
+
+    amount: float = 0.0
+    chin: bool = False
+    cheeks: bool = False
+    moustache: bool = False
+
+
+@dataclass(frozen=True)
+class Glasses:
+    """Half width and half height of a lens, thickness of the rim, all in mm; tint 0..1."""
+
+    width: float
+    height: float
+    power: float
+    thickness: float
+    colour: Array
+    tint: float
+    tint_colour: Array
+    low: float
+    shine: float
+
+
+@dataclass(frozen=True)
+class Person:
+    """What stays the same in all pictures of a person; colours are linear light, lengths mm."""
+
+    proportions: dict[str, float]
+    scale: Array
+    unevenness: Array
+    skin: Array
+    blemish: float
+    freckles: float
+    age: float
+    lip_colour: float
+    iris: Array
+    pupil: float
+    lashes: float
+    brow_thickness: float
+    brow_density: float
+    brow_colour: Array
+    hair: head.Hair | None
+    hair_colour: Array
+    wobble: Array
+    beard: Beard
+    ears: tuple[float, float]
+    neck: tuple[float, float]
+    cloth: Array
+    neckline: float
+    glasses: Glasses | None
+    offsets: Array
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What changes from picture to picture. Turns are yaw, pitch, roll in degrees.
+
+    distance: of the camera, mm; share: how much of the picture's shorter side the keypoints take;
+    shift: of their middle from the picture's, in shares of that side; lights: unit vectors towards
+    them and their colours, the first one casts shadows; exposure: brightness of the face, 0..1.
+    """
+
+    expression: dict[str, float | tuple[float, float]]
+    gaze: tuple[float, float]
+    turn: tuple[float, float, float]
+    body_turn: tuple[float, float, float]
+    distance: float
+    share: float
+    shift: tuple[float, float]
+    lights: tuple[tuple[Array, Array], ...]
+    ambient: Array
+    exposure: float
+    gloss: float
+
+
+def _between(random: np.random.Generator, table: Array, weights: Sequence[float]) -> Array:
+    """A colour between two of a table, mostly near the first."""
+    a, b = random.choice(len(table), 2, p=np.array(weights) / np.sum(weights))
+    share = random.beta(1, 3)
+    return (table[a] * (1 - share) + table[b] * share).astype(np.float32)
+
+
+def _sample_hair(random: np.random.Generator, woman: bool) -> head.Hair | None:
+    if random.random() < (0.02 if woman else 0.13):
+        return None
+    long = random.random() < (0.75 if woman else 0.08)
+    fringe = random.random() < (0.35 if woman else 0.25)
+    return head.Hair(
+        bulk=random.uniform(8, 26) if woman else random.uniform(3, 20),
+        fringe=np.radians(random.uniform(-43, -32) if fringe else random.uniform(-68, -50)),
+        parting=np.radians(random.normal() * 22),
+        arch=np.radians(random.uniform(1, 5) if fringe else random.uniform(2, 14)),
+        temple=np.radians(random.uniform(-52, -36)),
+        sides=np.radians(random.uniform(-5, 25) if long else random.uniform(-22, 0)),
+        hang=random.uniform(50, 240) if long else 0.0,
+        front=np.radians(random.uniform(62, 92) if long else random.uniform(76, 88)),
+        waves=random.uniform(0.05, 0.5),
+        tip=random.uniform(0.15, 0.4) if fringe else random.uniform(0.0, 0.15),
+    )
+
+
+def _sample_glasses(random: np.random.Generator) -> Glasses | None:
+    kind = random.random()
+    if kind > 0.22:
+        return None
+    thick = random.uniform(0.8, 1.6) if random.random() < 0.5 else random.uniform(1.8, 4.5)
+    colour = (
+        random.uniform(10, 130, 3) if random.random() < 0.4 else np.full(3, random.uniform(8, 60))
+    )
+    return Glasses(
+        width=random.uniform(22, 29),
+        height=random.uniform(14, 24),
+        power=random.uniform(2.0, 4.5),
+        thickness=thick,
+        colour=linear(colour),
+        tint=random.uniform(0.55, 0.98) if kind < 0.07 else random.uniform(0, 0.08),
+        tint_colour=linear(random.uniform(5, 60, 3)),
+        low=random.uniform(-1, 5),
+        shine=random.uniform(0, 0.5),
+    )
+
+
+def sample_person(random: np.random.Generator) -> Person:
+    """One person; the same state of ``random`` gives the same one."""
+    woman = random.random() < 0.5
+    proportions = {name: float(np.clip(random.normal(), -2.3, 2.3)) for name in head.PROPORTIONS}
+    proportions["child"] = float(max(0.0, random.normal() - 1.0) * 1.5)
+    if woman:
+        proportions["jaw width"] -= 0.4
+        proportions["brow ridge"] -= 0.6
+        proportions["brow height"] += 0.3
+
+    tone = float(np.clip(random.beta(1.1, 2.0) * 6, 0, 5.99))
+    skin = _SKIN[int(tone)] + (tone % 1) * (_SKIN[int(tone) + 1] - _SKIN[int(tone)])
+    skin = skin * np.exp(random.normal(size=3) * [0.05, 0.06, 0.10])
+    dark = tone > 3.2
+    hair_colour = _between(
+        random,
+        _HAIR,
+        [8, 4, 1, 0.2, 0.1, 0.1, 0.1, 0.6, 0.4] if dark else [5, 5, 4, 3, 2, 2, 1, 1, 1],
+    )
+    knots = random.normal(size=(2, 25))
+    knots[:, -1] = knots[:, 0]
+    wobble = cv2.resize(knots, (head.HAIR_COLUMNS, 2), interpolation=cv2.INTER_CUBIC).clip(
+        -1.5, 1.5
+    )
+    if random.random() < 0.5:
+        wobble[0] += random.normal(size=head.HAIR_COLUMNS) * random.uniform(0, 0.6)
+    beard = Beard()
+    if not woman and random.random() < 0.55:
+        amount = random.uniform(0.1, 0.5) if random.random() < 0.5 else random.uniform(0.6, 1.0)
+        style = random.choice(
+            ["full", "goatee", "moustache", "chin strap"], p=[0.5, 0.25, 0.15, 0.1]
+        )
+        beard = Beard(
+            amount,
+            chin=style != "moustache",
+            cheeks=style in ("full", "chin strap"),
+            moustache=style != "chin strap",
+        )
+    painted = woman and random.random() < 0.5
+    return Person(
+        proportions=proportions,
+        scale=(1 + random.normal(size=3) * [0.035, 0.045, 0.045]).astype(np.float32),
+        unevenness=random.normal(size=head.TEMPLATE.shape) * 0.3,
+        skin=skin.astype(np.float32),
+        blemish=random.uniform(0.2, 1.0),
+        freckles=max(0.0, random.normal() * 0.5 - 0.2),
+        age=random.random(),
+        lip_colour=random.uniform(1.2, 2.0) if painted else random.uniform(0.3, 1.0),
+        iris=_between(random, _IRIS, [6, 6, 0.1, 0.1, 0.5, 0.1] if dark else [4, 4, 2, 1, 2, 2]),
+        pupil=random.uniform(1.7, 2.9),
+        lashes=random.uniform(0.5, 0.95) if woman else random.uniform(0.3, 0.7),
+        brow_thickness=random.uniform(4.5, 9.0) * (0.8 if woman else 1.0),
+        brow_density=random.uniform(0.45, 1.0),
+        brow_colour=hair_colour * random.uniform(0.25, 0.8),
+        hair=_sample_hair(random, woman),
+        hair_colour=hair_colour,
+        wobble=wobble.astype(np.float32),
+        beard=beard,
+        ears=(random.uniform(0.95, 1.25), random.uniform(0.3, 0.7)),
+        neck=(
+            random.uniform(0.85, 1.0) if woman else random.uniform(0.95, 1.15),
+            random.uniform(0.85, 1.1),
+        ),
+        cloth=linear(np.clip(random.normal(size=3) * 40 + random.choice([40, 110, 210]), 8, 245)),
+        neckline=random.uniform(128, 172),
+        glasses=_sample_glasses(random),
+        offsets=random.uniform(0, 256, 8).astype(np.float32),
+    )
+
+
+def _both(random: np.random.Generator, amount: float, uneven: float = 0.2) -> tuple[float, float]:
+    return amount * (1 + random.normal() * uneven), amount * (1 + random.normal() * uneven)
+
+
+def sample_expression(random: np.random.Generator) -> dict[str, float | tuple[float, float]]:
+    """Amounts for ``synthetic_head.shaped``: about half of all faces smile, as in 300-W."""
+    smile = random.uniform(0.2, 1.5) if random.random() < 0.55 else random.normal() * 0.2
+    jaw = head.CLOSED_JAW
+    if random.random() < 0.6:
+        jaw += random.gamma(1.4, 1.6)
+    if random.random() < 0.05:
+        jaw += random.uniform(2, 7)
+    blink = random.uniform(0.7, 1.0) if random.random() < 0.03 else random.normal() * 0.13
+    blink += 0.1 * max(smile, 0.0)
+    uneven = random.normal() * 0.06 if random.random() < 0.97 else 0.8
+    return {
+        "smile": _both(random, smile - 0.45),
+        "sad": max(0.0, random.normal() * 0.5 - 0.3),
+        "pout": max(0.0, random.normal() * 0.4 - 0.3),
+        "brows up": _both(random, random.normal() * 0.7),
+        "frown": max(-0.3, random.normal() * 0.45),
+        "sneer": max(0.0, random.normal() * 0.4 - 0.2),
+        "jaw": min(jaw, 6.5),
+        "upper lip up": max(0.0, random.normal() * 0.7) + 1.6 * max(0.0, smile - 0.5),
+        "close left": float(np.clip(blink + uneven, -0.45, 1)),
+        "close right": float(np.clip(blink - uneven, -0.45, 1)),
+        "mouth aside": random.normal() * 1.0,
+    }
+
+
+def _light_from(
+    azimuth: float, height: float, colour: Sequence[float] | Array
+) -> tuple[Array, Array]:
+    """A light at degrees to the right and above the camera."""
+    a, b = np.radians([azimuth, height])
+    towards = np.array([np.sin(a) * np.cos(b), -np.sin(b), np.cos(a) * np.cos(b)], np.float32)
+    return towards, np.asarray(colour, np.float32)
+
+
+def sample_scene(random: np.random.Generator) -> Scene:
+    """A picture as it might come from the web: any pose, light and expression."""
+    lights = []
+    for number in range(random.choice([1, 2, 3], p=[0.45, 0.35, 0.2])):
+        warmth = random.normal() * 0.13
+        strength = 1.0 if number == 0 else random.uniform(0.15, 0.7)
+        colour = np.array([1 + warmth, 1.0, 1 - warmth]) * strength
+        wide = 40 if number == 0 else 60
+        lights.append(_light_from(random.normal() * wide, random.normal() * 20 + 28, colour))
+    ambient = np.exp(random.normal() * 0.5) * 0.42 * (1 + random.normal(size=3) * 0.08)
+    # Mostly as in 300-W; one face in ten takes any turn, so that none is quite unknown.
+    rare = random.random() < 0.1
+    yaw = random.uniform(-60, 60) if rare else float(np.clip(random.normal() * 14, -60, 60))
+    pitch = random.uniform(-30, 30) if rare else float(np.clip(random.normal() * 8 - 3.5, -30, 30))
+    roll = random.uniform(-40, 40) if rare else float(np.clip(random.normal() * 7, -40, 40))
+    follow = random.uniform(0, 0.8)
+    return Scene(
+        expression=sample_expression(random),
+        gaze=(float(np.clip(random.normal() * 2.2 - 0.03 * yaw, -6, 6)), random.normal() * 1.1),
+        turn=(yaw, pitch, roll),
+        body_turn=(
+            yaw * follow + random.normal() * 8,
+            random.normal() * 4,
+            roll * 0.2 + random.normal() * 4,
+        ),
+        distance=float(np.exp(random.uniform(np.log(600), np.log(4000)))),
+        share=random.uniform(0.56, 0.66),
+        shift=tuple(random.uniform(-0.04, 0.04, 2)),
+        lights=tuple(lights),
+        ambient=ambient.astype(np.float32),
+        exposure=float(np.clip(random.normal() * 0.09 + 0.62, 0.35, 0.85)),
+        gloss=random.uniform(0.1, 1.0),
+    )
+
+
+VIEWS = ("neutral", "happy", "turned right", "turned left", "spot light", "joker")
+"""IMM's six views of a person; "right" is the person's: the face looks to the picture's left."""
+
+
+def sample_portrait(random: np.random.Generator, view: int) -> Scene:
+    """A picture as IMM took them: same room, same camera, one of six views."""
+    neutral = {"smile": -0.45, "jaw": head.CLOSED_JAW, "close left": -0.05, "close right": -0.05}
+    expression = neutral | {
+        "brows up": random.normal() * 0.3,
+        "smile": -0.45 + random.normal() * 0.15,
+    }
+    lights = [
+        _light_from(random.normal() * 8 - 10, 45, (1, 1, 1)),
+        _light_from(35, 25, (0.5, 0.5, 0.52)),
+    ]
+    ambient, yaw = np.full(3, 0.45, np.float32), random.normal() * 4
+    if VIEWS[view] == "happy":
+        smile = random.uniform(0.6, 1.5)
+        expression = neutral | {
+            "smile": _both(random, smile - 0.45),
+            "upper lip up": 1.6 * max(0.0, smile - 0.5),
+            "jaw": head.CLOSED_JAW + random.gamma(1.5, 0.8),
+            "close left": 0.1 * smile,
+            "close right": 0.1 * smile,
+        }
+    elif VIEWS[view] == "turned right":
+        yaw = -30 + random.normal() * 6
+    elif VIEWS[view] == "turned left":
+        yaw = 30 + random.normal() * 6
+    elif VIEWS[view] == "spot light":
+        lights = [_light_from(55, 15, (1.6, 1.5, 1.4)), lights[0]]
+    elif VIEWS[view] == "joker":
+        expression, yaw = sample_expression(random), random.normal() * 12
+    return Scene(
+        expression=expression,
+        gaze=(random.normal() * 0.8 - 0.04 * yaw, random.normal() * 0.5),
+        turn=(
+            float(yaw),
+            -8 + random.normal() * 4,
+            random.normal() * (6 if VIEWS[view] == "joker" else 2.5),
+        ),
+        body_turn=(0.5 * yaw + random.normal() * 3, 0.0, random.normal() * 1.5),
+        distance=1400.0,
+        share=random.uniform(0.41, 0.46),
+        shift=(0.015 + 0.0017 * yaw + random.normal() * 0.05, 0.115 + random.normal() * 0.03),
+        lights=tuple(lights),
+        ambient=ambient,
+        exposure=0.5 + random.normal() * 0.03,
+        gloss=0.5,
+    )

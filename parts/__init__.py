@@ -1,0 +1,1 @@
+"""What is taught: one readable file a part, with its network, its recipe and its lesson."""

@@ -1,0 +1,139 @@
+"""Part 1: the nose tip. One point, one small network, 192 pictures to learn from.
+
+What is asked: a grey picture of 80x60 pixels shows a person from the shoulders up. Where is the
+tip of the nose? The network answers two numbers, the point's place as fractions of the picture's
+width and height. That is regression, and this file is the whole of it: the network, the recipe,
+the run.
+
+Source: the course's assignment on the IMM Face Database (persons 1-32 to learn from, 33-40 to be
+tested on). ``Course`` repeats the report that we know of; ``Best`` is what we found to work best
+on folds over persons 1-32 (``python -m benchmarks.folds 1``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from common.loading import load_crops
+from common.options import Options
+from common.recipe import Recipe
+from common.reporting import Lesson
+from common.training import fit
+from common.write_up import write_up
+from datasets.splits import train_and_test
+
+LESSON = Lesson(
+    folder="part1",
+    title="Part 1: the nose tip",
+    question=(
+        "Where is the tip of the nose? The network sees a whole picture of 80×60 grey pixels and "
+        "answers with one point. 192 pictures of 32 people are there to learn from; 48 pictures "
+        "of 8 other people show what was learned."
+    ),
+    notes=(
+        "The point is number 52 of the 58 that the IMM Face Database marks. Courses call it the "
+        "nose tip; it lies at the middle of the nose's base, where the nose meets the upper lip.",
+        "Everyone in the training set is gone from the test set: a network that merely remembered "
+        "people would fail here.",
+        "In 9 of the 240 faces one eye is numbered from its inner corner in the original files. "
+        "The reader numbers it from the outer one, as in the others.",
+        "The recipe called best was chosen without these test faces: the training people were "
+        "dealt into four folds, and each fold was answered by a network that learned from the "
+        "other three (python -m benchmarks.folds 1).",
+    ),
+    try_next=(
+        "Run the recipe of the course, python run_part.py 1 --recipe course, and compare the "
+        "pages: same network, same pictures, one point.",
+        "Change one line of the recipe in parts/part1_nose_tip.py, such as flip: float = 0.0, and "
+        "see what it was worth.",
+        "Part 2 asks for all 58 points: python run_part.py 2.",
+    ),
+)
+NOSE = (52,)  # the points that are learned, by their number in the scheme
+
+
+class NoseNet(nn.Module):
+    """Three convolutions and two fully connected layers: one grey face in, one point out.
+
+    Takes float (B, 1, 60, 80) in -0.5..0.5, returns fractions (B, 1, 2).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 12, 7), nn.ReLU(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(12, 16, 5), nn.ReLU(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(3, 2),
+        )  # fmt: skip
+        self.head = nn.Sequential(nn.Linear(576, 200), nn.ReLU(), nn.Linear(200, 2))
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """(B, 1, 60, 80) -> (B, 1, 2)."""
+        features = self.features(faces)  # (B, 32, 3, 6)
+        return self.head(features.flatten(1)).view(-1, 1, 2)
+
+
+@dataclass(frozen=True)
+class Course(Recipe):
+    """As the course report ran it: plain pictures, one at a time."""
+
+    height: int = 60  # the assignment's size: small enough to train in seconds
+    width: int = 80  # the whole 4:3 picture, no face is searched for
+    epochs: int = 25  # as the report
+    batch: int = 1  # one picture, one step, as the report
+    loss: str = "mse"  # squared error of the fractions, as the report
+    learning_rate: float = 1e-3  # Adam's usual start, as the report
+
+
+@dataclass(frozen=True)
+class Best(Recipe):
+    """Ours: the same network, shown a new variation of every face in every epoch."""
+
+    height: int = 60  # as the course, so that the networks are the same
+    width: int = 80  # as the course
+    epochs: int = 300  # forty seconds on two cores
+    batch: int = 16  # 12 steps an epoch
+    loss: str = "smooth_l1"  # squares the small errors, but lets no single face shout
+    start_at_mean: bool = True  # the untrained network answers the mean face and learns the rest
+    optimizer: str = "adamw"  # Adam whose weight decay does not depend on the gradient
+    weight_decay: float = 0.01  # light: augmentation does most of the work
+    learning_rate: float = 2e-3  # high, because it falls
+    cosine: bool = True  # falls to zero along a cosine, so that the last steps only polish
+    bfloat16: bool = True  # half the bits, nearly twice the speed
+    rotation: float = 10.0  # heads tilt
+    scale: float = 0.1  # people sit nearer or farther
+    shift: float = 0.08  # and not always in the middle
+    flip: float = 0.5  # mirrored faces are faces: twice the people
+    brightness: float = 0.3  # lamps differ
+    contrast: float = 0.3  # and so do cameras
+    flip_average: bool = True  # answer for the face and its mirror image, and take the mean
+
+
+RECIPES = {"course": Course, "best": Best}
+
+
+def run(options: Options) -> list[dict[str, float]]:
+    """Train NoseNet as ``options`` say, write ``reports/part1/`` and return the history."""
+    recipe = options.choose(RECIPES)
+
+    # 1. The faces: files and points, nothing decoded yet.
+    train, test = train_and_test("imm", options.dataset, options.data)
+
+    # 2. Every picture decoded once, cut and kept as bytes: images (N, 1, 60, 80).
+    train, test = load_crops(train, recipe, NOSE), load_crops(test, recipe, NOSE)
+
+    # 3. The network, its first weights drawn from the seed.
+    torch.manual_seed(options.seed)
+    network = NoseNet()
+
+    # 4. Training: for every batch augment, predict, measure the loss, go back, step.
+    folder = options.reports / LESSON.folder
+    history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
+
+    # 5. The answers on faces never seen before, measured and told on a page.
+    page = write_up(network, train, test, recipe, history, LESSON, options)
+    print(f"the page: {page}")
+    return history

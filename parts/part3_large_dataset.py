@@ -1,0 +1,143 @@
+"""Part 3: a large data set. Faces in the wild, a deeper network, and your own photos.
+
+What is asked: 68 points on faces that nobody posed for. The face is found first, here by the box
+around its landmarks, cut to a square and handed to torchvision's ResNet18, whose first layer
+takes one grey channel and whose last gives 136 numbers.
+
+Source: K. He et al., Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv 1512.03385);
+the standard protocol of iBUG 300-W, which goes by folder: afw, helen/trainset and lfpw/trainset
+to learn from; helen/testset, lfpw/testset and ibug to be tested on, whichever are there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from common.loading import load_crops
+from common.options import Options
+from common.recipe import Recipe
+from common.reporting import Lesson
+from common.training import fit
+from common.write_up import write_up
+from datasets.splits import train_and_test
+
+LESSON = Lesson(
+    folder="part3",
+    title="Part 3: a large data set",
+    question=(
+        "Does it work on any face? 300-W shows people in the wild: turned, laughing, in bad "
+        "light, behind hands and hair. A ResNet18, with ninety times as many weights as part 1's "
+        "network, learns 68 points from thousands of them."
+    ),
+    notes=(
+        "Faces are cut by the box around their true points, as most published figures are. On "
+        "your own photos a detector finds the box, and the error grows.",
+        "The split goes by folder, the standard protocol. dlib's own two lists are a random split "
+        "of all faces: 596 of the 689 standard test faces stand in its training list.",
+        "The curves watch the test faces, but nothing is chosen by them: the last epoch counts, "
+        "and recipes are compared on every tenth training face (python -m benchmarks.folds 3).",
+    ),
+    try_next=(
+        "Run the recipe of the course, python run_part.py 3 --recipe course --epochs 1: batch 1 "
+        "takes a long time without a GPU.",
+        "Measure one folder by itself: python run_part.py evaluate reports/part3/checkpoint.pt "
+        "--split lfpw/testset.",
+        "See what a detector's boxes cost: add --boxes file.",
+    ),
+)
+
+
+class ResNet18(nn.Module):
+    """torchvision's ResNet18 with one grey input channel and 2 K outputs.
+
+    Takes float (B, 1, H, W) in -0.5..0.5, returns fractions (B, K, 2).
+    """
+
+    def __init__(self, n_points: int = 68) -> None:
+        super().__init__()
+        self.arguments = {"n_points": n_points}
+        self.resnet = torchvision.models.resnet18(num_classes=2 * n_points)
+        self.resnet.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """(B, 1, H, W) -> (B, K, 2)."""
+        return self.resnet(faces).unflatten(1, (-1, 2))
+
+
+@dataclass(frozen=True)
+class Course(Recipe):
+    """As the course report ran it: large crops, one at a time. Made for a GPU."""
+
+    height: int = 224  # ResNet18's usual input
+    width: int = 224  # a square
+    margin: int = 28  # an eighth all around, for turned faces
+    box_scale: float = 1.3  # room around the landmarks' box, which ends at brows and chin
+    epochs: int = 10  # the report does not say; hours without a GPU
+    batch: int = 1  # one face, one step, as the report
+    loss: str = "mse"  # squared error of the fractions, as the report
+    learning_rate: float = 1e-3  # Adam's usual start, as the report
+    rotation: float = 10.0  # as part 2
+    brightness: float = 0.2  # as part 2
+    contrast: float = 0.2  # as part 2
+
+
+@dataclass(frozen=True)
+class Best(Recipe):
+    """Ours: a first recipe, for minutes on two cores without a GPU."""
+
+    height: int = 112  # half the usual side: a quarter of the work, so four times the epochs
+    width: int = 112  # a square
+    margin: int = 14  # an eighth all around, for turned and shifted faces
+    box_scale: float = 1.3  # room around the landmarks' box, which ends at brows and chin
+    epochs: int = 16  # eight and a half minutes on two cores
+    start_at_mean: bool = True  # the untrained network answers the mean face and learns the rest
+    shrink_last: float = 0.1  # nearly that alone at first; batch normalisation keeps it learning
+    batch: int = 32  # large enough for batch normalisation
+    loss: str = "wing"  # keeps pulling when the error is a fraction of a pixel
+    optimizer: str = "adamw"  # Adam whose weight decay does not depend on the gradient
+    weight_decay: float = 0.05  # eleven million weights for three thousand faces
+    learning_rate: float = 1e-3  # high, because it falls
+    warmup: float = 0.05  # the first steps are small: batch normalisation must settle
+    cosine: bool = True  # falls to zero along a cosine, so that the last steps only polish
+    bfloat16: bool = True  # half the bits, nearly twice the speed
+    rotation: float = 25.0  # photographed heads tilt
+    scale: float = 0.05  # beyond what the box's own error does
+    box_shift: float = 0.03  # a detector's box is never quite the landmarks' box
+    box_scale_spread: float = 0.05  # nor of its size
+    flip: float = 0.5  # mirrored faces are faces
+    brightness: float = 0.3  # sun and lamps
+    contrast: float = 0.3  # and cameras
+    occlusion: float = 0.3  # hands, hair, microphones
+    blur: float = 0.2  # motion and bad focus
+    flip_average: bool = True  # answer for the face and its mirror image, and take the mean
+
+
+RECIPES = {"course": Course, "best": Best}
+
+
+def run(options: Options) -> list[dict[str, float]]:
+    """Train ResNet18 as ``options`` say, write ``reports/part3/`` and return the history."""
+    recipe = options.choose(RECIPES)
+
+    # 1. The faces: files, points and boxes, nothing decoded yet.
+    train, test = train_and_test("ibug", options.dataset, options.data)
+
+    # 2. Every face decoded once, cut to a square with a margin and kept as bytes.
+    train, test = load_crops(train, recipe), load_crops(test, recipe)
+
+    # 3. The network, its first weights drawn from the seed.
+    torch.manual_seed(options.seed)
+    network = ResNet18(n_points=train.faces.scheme.n_points)
+
+    # 4. Training: the same loop as in parts 1 and 2.
+    folder = options.reports / LESSON.folder
+    history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
+
+    # 5. The same measures, the same page.
+    page = write_up(network, train, test, recipe, history, LESSON, options)
+    print(f"the page: {page}")
+    return history

@@ -1,0 +1,112 @@
+"""The command line of the course: ``python run_part.py 1`` (2, 3), ``data`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from common.errors import UserError
+
+
+def run_part(arguments: argparse.Namespace) -> None:
+    """Train one part's network and write its page."""
+    from common.options import Options
+    from parts import part1_nose_tip, part2_full_face, part3_large_dataset
+
+    part = {"1": part1_nose_tip, "2": part2_full_face, "3": part3_large_dataset}[arguments.command]
+    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
+    part.run(Options(**asked))
+
+
+def data(arguments: argparse.Namespace) -> None:
+    """List the data sets, or fetch one."""
+    from datasets import catalog
+
+    if arguments.download and arguments.name:
+        print(catalog.download(arguments.name, arguments.data))
+    elif arguments.download:
+        raise UserError("--download: name the data set to fetch, for example: data imm --download")
+    else:
+        print(catalog.list_sets(arguments.data))
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Print the metrics of a checkpoint on a folder of faces."""
+    from parts import evaluation
+
+    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
+    print(evaluation.evaluate(**asked))
+
+
+HANDLING = ("command", "handle")  # entries of the parsed line that steer only this file
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The parser; each command names the function that handles it."""
+    parser = argparse.ArgumentParser(
+        prog="python run_part.py",
+        description="Facial keypoints: nose tip, full face, large data set.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument(
+        "--data", type=Path, metavar="DIR", help="where data sets lie (default: FACE_DATA)"
+    )
+    device = argparse.ArgumentParser(add_help=False)
+    device.add_argument("--device", metavar="D", help="cpu, cuda, mps (default: the best there is)")
+
+    for number, title in (("1", "the nose tip"), ("2", "the full face"), ("3", "a large data set")):
+        part = commands.add_parser(number, parents=[where, device], help=f"part {number}: {title}")
+        part.add_argument("--recipe", choices=("course", "best"), default="best")
+        part.add_argument(
+            "--dataset", metavar="NAME", help="faces to learn from (default: the part's)"
+        )
+        part.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
+        part.add_argument(
+            "--seed", type=int, default=0, metavar="N", help="of all chance (default: 0)"
+        )
+        part.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
+        part.add_argument("--resume", action="store_true", help="go on where a stopped run was")
+        part.set_defaults(handle=run_part)
+
+    listing = commands.add_parser("data", parents=[where], help="list the data sets, or fetch one")
+    listing.add_argument("name", nargs="?", help="imm or ibug")
+    listing.add_argument("--download", action="store_true", help="fetch the data set NAME")
+    listing.set_defaults(handle=data)
+
+    scores = commands.add_parser(
+        "evaluate", parents=[where, device], help="print the metrics of a trained network"
+    )
+    scores.add_argument("checkpoint", type=Path, help="such as reports/part3/checkpoint.pt")
+    scores.add_argument("--dataset", metavar="NAME", help="default: the one it was trained on")
+    scores.add_argument("--split", default="test", metavar="NAME", help="such as helen/testset")
+    scores.add_argument("--boxes", choices=("landmarks", "file"), default="landmarks")
+    scores.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+    scores.set_defaults(handle=evaluate)
+    return parser
+
+
+def main(line: list[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, or 2 with one line about what to mend."""
+    arguments = command_line().parse_args(line)
+    try:
+        arguments.handle(arguments)
+    except UserError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    except ImportError as missing:
+        print(
+            f"error: the package {missing.name} is missing or broken ({missing}); install all "
+            "that is needed with: python -m pip install -e .",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

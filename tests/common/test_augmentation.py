@@ -1,0 +1,317 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from dots import centre_near, draw
+from PIL import Image
+
+from common.augmentation import augment, blur, centre, grey, hue_rotation, occlude, relight
+from common.recipe import Recipe
+
+PLAIN = Recipe(height=96, width=128, margin=24)
+HIGH, WIDE = PLAIN.kept_size  # 144, 176
+# Uneven, so that exchanged axes, signs or points cannot pass; 0-1 and 2-3 are the flip pairs.
+POINTS = [(60.3, 50.8), (118.6, 53.2), (65.5, 99.4), (111.25, 92.7), (88.0, 73.5)]
+FLIP_ORDER = torch.tensor([1, 0, 3, 2, 4])
+FACES = 64
+MOVES = {
+    "margin": {},
+    "rotation": {"rotation": 30.0},
+    "scale": {"scale": 0.25},
+    "shift": {"shift": 0.1},
+    "flip": {"flip": 0.5},
+    "box_shift": {"box_shift": 0.05},
+    "box_scale_spread": {"box_scale_spread": 0.1},
+}
+MOVES["all"] = {name: value for values in MOVES.values() for name, value in values.items()}
+LIGHT = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1}
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(7)
+
+
+def batch(count=FACES):
+    """``count`` times the same picture of dots, uint8 (B, 1, H, W), and its points (B, K, 2)."""
+    picture = torch.from_numpy(draw(POINTS, HIGH, WIDE))
+    return picture.expand(count, 1, -1, -1), torch.tensor(POINTS).expand(count, -1, -1)
+
+
+def moved(count=FACES, **values):
+    """What ``augment`` makes of the dots: pictures (B, h, w) in 0..255, points, as arrays."""
+    recipe = replace(PLAIN, **values)
+    images, points = augment(*batch(count), recipe, FLIP_ORDER)
+    assert images.shape == (count, 1, 96, 128)
+    assert images.dtype == points.dtype == torch.float32
+    assert images.min() >= -0.5
+    assert images.max() <= 0.5
+    return (images[:, 0].numpy() + 0.5) * 255, points.numpy()
+
+
+@pytest.mark.parametrize("values", MOVES.values(), ids=MOVES)
+def test_picture_and_points_move_together(values):
+    pictures, points = moved(**values)
+    off = []
+    for picture, face in zip(pictures, points, strict=True):
+        for point in face:
+            found = centre_near(picture, point, reach=8)
+            if found is not None:
+                off.append(np.abs(found - point).max())
+    assert len(off) > 0.7 * points.shape[0] * points.shape[1]  # most stay in the crop
+    assert max(off) <= 0.1
+
+
+@pytest.mark.parametrize("name", [name for name in MOVES if name not in ("margin", "flip")])
+def test_every_face_of_a_batch_moves_by_its_own_numbers(name):
+    _, points = moved(**MOVES[name])
+    assert len(np.unique(points[:, 0].round(4), axis=0)) == FACES
+
+
+def test_without_chance_only_the_margin_comes_off():
+    _, points = moved()
+    np.testing.assert_allclose(points, np.tile(np.array(POINTS) - 24, (FACES, 1, 1)), atol=1e-4)
+
+
+def similarity(points):
+    """Turn in degrees and size of each face (B,), from its first two points, against POINTS."""
+    across = points[:, 1] - points[:, 0]
+    before = np.subtract(POINTS[1], POINTS[0])
+    turn = np.arctan2(across[:, 1], across[:, 0]) - np.arctan2(before[1], before[0])
+    return np.degrees(turn), np.linalg.norm(across, axis=1) / np.linalg.norm(before)
+
+
+def test_rotation_is_uniform_up_to_its_limit_and_about_the_middle():
+    _, points = moved(1000, rotation=30.0)
+    turn, size = similarity(points)
+    assert np.abs(turn).max() <= 30.001
+    assert turn.std() == pytest.approx(30 / math.sqrt(3), rel=0.05)
+    assert abs(turn.mean()) < 2
+    np.testing.assert_allclose(size, 1, atol=1e-4)
+    from_middle = points - np.array([63.5, 47.5])  # the middle of 128 x 96 pixels
+    before = np.array(POINTS) - 24 - np.array([63.5, 47.5])
+    radius = np.tile(np.linalg.norm(before, axis=1), (1000, 1))
+    np.testing.assert_allclose(np.linalg.norm(from_middle, axis=2), radius, atol=1e-3)
+
+
+def test_scale_is_a_factor_between_its_limits():
+    turn, size = similarity(moved(1000, scale=0.25)[1])
+    assert 1 / 1.25 - 1e-4 <= size.min() < 0.81
+    assert 1.24 < size.max() <= 1.25 + 1e-4
+    assert abs(np.log(size).mean()) < 0.01  # as often smaller as larger
+    np.testing.assert_allclose(turn, 0, atol=1e-3)
+
+
+def test_shift_is_a_share_of_each_side():
+    _, points = moved(1000, shift=0.1)
+    by = points[:, 0] - (np.array(POINTS[0]) - 24)  # (B, 2)
+    assert np.abs(by[:, 0]).max() == pytest.approx(12.8, abs=0.2)
+    assert np.abs(by[:, 1]).max() == pytest.approx(9.6, abs=0.2)
+    assert abs(np.corrcoef(by.T)[0, 1]) < 0.1  # x and y on their own
+
+
+def test_the_boxs_error_is_normal_with_the_spread_asked_for():
+    _, points = moved(2000, box_shift=0.05)
+    by = points[:, 0] - (np.array(POINTS[0]) - 24)
+    np.testing.assert_allclose(by.std(axis=0), [6.4, 4.8], rtol=0.05)
+    assert np.abs(by).max() > 2.5 * 4.8  # a normal distribution has tails
+    _, size = similarity(moved(2000, box_scale_spread=0.1)[1])
+    assert np.log(size).std() == pytest.approx(0.1, rel=0.05)
+
+
+def test_a_flipped_face_has_its_pairs_exchanged():
+    _, points = moved(400, flip=0.5)
+    plain = np.array(POINTS) - 24
+    mirrored = np.stack([127 - plain[:, 0], plain[:, 1]], axis=1)[[1, 0, 3, 2, 4]]
+    is_plain = np.abs(points - plain).max(axis=(1, 2)) < 1e-3
+    is_mirrored = np.abs(points - mirrored).max(axis=(1, 2)) < 1e-3
+    assert (is_plain ^ is_mirrored).all()
+    assert 160 < is_mirrored.sum() < 240
+    assert np.abs(moved(10, flip=1.0)[1] - mirrored).max() < 1e-3
+
+
+def test_the_way_for_testing_is_augmentation_without_chance():
+    for channels in (1, 3):
+        images = torch.randint(0, 256, (4, channels, HIGH, WIDE), dtype=torch.uint8)
+        augmented, _ = augment(images, torch.zeros(4, 5, 2), PLAIN, FLIP_ORDER)
+        torch.testing.assert_close(augmented, centre(images, PLAIN), atol=1e-3, rtol=0)
+    by_hand = images[:1, :, 24:120, 24:152].float().numpy()
+    by_hand = 0.299 * by_hand[:, 0] + 0.587 * by_hand[:, 1] + 0.114 * by_hand[:, 2]
+    np.testing.assert_allclose(centre(images[:1], PLAIN)[:, 0], by_hand / 255 - 0.5, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_batch_and_the_next_batch_is_another():
+    everything = MOVES["all"] | LIGHT | {"occlusion": 0.5, "blur": 0.5}
+    first, second = moved(**everything), moved(**everything)
+    torch.manual_seed(7)
+    again = moved(**everything)
+    for one, other, repeated in zip(first, second, again, strict=True):
+        assert np.array_equal(one, repeated)
+        assert not np.array_equal(one, other)
+
+
+def test_no_input_is_written_over():
+    images, points = batch(4)
+    images, points = images.contiguous(), points.contiguous()
+    before = images.clone(), points.clone()
+    everything = MOVES["all"] | LIGHT | {"occlusion": 1.0, "blur": 1.0}
+    augment(images, points, replace(PLAIN, **everything), FLIP_ORDER)
+    assert torch.equal(images, before[0])
+    assert torch.equal(points, before[1])
+
+
+def test_light_moves_no_point():
+    _, points = moved(**LIGHT, occlusion=0.7, blur=0.7)
+    np.testing.assert_allclose(points, np.tile(np.array(POINTS) - 24, (FACES, 1, 1)), atol=1e-4)
+
+
+# Light and colour
+
+
+def flat(*colours, count=FACES):
+    """Pictures float (B, C, 2, n * 2) that are the same n fields of one colour each."""
+    fields = torch.tensor(colours, dtype=torch.float32).T  # (C, n)
+    return fields.repeat_interleave(2, dim=1)[None, :, None].expand(count, -1, 2, -1).contiguous()
+
+
+def fields(images):
+    """The grey of each field, (B, n)."""
+    assert images.shape[1] == 1
+    return images[:, 0, 0, ::2]
+
+
+def test_grey_is_pillows_grey():
+    colours = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(colours).convert("L"), dtype=float)
+    ours = grey(torch.from_numpy(colours).permute(2, 0, 1)[None].float())[0, 0]
+    assert np.abs(ours.numpy() - expected).max() <= 1
+
+
+@pytest.mark.parametrize("colours", [[(40,), (120,)], [(40, 40, 40), (120, 120, 120)]])
+def test_brightness_multiplies_all_values_by_one_factor_per_face(colours):
+    dark, light = fields(relight(flat(*colours), Recipe(brightness=0.3))).T
+    factors = dark / 40
+    torch.testing.assert_close(light, 120 * factors)
+    assert 0.7 <= factors.min() < 0.75
+    assert 1.25 < factors.max() <= 1.3
+    assert len(factors.unique()) == FACES
+
+
+@pytest.mark.parametrize("colours", [[(40,), (120,)], [(40, 40, 40), (120, 120, 120)]])
+def test_contrast_keeps_the_mean_and_multiplies_the_distance_from_it(colours):
+    dark, light = fields(relight(flat(*colours), Recipe(contrast=0.5))).T
+    torch.testing.assert_close(dark + light, torch.full((FACES,), 160.0))
+    factors = (light - dark) / 80
+    assert 0.5 <= factors.min() < 0.6
+    assert 1.4 < factors.max() <= 1.5
+
+
+def test_brightness_and_contrast_together_are_one_line_per_face():
+    greys = fields(relight(flat((0,), (100,), (200,)), Recipe(brightness=0.3, contrast=0.3)))
+    torch.testing.assert_close(greys[:, 1] - greys[:, 0], greys[:, 2] - greys[:, 1])
+    means = greys.mean(dim=1) / 100  # the mean is moved by brightness alone
+    assert 0.7 <= means.min() < means.max() <= 1.3
+
+
+def test_saturation_alone_cannot_be_seen_in_grey():
+    colours = flat((200, 30, 90), (10, 220, 60), (128, 128, 128))
+    plain = fields(grey(colours))
+    torch.testing.assert_close(fields(relight(colours, Recipe(saturation=0.9))), plain)
+
+
+def test_hue_leaves_grey_alone_and_turns_pure_colours_on_a_circle():
+    colours = flat((255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90), count=400)
+    greys = fields(relight(colours, Recipe(hue=0.5)))  # any turn of the circle
+    torch.testing.assert_close(greys[:, 3], torch.full((400,), 90.0))
+    torch.testing.assert_close(greys[:, :3].sum(dim=1), torch.full((400,), 255.0))
+    # All hues: the grey of a turning colour swings about the mean of the channels. Red lies at
+    # (1, 0, 0) - (1, 1, 1) / 3 from the axis, the luma at its weights less 1 / 3.
+    off = torch.tensor([0.299, 0.587, 0.114]) - 1 / 3
+    swing = 255 * off.norm().item() * math.sqrt(2 / 3)
+    for pure in greys[:, :3].T:
+        assert pure.min().item() == pytest.approx(85 - swing, abs=0.5)
+        assert pure.max().item() == pytest.approx(85 + swing, abs=0.5)
+    narrow = fields(relight(colours, Recipe(hue=0.02)))
+    assert (narrow[:, 0] - 0.299 * 255).abs().max() < 255 * 0.02 * 2 * math.pi * off.norm()
+
+
+def test_saturation_is_seen_once_hue_is_turned():
+    colours = flat((200, 30, 90))
+    torch.manual_seed(3)
+    alone = relight(colours, Recipe(hue=0.1, saturation=1e-9))
+    torch.manual_seed(3)
+    together = relight(colours, Recipe(hue=0.1, saturation=0.5))
+    assert (alone - together).abs().max() > 1
+
+
+def test_hue_rotation_keeps_the_sum_and_a_third_of_the_circle_moves_red_to_green():
+    angles = torch.rand(50) * 2 * math.pi
+    colours = torch.rand(50, 3, 1)
+    turned = hue_rotation(angles) @ colours
+    torch.testing.assert_close(turned.sum(dim=1), colours.sum(dim=1))
+    torch.testing.assert_close(turned.norm(dim=1), colours.norm(dim=1))
+    third = hue_rotation(torch.tensor([2 * math.pi / 3]))[0]
+    assert torch.allclose(third @ torch.tensor([10.0, 20.0, 30.0]), torch.tensor([30.0, 10, 20]))
+
+
+def test_a_recipe_without_light_changes_nothing():
+    colours = flat((200, 30, 90), (10, 220, 60))
+    torch.testing.assert_close(relight(colours, Recipe()), grey(colours))
+    one_channel = flat((200,), (10,))
+    torch.testing.assert_close(relight(one_channel, Recipe()), one_channel)
+
+
+# Blur and occlusion
+
+
+def sharpness(images):
+    """Mean squared difference of neighbours, (B,)."""
+    return images.diff(dim=-1).square().mean(dim=(1, 2, 3))
+
+
+def test_blur_keeps_mean_and_places_and_takes_sharpness_from_its_share():
+    dots = batch(400)[0].float()
+    blurred = blur(dots, 0.3)
+    assert blurred.shape == dots.shape
+    torch.testing.assert_close(blurred.mean(dim=(1, 2, 3)), dots.mean(dim=(1, 2, 3)))
+    changed = (blurred - dots).abs().amax(dim=(1, 2, 3)) > 0.5
+    assert 0.2 < changed.float().mean() < 0.4
+    torch.testing.assert_close(blurred[~changed], dots[~changed], atol=1e-3, rtol=0)
+    assert (sharpness(blurred)[changed] < 0.95 * sharpness(dots)[changed]).all()
+    for picture in blurred[changed][:20, 0]:
+        for point in POINTS:
+            assert np.abs(centre_near(picture, point, reach=14) - point).max() <= 0.1
+
+
+def test_blur_spreads_a_spot_as_a_gaussian_of_half_to_two_pixels():
+    spots = torch.zeros(300, 1, 31, 31)
+    spots[:, :, 15, 15] = 255
+    blurred = blur(spots, 1.0)[:, 0]
+    away = torch.arange(31.0) - 15
+    spread = ((blurred.sum(dim=1) * away**2).sum(dim=1) / 255).sqrt()  # (B,) across
+    down = ((blurred.sum(dim=2) * away**2).sum(dim=1) / 255).sqrt()
+    torch.testing.assert_close(spread, down)
+    assert 0.4 < spread.min() < 0.65
+    assert 1.75 < spread.max() < 2.0  # the kernel ends at 4 pixels
+
+
+def test_occlusion_lays_one_grey_rectangle_over_its_share():
+    pictures = torch.rand(300, 1, 40, 60) * 255
+    covered = occlude(pictures, 0.4)
+    changed = covered != pictures
+    hit = changed.flatten(1).any(dim=1)
+    assert 0.3 < hit.float().mean() < 0.5
+    shades = []
+    for index in hit.nonzero().flatten().tolist():
+        rows = changed[index, 0].any(dim=1).nonzero().flatten()
+        columns = changed[index, 0].any(dim=0).nonzero().flatten()
+        patch = covered[index, 0, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert (patch == patch[0, 0]).all()
+        assert 3 <= patch.shape[0] <= 21  # a tenth to half of 40
+        assert 5 <= patch.shape[1] <= 31
+        assert changed[index].sum() == patch.numel()
+        shades.append(patch[0, 0].item())
+    assert min(shades) < 50
+    assert max(shades) > 200

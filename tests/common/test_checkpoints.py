@@ -1,0 +1,90 @@
+import pickle
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common import checkpoints
+from common.errors import UserError
+
+SOUND = {
+    "network": "parts.part1_nose_tip.NoseNet",
+    "arguments": {},
+    "weights": {"weight": torch.arange(50.0)},
+    "recipe": {"height": 60, "width": 80},
+    "scheme": "imm58",
+}
+
+
+def told(action, path):
+    """The one line with which ``action`` ends."""
+    with pytest.raises(UserError) as raised:
+        action(path)
+    line = str(raised.value)
+    assert "\n" not in line
+    return line
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    checkpoints.save(SOUND, tmp_path / "one.pt")
+    loaded = checkpoints.load(tmp_path / "one.pt")
+    assert torch.equal(loaded.pop("weights")["weight"], SOUND["weights"]["weight"])
+    assert loaded == {key: value for key, value in SOUND.items() if key != "weights"}
+
+
+def test_a_missing_checkpoint_is_named_with_the_way_to_make_one(tmp_path):
+    line = told(checkpoints.load, tmp_path / "none.pt")
+    assert line.startswith(f"{tmp_path / 'none.pt'}: no such checkpoint")
+    assert "run_part.py" in line
+    assert "no such checkpoint" in told(checkpoints.load, tmp_path)  # a folder
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file: file.write_bytes(b""),
+        lambda file: file.write_text("not a checkpoint"),
+        lambda file: torch.save({"state_dict": {}}, file),
+        lambda file: torch.save(torch.zeros(3), file),
+        lambda file: torch.save({**SOUND, "arguments": pickle.Pickler}, file),
+        lambda file: file.write_bytes(pickle.dumps(SOUND)),
+    ],
+    ids=["empty", "text", "another project's", "a tensor", "code", "a plain pickle"],
+)
+def test_what_is_no_checkpoint_of_ours_is_told_in_one_line(tmp_path, write):
+    write(tmp_path / "one.pt")
+    line = told(checkpoints.load, tmp_path / "one.pt")
+    assert line.startswith(f"{tmp_path / 'one.pt'}: damaged or not a checkpoint")
+
+
+@given(data=st.data())
+def test_damage_never_changes_what_is_loaded(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("damage") / "one.pt"
+    checkpoints.save(SOUND, path)
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content[: data.draw(st.integers(len(content) - 100, len(content)))])
+    try:
+        loaded = checkpoints.load(path)
+    except UserError:
+        return
+    assert torch.equal(loaded.pop("weights")["weight"], SOUND["weights"]["weight"])
+    assert loaded == {key: value for key, value in SOUND.items() if key != "weights"}
+
+
+@pytest.mark.parametrize(
+    "network",
+    ["parts.part1_nose_tip.NoNet", "parts.part9.Net", "os.system", "torch.nn.Identity", "", "Net"],
+)
+def test_a_checkpoint_imports_nothing_but_a_network_of_ours(network):
+    line = told(checkpoints.network_of, {**SOUND, "network": network})
+    assert "not a network of this version" in line
+
+
+def test_weights_that_do_not_fit_are_told_in_one_line():
+    assert "not a network of this version" in told(checkpoints.network_of, SOUND)
+
+
+def test_a_recipe_of_another_version_is_told_in_one_line():
+    told(checkpoints.recipe_of, {**SOUND, "recipe": {"height": 60, "of_next_year": 1}})

@@ -1,0 +1,109 @@
+import multiprocessing
+import os
+import resource
+import signal
+import time
+
+import pytest
+import torch
+
+from common.errors import UserError
+from common.files import make_writable, write_atomically
+
+
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_what_was_written_stands_in_a_folder_made_for_it(tmp_path):
+    write_atomically(tmp_path / "new" / "folder" / "file", lambda file: file.write(b"whole"))
+    assert (tmp_path / "new" / "folder" / "file").read_bytes() == b"whole"
+    assert names(tmp_path / "new" / "folder") == ["file"]
+
+
+def test_a_writer_that_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def _write_slowly(path, started):
+    def write(file):
+        file.write(b"half")
+        file.flush()
+        started.set()
+        time.sleep(60)
+
+    write_atomically(path, write)
+
+
+def test_a_killed_writer_leaves_what_was_there(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    fork = multiprocessing.get_context("fork")
+    started = fork.Event()
+    process = fork.Process(target=_write_slowly, args=(path, started))
+    process.start()
+    assert started.wait(30)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert path.read_bytes() == b"old"
+    write_atomically(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
+
+
+@pytest.fixture
+def disk_of_a_megabyte():
+    """Files cannot grow over 1 MiB here: what a full disk looks like to who writes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def by_hand(file):
+    file.write(bytes(3 << 20))
+
+
+def by_torch(file):
+    torch.save({"weights": torch.zeros(3 << 20, dtype=torch.uint8)}, file)
+
+
+@pytest.mark.parametrize("write", [by_hand, by_torch])
+def test_a_full_disk_is_told_in_one_line_and_leaves_what_was_there(
+    tmp_path, disk_of_a_megabyte, write
+):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(UserError, match="cannot be written") as told:
+        write_atomically(path, write)
+    assert str(told.value).startswith(f"{path}: ")
+    assert "\n" not in str(told.value)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_fault_that_is_not_the_disks_is_not_called_one(tmp_path):
+    def fail(file):
+        raise RuntimeError("of another kind")
+
+    with pytest.raises(RuntimeError, match="of another kind"):
+        write_atomically(tmp_path / "file", fail)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        make_writable(tmp_path / "file" / "below")
+    make_writable(tmp_path / "new")
+    assert names(tmp_path / "new") == []

@@ -1,0 +1,90 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.keypoints import IBUG_68, IMM_58, SCHEMES, flip_order_within
+from datasets import ibug, imm
+
+both_schemes = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+
+
+def mirror(points, width, order):
+    """By the definition: x -> W-1-x, then the names exchanged."""
+    return torch.stack([width - 1 - points[..., 0], points[..., 1]], dim=-1)[..., order, :]
+
+
+@both_schemes
+def test_mirroring_twice_gives_the_face_back(scheme):
+    points = torch.randint(0, 640, (5, scheme.n_points, 2)).float()
+    once = mirror(points, 640, scheme.flip_order)
+    assert not torch.equal(once, points)
+    assert torch.equal(mirror(once, 640, scheme.flip_order), points)
+
+
+@both_schemes
+def test_a_point_stands_in_one_pair_at_most_and_the_rest_lie_on_the_middle_line(scheme):
+    paired = [index for pair in scheme.flip_pairs for index in pair]
+    assert len(paired) == len(set(paired))
+    middle = set(range(scheme.n_points)) - set(paired)
+    # Counted on the annotators' drawings: chin, mouth (2) and nose base; chin, bridge (4), nose
+    # base, and four on the lips.
+    expected = {
+        "imm58": {6, 41, 45, 52},
+        "ibug68": {8, 27, 28, 29, 30, 33, 51, 57, 62, 66},
+    }
+    assert middle == expected[scheme.name]
+
+
+@both_schemes
+def test_every_point_is_drawn(scheme):
+    drawn = {index for run in scheme.lines for index in run}
+    assert drawn == set(range(scheme.n_points))
+
+
+@both_schemes
+def test_eye_distance_is_that_of_the_outer_corners(scheme):
+    points = torch.zeros(3, scheme.n_points, 2)
+    points[:, scheme.outer_eyes[0]] = torch.tensor([10.0, 20.0])
+    points[:, scheme.outer_eyes[1]] = torch.tensor([40.0, 60.0])
+    assert scheme.eye_distance(points).tolist() == [50.0] * 3
+    assert tuple(sorted(scheme.outer_eyes)) in {tuple(sorted(p)) for p in scheme.flip_pairs}
+
+
+@given(st.data())
+def test_a_choice_of_points_mirrors_as_the_whole_face_does(data):
+    scheme = data.draw(st.sampled_from(list(SCHEMES.values())))
+    order = scheme.flip_order.tolist()
+    half = data.draw(st.sets(st.integers(0, scheme.n_points - 1), min_size=1))
+    kept = data.draw(st.permutations(sorted({*half, *(order[index] for index in half)})))
+    points = torch.arange(scheme.n_points * 2.0).view(scheme.n_points, 2)
+    within = flip_order_within(scheme, kept)
+    assert torch.equal(points[kept][within], points[scheme.flip_order][kept])
+    assert torch.equal(points[kept][within][within], points[kept])
+
+
+def test_a_choice_without_its_mirror_image_is_refused():
+    with pytest.raises(ValueError, match="45"):
+        flip_order_within(IBUG_68, (27, 36))
+    assert flip_order_within(IMM_58, (52,)).tolist() == [0]
+
+
+def mean_upright_shape(faces):
+    """Mean of the faces (K, 2), eyes level, the middle between them at 0, their distance 1."""
+    left, right = (faces.points[:, index] for index in faces.scheme.outer_eyes)  # (N, 2)
+    axis = torch.view_as_complex((right - left).contiguous())  # (N,)
+    centred = faces.points - ((left + right) / 2)[:, None]
+    upright = torch.view_as_complex(centred.contiguous()) / axis[:, None]  # (N, K)
+    return torch.view_as_real(upright.mean(dim=0))
+
+
+@pytest.mark.parametrize("name", ["imm", "ibug"])
+def test_real_faces_are_nearly_their_own_mirror_image_point_by_point(real_data, name):
+    faces = imm.load(real_data) if name == "imm" else ibug.load(real_data, "train")
+    shape = mean_upright_shape(faces)  # (K, 2)
+    assert shape[faces.scheme.outer_eyes[0], 0] < shape[faces.scheme.outer_eyes[1], 0]
+    mirrored = shape * torch.tensor([-1.0, 1.0])
+    renamed = mirrored[faces.scheme.flip_order]
+    assert (renamed - shape).norm(dim=-1).max() < 0.05  # of the eyes' distance
+    # Point by point: no other point lies nearer to a mirrored one than the one it is paired with.
+    assert torch.cdist(renamed, shape).argmin(dim=1).tolist() == list(range(faces.scheme.n_points))

@@ -1,0 +1,62 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.losses import LOSSES, wing
+
+
+def of(name, error):
+    """The loss of one face, one point, off by ``error`` in x and in y."""
+    truth = torch.full((1, 1, 2), 0.5, dtype=torch.float64)
+    return LOSSES[name](truth + error, truth).item()
+
+
+@given(st.floats(-0.9, 0.9))
+def test_wing_is_the_papers_formula(error):
+    # Feng et al., equation 5: w ln(1 + |x| / e) if |x| < w, else |x| - (w - w ln(1 + w / e)).
+    w, e = 0.04, 0.008
+    near = w * math.log(1 + abs(error) / e)
+    far = abs(error) - (w - w * math.log(1 + w / e))
+    assert of("wing", error) == pytest.approx(near if abs(error) < w else far, abs=1e-9)
+
+
+def test_wing_at_places_computed_by_hand():
+    assert of("wing", 0.0) == 0
+    assert of("wing", 0.008) == pytest.approx(0.04 * math.log(2))
+    assert of("wing", -0.1) == pytest.approx(0.1 - 0.04 + 0.04 * math.log(6))
+
+
+def test_wing_is_continuous_at_its_bend_and_steeper_below():
+    step = 1e-7
+    below, at, above = (of("wing", 0.04 + by) for by in (-step, 0, step))
+    assert abs(above - below) < 1e-6
+    assert (above - at) / step == pytest.approx(1, rel=1e-3)  # L1 beyond the bend
+    assert of("wing", 0.002) / 0.002 > 3  # an error of half a pixel weighs more than in L1
+
+
+def test_wing_pulls_at_the_smallest_error_and_rests_at_none():
+    predicted = torch.tensor([[[0.5, 0.5]], [[0.5001, 0.4]]], requires_grad=True)
+    wing(predicted, torch.full((2, 1, 2), 0.5)).backward()
+    at_rest, off = predicted.grad
+    assert at_rest.abs().max() == 0
+    assert off[0, 0] > 3 * off[0, 1].abs()
+    assert off[0, 1] < 0
+
+
+def test_the_others_by_hand():
+    assert of("mse", 0.1) == pytest.approx(0.01)
+    assert of("l1", -0.1) == pytest.approx(0.1)
+    assert of("smooth_l1", 0.1) == pytest.approx(0.1 - 0.02 / 2)
+    assert of("smooth_l1", 0.01) == pytest.approx(0.01**2 / 2 / 0.02)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_is_the_mean_over_faces_points_and_axes(name):
+    truth = torch.zeros(4, 3, 2)
+    predicted = torch.zeros(4, 3, 2)
+    predicted[1, 2, 0] = 0.3
+    one = LOSSES[name](torch.full((1, 1, 1), 0.3), torch.zeros(1, 1, 1))
+    torch.testing.assert_close(LOSSES[name](predicted, truth), one / 24)

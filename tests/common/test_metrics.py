@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.crops import crop_matrices
+from common.faces import Faces
+from common.keypoints import IMM_58
+from common.loading import Crops
+from common.metrics import (
+    area_under_curve,
+    errors_per_face,
+    failure_rate,
+    mean_shape,
+    measure,
+    nme,
+)
+from common.recipe import Recipe
+
+RECIPE = Recipe(height=50, width=100, margin=5)
+VIEWS = ("front", "side", "front")
+percentages = st.lists(st.floats(0, 30), min_size=1, max_size=40)
+
+
+@pytest.fixture
+def crops():
+    """Three faces: the picture is twice as wide and four times as high as the kept crop."""
+    torch.manual_seed(0)
+    points = 40 + 100 * torch.rand(3, 58, 2)
+    points[:, 13], points[:, 21] = torch.tensor([[60.0, 100]]), torch.tensor([[140.0, 100]])
+    boxes = torch.tensor([[0.0, 0, 220, 240]] * 3)
+    faces = Faces("imm/val", IMM_58, (Path("x.png"),) * 3, points, boxes, VIEWS, VIEWS)
+    images = torch.zeros(3, 1, 60, 110, dtype=torch.uint8)
+    return Crops(faces, images, crop_matrices(boxes, 60, 110), (52, 13, 21))
+
+
+def test_nme_of_a_three_four_five_triangle():
+    truth = torch.tensor([[[10.0, 10], [30, 50]], [[10, 10], [30, 50]]])
+    predicted = truth + torch.tensor([[[3.0, 4], [-4, 3]], [[0, 0], [6, 8]]])
+    # 5 pixels of 50; (0 + 10) / 2 pixels of 25.
+    assert nme(predicted, truth, torch.tensor([50.0, 25])).tolist() == [10, 20]
+
+
+def test_a_face_counts_as_failed_over_eight_percent_and_not_at_eight():
+    errors = torch.tensor([4.0, 8.0, 8.001, 12.0, 100.0])
+    assert failure_rate(errors) == pytest.approx(60)
+    assert failure_rate(errors, limit=50) == pytest.approx(20)
+
+
+@given(percentages)
+def test_failure_rate_and_area_agree_with_counting_and_integrating(values):
+    errors = torch.tensor(values, dtype=torch.float64)
+    assert failure_rate(errors) == pytest.approx(100 * sum(e > 8 for e in values) / len(values))
+    # The cumulative curve itself, integrated in steps of a thousandth of a percent.
+    at = (np.arange(8000) + 0.5) / 1000
+    curve = (np.array(values)[:, None] <= at).mean(axis=0)
+    assert area_under_curve(errors) == pytest.approx(100 * curve.mean(), abs=0.02)
+
+
+def test_the_area_is_whole_without_errors_and_none_when_all_fail():
+    assert area_under_curve(torch.zeros(5)) == 100
+    assert area_under_curve(torch.full((5,), 8.0)) == 0
+    assert area_under_curve(torch.tensor([4.0, 99.0])) == pytest.approx(25)
+
+
+def test_errors_in_every_unit_by_hand(crops):
+    truth = crops.points - 5
+    errors = errors_per_face(truth + torch.tensor([3.0, -1.0]), crops, RECIPE)
+    assert {name: error.shape for name, error in errors.items()} == dict.fromkeys(
+        ("mse_ratio", "mse_px", "mae_px_original", "nme"), (3,)
+    )
+
+    def all_are(name, value):
+        torch.testing.assert_close(errors[name], torch.full((3,), value), rtol=1e-4, atol=0)
+
+    all_are("mse_px", (9 + 1) / 2)
+    all_are("mse_ratio", (0.03**2 + 0.02**2) / 2)
+    all_are("mae_px_original", (3 * 2 + 1 * 4) / 2)  # the picture's own pixels
+    all_are("nme", 100 * 10**0.5 / 40)  # eyes are 80 pixels of the picture apart, 40 of the crop
+
+
+def test_perfect_answers_have_no_error(crops):
+    metrics = measure(crops.points - 5, crops, torch.zeros(3, 2), RECIPE)
+    assert metrics["nme"] == metrics["mse_ratio"] == metrics["mse_px"] == metrics["fr8"] == 0
+    assert metrics["auc8"] == 100
+
+
+def test_mean_shape_is_the_mean_in_fractions(crops):
+    shape = mean_shape(crops, RECIPE)
+    in_picture = crops.faces.points[:, [52, 13, 21]].mean(dim=0)
+    kept = (in_picture + 0.5) / torch.tensor([2.0, 4.0])  # from the kept crop's edge
+    torch.testing.assert_close(shape, (kept - 5) / torch.tensor([100.0, 50.0]))
+
+
+def test_groups_and_the_mean_face_are_measured_by_themselves(crops):
+    truth = crops.points - 5
+    off = torch.tensor([1.0, 4.0, 3.0])[:, None, None] * torch.tensor([1.0, 0.0])
+    shape = torch.tensor([[0.5, 0.5], [0.4, 0.4], [0.6, 0.4]])
+    metrics = measure(truth + off, crops, shape, RECIPE)
+    assert metrics["nme"] == pytest.approx(100 * (1 + 4 + 3) / 3 / 40, rel=1e-4)
+    assert metrics["per_group"].keys() == {"front", "side"}
+    front, side = metrics["per_group"]["front"], metrics["per_group"]["side"]
+    assert (front["n"], side["n"]) == (2, 1)
+    assert front["nme"] == pytest.approx(5, rel=1e-4)  # (2.5 + 7.5) / 2
+    assert side["nme"] == pytest.approx(10, rel=1e-4)
+    assert (front["fr8"], side["fr8"], metrics["fr8"]) == pytest.approx((0, 100, 100 / 3))
+    assert front["auc8"] == pytest.approx(100 * (5.5 + 0.5) / 8 / 2, rel=1e-3)
+    always = shape * torch.tensor([100.0, 50.0]) - 0.5
+    expected = (always - truth).square().mean()
+    assert metrics["baseline_mean_face"]["mse_px"] == pytest.approx(expected.item(), rel=1e-4)

@@ -1,0 +1,35 @@
+from dataclasses import dataclass, replace
+
+import pytest
+
+from common.errors import UserError
+from common.options import Options
+from common.recipe import Recipe, reasons
+
+
+@dataclass(frozen=True)
+class Example(Recipe):
+    height: int = 60  # because of, say, a reason with a # in it
+    learning_rate: float = 1e-4  # small
+    colour: bool = True  # for hue
+
+
+def test_reasons_are_the_comments_behind_the_lines_and_values_those_of_the_run():
+    assert reasons(replace(Example(), height=7)) == [
+        ("height", "7", "because of, say, a reason with a # in it"),
+        ("learning_rate", "0.0001", "small"),
+        ("colour", "True", "for hue"),
+    ]
+
+
+def test_kept_size_has_the_margin_on_every_side():
+    assert Recipe(height=10, width=20, margin=3).kept_size == (16, 26)
+
+
+def test_the_epochs_asked_for_replace_the_recipes_own():
+    recipes = {"best": Example}
+    assert Options().choose(recipes) == Example()
+    assert Options(epochs=9).choose(recipes) == replace(Example(), epochs=9)
+    for epochs in (0, -3):
+        with pytest.raises(UserError, match=f"--epochs {epochs}"):
+            Options(epochs=epochs).choose(recipes)

@@ -1,0 +1,384 @@
+import csv
+import json
+import re
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import resnet18
+
+from common import reporting
+from common.errors import UserError
+from common.keypoints import IMM_58
+from common.reporting import METRICS, Lesson, Report, layers, write_index, write_report
+
+HEIGHT, WIDTH, COUNT = 48, 64, 12
+
+
+class SmallNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 10, 3), nn.ReLU()
+        )
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 116))
+
+    def forward(self, faces):
+        return self.head(self.features(faces)).view(-1, 58, 2)
+
+
+def drawn_faces(count):
+    """Discs of different grey on a dark ground, points on circles inside: (images, points)."""
+    generator = torch.Generator().manual_seed(3)
+    rows, columns = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
+    centres = torch.tensor([WIDTH / 2, HEIGHT / 2]) + 4 * torch.randn(count, 2, generator=generator)
+    angles = torch.arange(58) * 0.7
+    radii = 6 + 9 * torch.rand(58, generator=generator)
+    circle = torch.stack([angles.cos(), angles.sin()], dim=-1) * radii[:, None]  # (58, 2)
+    points = centres[:, None] + circle + 0.5 * torch.randn(count, 58, 2, generator=generator)
+    away = (columns - centres[:, 0, None, None]) ** 2 + (rows - centres[:, 1, None, None]) ** 2
+    grey = 100 + 80 * torch.rand(count, 1, 1, generator=generator)
+    noise = 20 * torch.rand(count, HEIGHT, WIDTH, generator=generator)
+    return (torch.where(away < 300, grey, 30.0) + noise).to(torch.uint8)[:, None], points
+
+
+def made_up_report(**changes):
+    torch.manual_seed(0)
+    images, points = drawn_faces(COUNT)
+    predicted = points + torch.randn_like(points)
+    numbers = {key: 1.5 + index for index, key in enumerate(METRICS)}
+    metrics = {
+        **numbers,
+        "per_group": {"front": {**numbers, "n": 6}, "side": {**numbers, "n": 6}},
+        "baseline_mean_face": {**{key: 20 * value for key, value in numbers.items()}, "loss": 0.4},
+        "seconds": 75.0,
+        "epochs": 3,
+        "n_train": 40,
+        "n_test": COUNT,
+        "dataset": "circles",
+        "synthetic": False,
+    }
+    history = [
+        {
+            "epoch": epoch,
+            "train_loss": 0.3 / epoch,
+            "validation_loss": 0.2 / epoch,
+            "validation_nme": 30 / epoch,
+            "seconds": 25.0,
+            "learning_rate": 1e-3,
+        }
+        for epoch in (1, 2, 3)
+    ]
+    report = Report(
+        lesson=Lesson(
+            "part9",
+            "Part 9: circles",
+            "Where are the points?",
+            ("A circle is round.",),
+            ("Squares.",),
+        ),
+        recipe=[("epochs", "3", "enough for circles")],
+        recipe_name="best",
+        network=SmallNet(),
+        scheme=IMM_58,
+        kept=tuple(range(58)),
+        samples=(images[:2], points[:2]),
+        augmented=(images[:2].float() / 255 - 0.5, points[:2] + torch.tensor([3.0, 4.0])),
+        history=history,
+        metrics=metrics,
+        test=reporting.TestFaces(
+            images=images,
+            truth=points,
+            predicted=predicted,
+            nme=torch.linspace(1, 12, COUNT),
+            all_points=points,
+            names=tuple(f"circle-{index}" for index in range(COUNT)),
+            views=("front", "side") * (COUNT // 2),
+            baseline_nme=torch.linspace(10, 40, COUNT),
+        ),
+        synthetic=False,
+    )
+    return replace(report, **changes)
+
+
+class Page(HTMLParser):
+    """What the tests ask of a page: tags with attributes, and the text of some of them."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.texts, self._open = [], {}, []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self._open.append(tag)
+        self.texts.setdefault(tag, []).append("")
+
+    def handle_endtag(self, tag):
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        for tag in set(self._open):
+            self.texts[tag][-1] += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def marks(monkeypatch):
+    """Figures are not drawn, which takes most of a report's time; their marks are noted."""
+    noted = []
+
+    def save(_figure, path, mark):
+        path.write_bytes(b"drawn")
+        noted.append(mark)
+        return 1, 1
+
+    monkeypatch.setattr(reporting.figures, "save", save)
+    return noted
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    reports = tmp_path_factory.mktemp("reports")
+    path = write_report(reports, made_up_report())
+    return reports, path, Page(path)
+
+
+def test_the_page_has_every_section_and_the_way_to_it(written):
+    _, path, page = written
+    assert path.name == "index.html" and path.parent.name == "part9"
+    anchors = [link["href"][1:] for link in page.all("a") if link["href"].startswith("#")]
+    assert anchors == [heading["id"] for heading in page.all("h2")]
+    assert page.texts["h2"] == [
+        "The question", "What the network sees", "The network", "The recipe", "Training",
+        "The result", "Best and worst faces", "Where the error lies", "What it learned",
+        "What to try next",
+    ]  # fmt: skip
+    for words in ("Where are the points?", "A circle is round.", "enough for circles", "Squares."):
+        assert words in page.source
+
+
+def test_every_picture_is_there_has_a_text_and_a_caption_with_a_number(written):
+    _, path, page = written
+    pictures = page.all("img")
+    assert len({picture["src"] for picture in pictures}) == len(pictures) == 4 + 1 + 1 + 9 + 2 + 4
+    for picture in pictures:
+        assert len(picture["alt"]) > 20
+        assert (path.parent / picture["src"]).is_file()
+    captions = page.texts["figcaption"]
+    assert len(captions) == len(pictures)
+    assert all(re.search(r"\d", caption) for caption in captions)
+    assert {file.name for file in (path.parent / "figures").iterdir()} == {
+        picture["src"].removeprefix("figures/") for picture in pictures
+    }
+
+
+def test_captions_say_what_the_run_measured(written):
+    captions = " ".join(written[2].texts["figcaption"])
+    for words in (
+        "Augmented: points moved 5.0 px on average",  # 3 to the right, 4 down
+        "the training loss went from 0.3 to 0.1",
+        "the lowest, 0.0667, came in epoch 3",
+        "costs 0.4, 6 times the last validation loss",
+        "circle-0: NME 1.0 %",  # the best
+        "circle-11: NME 12.0 %. Mean of “side”: 7.0 %, of all: 6.5 %.",  # the worst
+        "Half of the 12 faces stay below 6.5 %, nine in ten below 10.9 %; 4 lie beyond 8 %",
+        "Lowest mean: 6.0 % (front); highest: 7.0 % (side)",
+        "The 6 filters of convolution 1, 5 × 5 pixels",
+    ):
+        assert words in captions
+
+
+def test_the_page_needs_nothing_from_elsewhere(written):
+    _, path, page = written
+    assert "http" not in page.source and "@import" not in page.source
+    for link in page.all("a"):
+        if not link["href"].startswith("#"):
+            assert (path.parent / link["href"]).is_file()
+    assert sum(f.stat().st_size for f in path.parent.rglob("*") if f.is_file()) < 5_000_000
+
+
+def test_the_page_is_told_to_those_who_hear_it(written):
+    for page in (written[2], Page(written[0] / "index.html")):
+        assert page.all("html") == [{"lang": "en"}]
+        levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+        assert levels[0] == 1 and levels.count(1) == 1
+        assert all(after - before <= 1 for before, after in pairwise(levels))
+        assert page.all("th") and all(
+            cell.get("scope") in ("col", "row") for cell in page.all("th")
+        )
+        for box in page.all("div"):
+            if box.get("class") == "scroll":  # reached by keyboard, named by a screen reader
+                assert box["tabindex"] == "0" and box["aria-label"]
+
+
+def test_metrics_and_history_lie_beside_the_page(written):
+    folder = written[1].parent
+    report = made_up_report()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics.items() >= report.metrics.items()
+    assert metrics["network"] == "SmallNet" and metrics["recipe"] == "best"
+    assert metrics["parameters"] == 6 * 26 + 10 * 55 + 11 * 116
+    with open(folder / "history.csv", newline="") as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    assert rows == report.history
+
+
+def test_every_measure_stands_beside_that_of_the_mean_face(written):
+    source = unescape(written[2].source)
+    for key, metric in METRICS.items():
+        value = made_up_report().metrics[key]
+        row = re.search(rf"<tr><th scope=\"row\">{metric.name}</th>.*?</tr>", source).group()
+        assert f">{value:g} {metric.unit}<" in row and f">{20 * value:g} {metric.unit}<" in row
+        assert metric.meaning in row
+
+
+@pytest.mark.usefixtures("marks")
+def test_names_are_text_and_never_tags(tmp_path):
+    report = made_up_report()
+    names = ("<b>", "a&b", '"quoted"', *report.test.names[3:])
+    lesson = replace(report.lesson, title="<script>alert(1)</script>")
+    path = write_report(
+        tmp_path, replace(report, lesson=lesson, test=replace(report.test, names=names))
+    )
+    for page in (Page(path), Page(tmp_path / "index.html")):
+        assert not page.all("b") and not page.all("script")
+    assert "&lt;b&gt;: NME 1.0 %" in Page(path).source
+
+
+def test_synthetic_faces_are_marked_on_page_figures_metrics_and_index(tmp_path, marks):
+    path = write_report(tmp_path, made_up_report(synthetic=True))
+    page = Page(path)
+    assert "synthetic faces" in page.texts["title"][0]
+    assert page.source.index("Synthetic faces.") < page.source.index("<nav")
+    assert set(marks) == {"synthetic faces"}
+    assert json.loads((path.parent / "metrics.json").read_text())["synthetic"] is True
+    assert "synthetic faces" in (tmp_path / "index.html").read_text()
+
+
+def test_real_faces_are_not_called_synthetic(written):
+    assert "ynthetic" not in written[2].source
+    assert "ynthetic" not in (written[0] / "index.html").read_text()
+
+
+def test_a_single_point_and_a_single_epoch_make_a_page(tmp_path):
+    report = made_up_report()
+    test = replace(
+        report.test, truth=report.test.truth[:, 52:53], predicted=report.test.predicted[:, 52:53]
+    )
+    page = Page(
+        write_report(
+            tmp_path,
+            replace(
+                report,
+                kept=(52,),
+                samples=(report.samples[0], report.samples[1][:, 52:53]),
+                augmented=(report.augmented[0], report.augmented[1][:, 52:53]),
+                history=report.history[:1],
+                test=replace(test, baseline_nme=None),
+            ),
+        )
+    )
+    assert "answers 1 point." in page.source
+    assert "The ellipse holds two standard deviations" in page.source
+
+
+@pytest.mark.usefixtures("marks")
+def test_a_run_that_is_killed_leaves_the_page_before_it_whole(tmp_path, monkeypatch):
+    path = write_report(tmp_path, made_up_report())
+    before = {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reporting.figures, "filters", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_report(tmp_path, made_up_report(recipe_name="course"))
+    assert {f: f.read_bytes() for f in before} == before
+
+    write_report(tmp_path, made_up_report(recipe_name="course"))
+    assert "<code>course</code>" in path.read_text()
+    assert sorted(f.name for f in path.parent.iterdir()) == [
+        "figures", "history.csv", "index.html", "metrics.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("marks")
+def test_no_page_ever_stands_beside_the_numbers_of_another_run(tmp_path, monkeypatch):
+    write_report(tmp_path, made_up_report())
+    folder, rename = tmp_path / "part9", reporting.Path.replace
+    seen = []
+
+    def watched(self, target):
+        renamed = rename(self, target)
+        metrics, page = folder / "metrics.json", folder / "index.html"
+        recipe = json.loads(metrics.read_text())["recipe"]
+        seen.append(not page.exists() or f"<code>{recipe}</code>" in page.read_text())
+        return renamed
+
+    monkeypatch.setattr(reporting.Path, "replace", watched)
+    write_report(tmp_path, made_up_report(recipe_name="course"))
+    assert len(seen) == 4 and all(seen)
+
+
+def test_a_folder_that_cannot_be_written_ends_in_one_line(tmp_path):
+    (tmp_path / "part9").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match=r"part9.*cannot be written.*--reports") as caught:
+        write_report(tmp_path, made_up_report())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("marks")
+def test_the_index_sets_the_runs_side_by_side(tmp_path):
+    for number, recipe in ((1, "course"), (2, "best")):
+        report = made_up_report(recipe_name=recipe)
+        lesson = replace(report.lesson, folder=f"part{number}", title=f"Part {number}")
+        write_report(tmp_path, replace(report, lesson=lesson))
+    page = Page(tmp_path / "index.html")
+    assert [link["href"] for link in page.all("a")] == ["part1/index.html", "part2/index.html"]
+    assert page.texts["th"][:3] == ["measure", "Part 1", "Part 2"]
+    row = re.search(r'<th scope="row">recipe</th>(.*?)</tr>', page.source).group(1)
+    assert re.findall(r">(\w+)</td>", row) == ["course", "best"]
+    assert "1.5 (mean face 30)" in page.source
+    for picture in page.all("img"):
+        assert picture["alt"] and (tmp_path / picture["src"]).is_file()
+
+
+def test_the_index_names_what_it_cannot_read_and_leaves_out_what_has_no_page(tmp_path):
+    (tmp_path / "part1").mkdir()
+    (tmp_path / "part1" / "index.html").write_text("a page")
+    (tmp_path / "part1" / "metrics.json").write_text('{"half": ')
+    (tmp_path / "part2").mkdir()
+    (tmp_path / "part2" / "metrics.json").write_text("{}")
+    source = write_index(tmp_path).read_text()
+    assert "part1/metrics.json cannot be read" in source and "part2" not in source
+
+
+def test_layers_are_listed_with_shapes_and_parameters():
+    rows = layers(SmallNet(), torch.zeros(1, 1, 48, 64))
+    assert [(row.name, row.output, row.parameters) for row in rows] == [
+        ("Conv2d", "6 × 44 × 60", 6 * 26),
+        ("ReLU", "6 × 44 × 60", 0),
+        ("MaxPool2d", "6 × 22 × 30", 0),
+        ("Conv2d", "10 × 20 × 28", 10 * 55),
+        ("ReLU", "10 × 20 × 28", 0),
+        ("AdaptiveAvgPool2d", "10 × 1 × 1", 0),
+        ("Flatten", "10", 0),
+        ("Linear", "116", 11 * 116),
+    ]
+
+
+def test_a_resnet_is_listed_by_its_blocks_and_nothing_is_counted_twice():
+    network = resnet18()
+    rows = layers(network, torch.zeros(1, 3, 64, 64))
+    assert [row.name for row in rows].count("BasicBlock") == 8 and len(rows) == 14
+    assert sum(row.parameters for row in rows) == sum(p.numel() for p in network.parameters())

@@ -1,0 +1,273 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from common import checkpoints, training
+from common.crops import crop_matrices
+from common.errors import UserError
+from common.faces import Faces
+from common.keypoints import IMM_58
+from common.loading import Crops
+from common.options import Options
+from common.recipe import Recipe
+from common.training import best_device, fit, he_init, learning_rate, start_at_mean
+
+# Everything that has a state or draws random numbers is switched on.
+FULL = Recipe(
+    height=12, width=16, margin=2, epochs=5, batch=4, loss="wing", optimizer="adamw",
+    learning_rate=3e-3, weight_decay=0.01, cosine=True, warmup=0.1, average=0.9,
+    start_at_mean=True, flip_average=True, bfloat16=True, rotation=10.0, scale=0.1, shift=0.05,
+    flip=0.5, brightness=0.2, contrast=0.2, occlusion=0.3, blur=0.3,
+)  # fmt: skip
+PLAIN = Recipe(height=12, width=16, margin=2, epochs=30, batch=4, learning_rate=3e-3)
+CPU = Options(device="cpu")
+
+
+class Tiny(nn.Module):
+    """One hidden layer with batch normalisation, whose running means are a state as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(192, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2)
+        )
+
+    def forward(self, faces):
+        return self.layers(faces).view(-1, 1, 2)
+
+
+def spots(count, seed=0):
+    """Faces whose only point, number 52, lies on a bright spot."""
+    generator = torch.Generator().manual_seed(seed)
+    points = 20 * torch.rand(count, 58, 2, generator=generator)
+    points[:, 52] = torch.randint(4, 12, (count, 2), generator=generator).float()
+    images = torch.full((count, 1, 16, 20), 20, dtype=torch.uint8)
+    for image, (x, y) in zip(images, points[:, 52].int().tolist(), strict=True):
+        image[0, y - 1 : y + 2, x - 1 : x + 2] = 220
+    boxes = torch.tensor([[0.0, 0, 20, 16]] * count)
+    files = tuple(Path(f"{index}.png") for index in range(count))
+    groups = ("01",) * count
+    faces = Faces("imm/train", IMM_58, files, points, boxes, groups, groups)
+    return Crops(faces, images, crop_matrices(boxes, 16, 20), (52,))
+
+
+TRAIN, VALIDATION = spots(14), spots(6, seed=1)
+
+
+def train(checkpoint, recipe=FULL, options=CPU):
+    """A new network, trained: the network and its history."""
+    torch.manual_seed(options.seed)
+    network = Tiny()
+    return network, fit(network, TRAIN, VALIDATION, recipe, options, checkpoint)
+
+
+def same_weights(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def without_seconds(history):
+    return [{name: row[name] for name in row if name != "seconds"} for row in history]
+
+
+@pytest.mark.parametrize("recipe", [FULL, PLAIN], ids=["everything", "plain"])
+def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_others(tmp_path, recipe):
+    recipe = replace(recipe, epochs=2)
+    first, history = train(tmp_path / "1.pt", recipe)
+    torch.rand(13)  # chance that was drawn elsewhere before the run does not count
+    again, repeated = train(tmp_path / "2.pt", recipe)
+    assert same_weights(first, again)
+    assert without_seconds(history) == without_seconds(repeated)
+    other, _ = train(tmp_path / "3.pt", recipe, replace(CPU, seed=1))
+    assert not same_weights(first, other)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("recipe", [FULL, replace(PLAIN, epochs=5)], ids=["everything", "plain"])
+@pytest.mark.parametrize("epoch", [1, 2, 4])
+def test_a_stopped_run_that_is_resumed_ends_with_the_same_weights(
+    tmp_path, monkeypatch, recipe, epoch
+):
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    undisturbed, history = train(tmp_path / "undisturbed.pt", recipe)
+    train_epoch = training.train_epoch
+
+    def stop_within(*arguments):
+        if arguments[-1] == epoch:
+            torch.rand(5)
+            raise Stopped
+        return train_epoch(*arguments)
+
+    monkeypatch.setattr(training, "train_epoch", stop_within)
+    with pytest.raises(Stopped):
+        train(tmp_path / "stopped.pt", recipe)
+    monkeypatch.setattr(training, "train_epoch", train_epoch)
+    resumed, rows = train(tmp_path / "stopped.pt", recipe, replace(CPU, resume=True))
+    assert same_weights(undisturbed, resumed)
+    assert without_seconds(rows) == without_seconds(history)
+
+
+def test_resuming_a_finished_run_changes_nothing_and_without_a_checkpoint_starts(tmp_path):
+    resuming = replace(CPU, resume=True)
+    started, history = train(tmp_path / "new.pt", FULL, resuming)
+    finished, rows = train(tmp_path / "new.pt", FULL, resuming)
+    assert same_weights(started, finished)
+    assert rows == history
+
+
+def test_the_checkpoint_answers_as_the_network_that_fit_leaves(tmp_path):
+    network, history = train(tmp_path / "one.pt")
+    checkpoint = checkpoints.load(tmp_path / "one.pt")
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, checkpoint["weights"][name])
+    assert checkpoint["training"]["history"] == history
+    assert checkpoints.recipe_of(checkpoint) == FULL
+    assert checkpoint["scheme"] == "imm58"
+    assert checkpoint["kept"] == (52,)
+    assert checkpoint["dataset"] == "imm"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        (replace(FULL, learning_rate=1e-3), CPU),
+        (replace(FULL, epochs=6), CPU),
+        (FULL, replace(CPU, seed=1)),
+    ],
+    ids=["recipe", "epochs", "seed"],
+)
+def test_another_recipe_or_seed_cannot_go_on(tmp_path, recipe, options):
+    train(tmp_path / "one.pt", replace(FULL, epochs=5))
+    before = (tmp_path / "one.pt").read_bytes()
+    with pytest.raises(UserError, match="another recipe or seed") as told:
+        train(tmp_path / "one.pt", recipe, replace(options, resume=True))
+    assert str(told.value).startswith(f"{tmp_path / 'one.pt'}: ")
+    assert "\n" not in str(told.value)
+    assert (tmp_path / "one.pt").read_bytes() == before
+
+
+def test_a_run_on_other_faces_cannot_go_on(tmp_path):
+    path = tmp_path / "one.pt"
+    train(path, FULL)
+    checkpoints.save(checkpoints.load(path) | {"dataset": "other"}, path)
+    with pytest.raises(UserError, match="was trained on other, not on"):
+        train(path, FULL, replace(CPU, resume=True))
+
+
+def test_it_learns_to_find_a_spot(tmp_path):
+    _, history = train(tmp_path / "one.pt", replace(PLAIN, epochs=60))
+    assert [row["epoch"] for row in history] == list(range(1, 61))
+    assert history[-1]["train_loss"] < history[0]["train_loss"] / 20
+    assert history[-1]["validation_loss"] < history[0]["validation_loss"] / 3
+    assert history[-1]["validation_nme"] < history[0]["validation_nme"] / 1.5
+    assert all(row["seconds"] >= 0 for row in history)
+
+
+def test_the_network_is_shown_every_face_once_an_epoch(tmp_path, monkeypatch):
+    shown = []
+    augment = training.augment
+
+    def watching(images, points, recipe, flip_order):
+        shown.append(points[:, 0].clone())
+        return augment(images, points, recipe, flip_order)
+
+    monkeypatch.setattr(training, "augment", watching)
+    train(tmp_path / "one.pt", replace(FULL, epochs=2))
+    assert [len(batch) for batch in shown] == [4, 4, 4, 2] * 2
+    for epoch in (torch.cat(shown[:4]), torch.cat(shown[4:])):
+        assert sorted(epoch.tolist()) == sorted(TRAIN.points[:, 0].tolist())
+    assert not torch.equal(torch.cat(shown[:4]), torch.cat(shown[4:]))
+
+
+def test_the_learning_rate_rises_then_falls_along_a_cosine():
+    recipe = Recipe(learning_rate=0.01, warmup=0.1, cosine=True)
+    assert learning_rate(0.0, recipe) == 0
+    assert learning_rate(0.05, recipe) == pytest.approx(0.005)
+    for progress in (0.1, 0.3, 0.5, 0.9, 1.0):
+        expected = 0.01 * 0.5 * (1 + math.cos(math.pi * progress))
+        assert learning_rate(progress, recipe) == pytest.approx(expected)
+    assert learning_rate(0.5, recipe) == pytest.approx(0.005)
+    assert learning_rate(1.0, recipe) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_learning_rate_stays_where_no_schedule_is_asked_for():
+    for progress in (0.0, 0.4, 0.99):
+        assert learning_rate(progress, Recipe(learning_rate=0.01)) == 0.01
+    assert learning_rate(0.9, Recipe(learning_rate=0.01, warmup=0.5)) == 0.01
+
+
+def test_the_schedule_runs_over_the_steps_of_all_epochs(tmp_path):
+    recipe = replace(FULL, warmup=0.0, epochs=3)
+    _, history = train(tmp_path / "one.pt", recipe)
+    # 14 faces by 4 are 4 steps an epoch, the last of them is number 3, 7 and 11 of 12.
+    for row, step in zip(history, (3, 7, 11), strict=True):
+        expected = 3e-3 * 0.5 * (1 + math.cos(math.pi * step / 12))
+        assert row["learning_rate"] == pytest.approx(expected)
+
+
+def test_the_average_lags_behind_the_weights(tmp_path):
+    """The mean of the first step's weights, and 0.1 of each later step's, by hand."""
+    steps = []
+    recipe = replace(PLAIN, epochs=1, average=0.9)
+
+    class Recording(torch.optim.Adam):
+        def step(self):
+            super().step()
+            steps.append([group["params"][0].detach().clone() for group in self.param_groups])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(training.OPTIMIZERS, "adam", Recording)
+        network, _ = train(tmp_path / "one.pt", recipe)
+    expected = steps[0][0]
+    for (weights,) in steps[1:]:
+        expected = 0.9 * expected + 0.1 * weights
+    torch.testing.assert_close(network.layers[1].weight, expected)
+
+
+def test_networks_that_start_at_the_mean_answer_the_mean_shape_on_average():
+    torch.manual_seed(0)
+    face, shape, answers = torch.rand(1, 1, 12, 16) - 0.5, torch.tensor([0.3, 0.7]), []
+    for _ in range(200):
+        network = Tiny().eval()
+        start_at_mean(network, shape[None])
+        answers.append(network(face)[0, 0])
+    answers = torch.stack(answers).detach()  # (200, 2)
+    assert ((answers.mean(dim=0) - shape).abs() < 4 * answers.std(dim=0) / 200**0.5).all()
+    assert (answers.std(dim=0) < 0.3).all()
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "cpu:first", "hpu"])
+def test_a_device_that_is_not_there_is_told_in_one_line(device):
+    with pytest.raises(UserError, match=f"--device {device}: ") as told:
+        best_device(device)
+    assert "\n" not in str(told.value)
+
+
+def test_the_device_asked_for_is_taken():
+    assert best_device("cpu") == torch.device("cpu")
+    assert best_device().type in ("cpu", "cuda", "mps")
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(training, "train_epoch", None)  # would fail as soon as it is called
+    with pytest.raises(UserError, match="cannot be written"):
+        train(tmp_path / "file" / "part1" / "one.pt")
+
+
+def test_he_weights_keep_the_size_of_what_passes_five_relu_layers():
+    torch.manual_seed(0)
+    layers = [layer for _ in range(5) for layer in (nn.Conv2d(16, 16, 3, bias=False), nn.ReLU())]
+    network = nn.Sequential(*layers)
+    before = torch.randn(8, 16, 32, 32)
+    faded = network(before).square().mean()
+    he_init(network)
+    kept = network(before).square().mean()
+    assert faded < 0.01 and 0.3 < kept < 3

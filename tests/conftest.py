@@ -1,0 +1,33 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from datasets import ibug, imm
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.append(str(REPOSITORY / "tests" / "datasets"))  # handmade.py, for tests of other folders
+
+settings.register_profile("any machine", deadline=None)  # a slow machine is no fault
+settings.load_profile("any machine")
+torch.set_num_threads(1)  # tiny tensors: more threads cost time, and the order of sums
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """A cache folder of the test's own: nothing is written beside the code."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("FACE_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder with the real sets, or the test is skipped."""
+    root = Path(os.environ.get("FACE_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not (root / imm.FOLDER).is_dir() or not (root / ibug.FOLDER).is_dir():
+        pytest.skip("the real faces are not here")
+    return root

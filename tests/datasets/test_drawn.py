@@ -1,0 +1,93 @@
+import pytest
+import torch
+
+import run_part
+from common.errors import UserError
+from common.keypoints import IBUG_68, IMM_58
+from common.loading import load_crops, read_picture
+from datasets import drawn, splits, synthetic
+from parts.part3_large_dataset import Best
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Sets small enough for a test; a process costs more than these faces."""
+    counts = {("portrait", "train"): 6, ("portrait", "test"): 6}
+    monkeypatch.setattr(drawn, "COUNTS", counts | {("crop", "train"): 4, ("crop", "test"): 3})
+
+
+def test_the_pictures_on_disk_are_those_that_the_renderer_draws(few):
+    faces = drawn.load("crop", "test")
+    images, points, _ = synthetic.render(
+        range(600_000_000, 600_000_003), IBUG_68, "crop", drawn.SIZES["crop"]
+    )
+    torch.testing.assert_close(faces.points, points)
+    for file, image in zip(faces.files, images, strict=True):
+        picture = torch.frombuffer(bytearray(read_picture(file, True).tobytes()), dtype=torch.uint8)
+        assert torch.equal(picture.view(144, 144, 3).permute(2, 0, 1), image)
+
+
+def test_faces_are_drawn_once(few, monkeypatch):
+    first = drawn.load("crop", "test")
+    monkeypatch.setattr(drawn, "_draw", lambda *_: pytest.fail("drawn again"))
+    second = drawn.load("crop", "test")
+    assert first.files == second.files
+    assert torch.equal(first.points, second.points)
+
+
+def test_another_renderer_draws_anew(few, monkeypatch):
+    first = drawn.load("crop", "test")
+    monkeypatch.setattr(drawn, "_renderer", lambda: "another")
+    assert drawn.load("crop", "test").files[0].parent != first.files[0].parent
+
+
+def test_drawing_that_breaks_off_leaves_no_set_behind(few, monkeypatch, cache):
+    monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
+    with pytest.raises(UserError, match="disk full"):
+        drawn.load("crop", "test")
+    assert list(cache.iterdir()) == []
+
+
+def test_portraits_are_whole_pictures_of_people_in_six_views(few):
+    train, test = splits.train_and_test("imm", "synthetic", None)
+    assert train.scheme is IMM_58
+    assert len(set(train.views)) == 6 and len(set(train.groups)) == 1
+    assert train.boxes[0].tolist() == [0, 0, 320, 240]
+    assert not set(train.groups) & set(test.groups)
+
+
+def test_drawn_faces_have_room_for_the_margin_of_part_3(few):
+    """Nearly nothing of a crop may be the repeated edge of its picture."""
+    faces = drawn.load("crop", "train")
+    crops = load_crops(faces, Best())
+    corners = torch.tensor([[-0.5, -0.5], [143.5, 143.5]]).expand(len(faces), 2, 2)
+    scale, offset = crops.matrices[:, [0, 1], [0, 1]], crops.matrices[:, :, 2]
+    edges = corners * scale[:, None] + offset[:, None]  # (N, 2, 2) pixels of the 140-pixel crop
+    assert (edges[:, 0] < 12).all() and (edges[:, 1] > 128).all()
+
+
+@pytest.mark.parametrize("part", ["1", "2"])
+def test_without_a_data_set_a_part_says_so_and_learns_from_drawn_faces(
+    few, monkeypatch, tmp_path, capsys, part
+):
+    monkeypatch.setenv("FACE_DATA", str(tmp_path))
+    assert run_part.main([part, "--epochs", "1", "--reports", str(tmp_path / "reports")]) == 0
+    told = capsys.readouterr().err
+    assert "imm: not found" in told and "data imm --download" in told and "drawn faces" in told
+    page = (tmp_path / "reports" / f"part{part}" / "index.html").read_text()
+    assert "Synthetic faces" in page
+    assert (
+        '"synthetic": true' in (tmp_path / "reports" / f"part{part}" / "metrics.json").read_text()
+    )
+
+
+def test_real_faces_asked_for_are_not_replaced_by_drawn_ones(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("FACE_DATA", str(tmp_path))
+    assert run_part.main(["3", "--dataset", "ibug", "--reports", str(tmp_path)]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_mixed_learns_from_both_and_is_tested_on_real_faces(few, real_data):
+    train, test = splits.train_and_test("ibug", "mixed", real_data)
+    assert len(train) == 3105 + 4 and len(test) == 224
+    assert train.groups[0] == "afw" and train.groups[-1].startswith("person")

@@ -1,0 +1,359 @@
+import random
+from functools import cache
+
+import pytest
+import torch
+from handmade import few_examples, spread, write_list, write_picture, write_pts
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import UserError
+from common.faces import landmark_boxes
+from datasets import ibug
+from datasets.annotations import picture_size
+
+FACE = [(10 + i, 70 - (i * 7) % 68) for i in range(68)]  # whole pixels counted from 0
+ELSEWHERE = [(x + 40, y / 2) for x, y in FACE]
+
+
+def from_1(points):
+    return [(x + 1, y + 1) for x, y in points]
+
+
+def write_set(folder, counts):
+    for name, count in counts.items():
+        for index in range(count):
+            write_pts(folder / name / f"face_{index}.pts")
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_pts_count_from_1_with_and_without_header(tmp_path, header):
+    file = write_pts(tmp_path / "a.pts", [(1, 1), (3.25, 80)], header, picture=None)
+    assert ibug.read_pts(file).tolist() == [[0, 0], [2.25, 79]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: 1\r\nn_points:  68\r\n{\r\n1.5\t2\r\n}\r\n",
+        "version: 1\nn_points: 68 {\n 1.5  2 \n\n}",
+        "\n 1.5 2\n\n",
+    ],
+)
+def test_pts_of_other_writers_are_read_too(tmp_path, text):
+    file = tmp_path / "a.pts"
+    file.write_bytes(text.encode())
+    assert ibug.read_pts(file).tolist() == [[0.5, 1]]
+
+
+coordinates = st.floats(-1e4, 1e4).map(lambda value: round(value, 6))
+
+
+@few_examples
+@given(points=st.lists(st.tuples(coordinates, coordinates), min_size=1), header=st.booleans())
+def test_pts_are_read_as_written_less_one(tmp_path, points, header):
+    file = write_pts(tmp_path / "a.pts", from_1(points), header, picture=None)
+    expected = torch.tensor(points, dtype=torch.float64)
+    torch.testing.assert_close(ibug.read_pts(file), expected, atol=1e-9, rtol=0)
+
+
+def test_the_list_counts_from_0_and_agrees_with_the_pts(ibug_folder):
+    write_pts(ibug_folder / "afw/a.pts", from_1(FACE))
+    write_list(ibug_folder, [("afw/a.jpg", (5, 6, 30, 40), FACE)], "dlib/train")
+    write_list(ibug_folder, [], "dlib/test")
+    of_folder = ibug.load(ibug_folder.parent, "afw")
+    of_list = ibug.load(ibug_folder.parent, "dlib/train", boxes="file")
+    assert of_folder.points.tolist() == of_list.points.tolist() == [[list(p) for p in FACE]]
+    assert of_list.boxes.tolist() == [[5, 6, 30, 40]]
+    assert of_list.files == of_folder.files and of_list.groups == of_folder.groups == ("afw",)
+
+
+@pytest.mark.parametrize("split", ["afw", "dlib/test"])
+def test_boxes_are_those_around_the_landmarks_unless_asked_otherwise(ibug_folder, split):
+    write_pts(ibug_folder / "afw/a.pts", from_1(FACE))
+    write_list(ibug_folder, [("afw/a.jpg", (5, 6, 30, 40), FACE)])
+    faces = ibug.load(ibug_folder.parent, split)
+    assert faces.boxes.tolist() == [[10.5, 3.5, 67, 67]]
+    assert torch.equal(faces.boxes, landmark_boxes(faces.points))
+
+
+def test_boxes_reaching_out_of_the_picture_stay_as_they_are(ibug_folder):
+    write_pts(ibug_folder / "afw/a.pts", from_1(FACE))
+    write_list(ibug_folder, [("afw/a.jpg", (-20, -3, 200, 190), FACE)])
+    faces = ibug.load(ibug_folder.parent, "dlib/test", boxes="file")
+    assert faces.boxes.tolist() == [[-20, -3, 200, 190]]
+
+
+def test_every_face_of_a_picture_with_several_is_read(ibug_folder):
+    write_picture(ibug_folder / "afw/two.jpg")
+    write_list(
+        ibug_folder,
+        [("afw/two.jpg", (1, 1, 9, 9), FACE), ("afw/two.jpg", (2, 2, 8, 8), ELSEWHERE)],
+    )
+    faces = ibug.load(ibug_folder.parent, "dlib/test", boxes="file")
+    assert faces.files == (ibug_folder / "afw/two.jpg",) * 2
+    assert faces.boxes.tolist() == [[1, 1, 9, 9], [2, 2, 8, 8]]
+
+
+def test_file_boxes_come_from_the_list_entry_of_the_same_face(ibug_folder):
+    write_pts(ibug_folder / "afw/a.pts", from_1(ELSEWHERE))
+    write_pts(ibug_folder / "afw/b.pts", from_1(FACE))
+    write_list(ibug_folder, [("afw/a.jpg", (1, 1, 9, 9), FACE)], "dlib/train")
+    write_list(
+        ibug_folder,
+        [("afw/b.jpg", (3, 3, 7, 7), FACE), ("afw/a.jpg", (2, 2, 8, 8), ELSEWHERE)],
+        "dlib/test",
+    )
+    faces = ibug.load(ibug_folder.parent, "afw", boxes="file")
+    assert faces.boxes.tolist() == [[2, 2, 8, 8], [3, 3, 7, 7]]
+    assert faces.left_out == ()
+
+
+def test_faces_without_a_file_box_are_left_out_and_named_in_one_line(ibug_folder):
+    for name in "abc":
+        write_pts(ibug_folder / f"afw/{name}.pts", from_1(FACE))
+    entries = [("afw/b.jpg", (3, 3, 7, 7), FACE), ("afw/c.jpg", (3, 3, 0, 7), FACE)]
+    write_list(ibug_folder, entries, "dlib/train")
+    write_list(ibug_folder, [("afw/a.jpg", (2, 2, 8, 8), ELSEWHERE)], "dlib/test")
+    faces = ibug.load(ibug_folder.parent, "afw", boxes="file")
+    assert [file.name for file in faces.files] == ["b.jpg"]
+    assert faces.left_out == ("2 faces have no box in dlib's lists: afw/a.jpg, afw/c.jpg",)
+    write_list(ibug_folder, [], "dlib/train")
+    with pytest.raises(UserError, match="no face has a box"):
+        ibug.load(ibug_folder.parent, "afw", boxes="file")
+
+
+def test_parts_are_ordered_by_their_names(ibug_folder):
+    write_picture(ibug_folder / "afw/a.jpg")
+    write_list(ibug_folder, [("afw/a.jpg", (1, 1, 9, 9), FACE)])
+    file = ibug_folder / ibug.LISTS["dlib/test"]
+    before, *parts = file.read_text().split("<part ")
+    last, after = parts[-1].split("</box>")
+    parts[-1] = last
+    random.Random(0).shuffle(parts)
+    file.write_text("<part ".join([before, *parts]) + "</box>" + after)
+    assert ibug.load(ibug_folder.parent, "dlib/test").points.tolist() == [[list(p) for p in FACE]]
+
+
+@pytest.mark.parametrize("split", ["afw", "dlib/test"])
+def test_mirror_copies_are_left_out_unless_asked_for(ibug_folder, split):
+    for name in ("a", "a_mirror", "mirror_of_b"):
+        write_pts(ibug_folder / f"afw/{name}.pts", from_1(FACE))
+    entries = [(f"afw/{name}.jpg", (1, 1, 9, 9), FACE) for name in ("a", "a_mirror", "mirror_of_b")]
+    write_list(ibug_folder, entries)
+    root = ibug_folder.parent
+    assert [f.stem for f in ibug.load(root, split).files] == ["a", "mirror_of_b"]
+    assert len(ibug.load(root, split, mirror=True)) == 3
+    assert ibug.counts(ibug_folder)["afw"] == (2, 337)
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".JPG", ".jpeg", ".png", ".Png"])
+def test_pictures_are_found_by_name_whatever_their_ending(ibug_folder, ending):
+    write_pts(ibug_folder / "afw/with two blanks.pts", picture=ending)
+    (face,) = ibug.load(ibug_folder.parent, "afw").files
+    assert face == ibug_folder / f"afw/with two blanks{ending}"
+
+
+def test_blanks_in_names_are_read_from_the_list(ibug_folder):
+    write_picture(ibug_folder / "my faces/one & two.jpg")
+    write_list(ibug_folder, [("my faces/one &amp; two.jpg", (1, 1, 9, 9), FACE)])
+    faces = ibug.load(ibug_folder.parent, "dlib/test")
+    assert faces.files == (ibug_folder / "my faces/one & two.jpg",)
+    assert faces.groups == ("my faces",)
+
+
+def test_the_standard_protocol_goes_by_folder(ibug_folder):
+    counts = dict(zip(ibug.FOLDERS, (1, 2, 3, 4, 5, 6), strict=True))
+    write_set(ibug_folder, counts)
+    sizes = {
+        split: len(ibug.load(ibug_folder.parent, split))
+        for split in ("train", "test", "common", "challenging", "full", "helen/testset")
+    }
+    assert sizes == {
+        "train": 6, "test": 15, "common": 9, "challenging": 6, "full": 15, "helen/testset": 4
+    }  # fmt: skip
+    train = ibug.load(ibug_folder.parent, "train")
+    assert train.views == train.groups == ("afw", *["helen/trainset"] * 2, *["lfpw/trainset"] * 3)
+    assert train.name == "ibug/train"
+
+
+def test_test_takes_the_folders_that_are_there_and_full_wants_all(ibug_folder):
+    write_set(ibug_folder, {"lfpw/testset": 2})
+    assert ibug.load(ibug_folder.parent, "test").groups == ("lfpw/testset",) * 2
+    for split in ("full", "common", "train"):
+        with pytest.raises(UserError, match=f"no such folder for split {split}"):
+            ibug.load(ibug_folder.parent, split)
+
+
+def test_any_folder_of_faces_is_a_split(ibug_folder):
+    write_set(ibug_folder, {"my own": 2})
+    assert len(ibug.load(ibug_folder.parent, "my own")) == 2
+
+
+def test_wrong_names_are_told_with_those_that_are_known(ibug_folder):
+    with pytest.raises(UserError, match=r"nowhere: no such folder .* lfpw/testset"):
+        ibug.load(ibug_folder.parent, "nowhere")
+    with pytest.raises(UserError, match="none of helen/testset, lfpw/testset, ibug"):
+        ibug.load(ibug_folder.parent, "test")
+    with pytest.raises(UserError, match="choose landmarks or file"):
+        ibug.load(ibug_folder.parent, "test", boxes="yolo")
+    with pytest.raises(UserError, match=r"labels_ibug_300W_test\.xml: No such file"):
+        ibug.load(ibug_folder.parent, "dlib/test")
+    (ibug_folder / ibug.LISTS["dlib/test"]).write_text("<dataset><images>")
+    with pytest.raises(UserError, match=r"labels_ibug_300W_test\.xml: not whole"):
+        ibug.load(ibug_folder.parent, "dlib/test")
+    with pytest.raises(UserError, match=r"`python run_part\.py data ibug --download"):
+        ibug.load(ibug_folder, "test")
+
+
+def damage_count(file):
+    write_pts(file, from_1(FACE[:67]))
+
+
+def damage_number(file):
+    write_pts(file, [("x", 1), *from_1(FACE[1:])])
+
+
+def damage_row(file):
+    file.write_text(file.read_text().replace(" ", "", 5))
+
+
+def damage_infinity(file):
+    write_pts(file, [("inf", 1), *from_1(FACE[1:])])
+
+
+def damage_range(file):
+    write_pts(file, [(900, 1), *from_1(FACE[1:])])
+
+
+def damage_empty(file):
+    file.write_text("")
+
+
+def damage_picture(file):
+    file.with_suffix(".jpg").unlink()
+
+
+def damage_header(file):
+    file.with_suffix(".jpg").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "name", "fault"),
+    [
+        (damage_count, "bad.pts", "67 points instead of 68"),
+        (damage_number, "bad.pts", "a coordinate is missing or not a number"),
+        (damage_row, "bad.pts", "a coordinate is missing or not a number"),
+        (damage_infinity, "bad.pts", "a coordinate is not a number"),
+        (damage_range, "bad.pts", "points lie far outside the picture of 100x80"),
+        (damage_empty, "bad.pts", "0 points instead of 68"),
+        (damage_picture, "bad.pts", "no picture of that name beside it"),
+        (damage_header, "bad.jpg", "not a readable picture"),
+    ],
+)
+def test_a_damaged_face_is_left_out_and_named_or_stops_the_run(ibug_folder, damage, name, fault):
+    write_set(ibug_folder, {"afw": 99})
+    file = write_pts(ibug_folder / "afw/bad.pts")
+    damage(file)
+    faces = ibug.load(ibug_folder.parent, "afw")
+    assert len(faces) == 99
+    assert faces.left_out == (f"{file.with_name(name)}: {fault}",)
+    (ibug_folder / "afw/face_0.pts").unlink()
+    with pytest.raises(UserError, match="1 of 99 faces are damaged, more than 1 %") as error:
+        ibug.load(ibug_folder.parent, "afw")
+    assert fault in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        (("afw/a.jpg", (1, 1, 9, 9), FACE[:67]), "67 points instead of 68"),
+        (("afw/gone.jpg", (1, 1, 9, 9), FACE), "the picture is missing"),
+        (("afw/a.jpg", (1, "", 9, 9), FACE), "a coordinate is missing or not a number"),
+        (("afw/a.jpg", (1, 1, 0, 9), FACE), "its box in the list is 0 x 9 pixels"),
+    ],
+)
+def test_a_damaged_entry_of_the_list_is_left_out_and_named(ibug_folder, entry, fault):
+    write_picture(ibug_folder / "afw/a.jpg")
+    write_list(ibug_folder, [("afw/a.jpg", (1, 1, 9, 9), FACE)] * 99 + [entry])
+    faces = ibug.load(ibug_folder.parent, "dlib/test")
+    assert len(faces) == 99
+    assert faces.left_out == (f"{ibug_folder / entry[0]}: {fault}",)
+
+
+def test_points_a_little_outside_the_picture_are_kept(ibug_folder):
+    fractions = [(1.1 * x, y) for x, y in spread(68)]
+    write_pts(ibug_folder / "afw/a.pts", [(120 * x, 80 * y) for x, y in fractions])
+    assert ibug.load(ibug_folder.parent, "afw").points[..., 0].max() > 100
+
+
+def test_an_incomplete_set_does_not_verify_and_a_complete_one_does(ibug_folder, monkeypatch):
+    monkeypatch.setattr(ibug, "FOLDERS", {"afw": 2, "lfpw/testset": 1})
+    monkeypatch.setattr(ibug, "SPLITS", {"train": ("afw",), "full": ("lfpw/testset",)})
+    write_set(ibug_folder, {"afw": 1, "lfpw/testset": 1})
+    with pytest.raises(UserError, match="train holds 1 of 2 faces"):
+        ibug.verify(ibug_folder)
+    write_set(ibug_folder, {"afw": 2})
+    with pytest.raises(UserError, match=r"labels_ibug_300W_train\.xml: No such file"):
+        ibug.verify(ibug_folder)
+    for name in ibug.LISTS:
+        write_list(ibug_folder, [("afw/face_0.jpg", (1, 1, 9, 9), FACE)], name)
+    assert ibug.verify(ibug_folder) == []
+
+
+@cache
+def real_faces(root, split):
+    return ibug.load(root, split)
+
+
+@pytest.mark.parametrize(
+    ("split", "count"),
+    [("afw", 337), ("helen/trainset", 1963), ("lfpw/trainset", 805), ("lfpw/testset", 224),
+     ("train", 3105), ("test", 224), ("dlib/train", 2888), ("dlib/test", 441)],
+)  # fmt: skip
+def test_real_splits_have_their_counts_and_no_damage(real_data, split, count):
+    faces = real_faces(real_data, split)
+    assert (len(faces), faces.left_out) == (count, ())
+    assert not any("_mirror" in file.name for file in faces.files)
+
+
+def test_real_list_points_agree_with_the_pts_within_a_pixel(real_data):
+    listed = ibug.load(real_data, "dlib/test", boxes="file")
+    by_file = {}
+    for split in ("train", "test"):
+        faces = real_faces(real_data, split)
+        by_file |= dict(zip(faces.files, faces.points, strict=True))
+    difference = listed.points - torch.stack([by_file[file] for file in listed.files])
+    assert difference.abs().max() < 1
+    assert difference.mean().abs() < 0.05  # off by one everywhere would be 1
+
+
+def test_real_faces_all_have_a_file_box_around_them(real_data):
+    faces = ibug.load(real_data, "test", boxes="file")
+    assert (len(faces), faces.left_out) == (224, ())
+    nose = faces.points[:, 30]
+    inside = (nose > faces.boxes[:, :2]) & (nose < faces.boxes[:, :2] + faces.boxes[:, 2:])
+    assert inside.all()
+
+
+def test_real_mirror_copies_are_the_flipped_faces(real_data):
+    faces = ibug.load(real_data, "lfpw/testset", mirror=True)
+    place = {file.stem: index for index, file in enumerate(faces.files)}
+    mirrored = [name for name in place if name.endswith("_mirror")]
+    assert len(mirrored) == 5
+    for name in mirrored:
+        copy, original = place[name], place[name.removesuffix("_mirror")]
+        width, _ = picture_size(faces.files[original])
+        flipped = faces.points[original] * torch.tensor([-1.0, 1.0]) + torch.tensor([width - 1, 0])
+        difference = faces.points[copy] - flipped[faces.scheme.flip_order]
+        assert difference.abs().max() < 0.01
+
+
+def test_the_fit_of_file_boxes_is_that_of_the_training_faces(real_data):
+    faces = ibug.load(real_data, "train", boxes="file")
+    landmarks = landmark_boxes(faces.points)
+    side = faces.boxes[:, 2:].amax(dim=1)
+    middles = [boxes[:, :2] + boxes[:, 2:] / 2 for boxes in (landmarks, faces.boxes)]
+    offset = ((middles[0] - middles[1]) / side[:, None]).median(dim=0).values
+    scale = (landmarks[:, 2:].amax(dim=1) / side).median()
+    assert [*offset.tolist(), scale.item()] == pytest.approx(ibug.FILE_BOX_FIT, abs=0.002)

@@ -1,0 +1,106 @@
+import pytest
+import torch
+from torch import nn
+
+from common.recipe import Recipe, reasons
+from parts import part1_nose_tip, part2_full_face, part3_large_dataset
+from parts.part1_nose_tip import NoseNet
+from parts.part2_full_face import FaceNet
+from parts.part3_large_dataset import ResNet18
+
+PARTS = (part1_nose_tip, part2_full_face, part3_large_dataset)
+
+
+def shapes(network, height, width):
+    """The shape (C, H, W) or (features) that every leaf of the network puts out, in order."""
+    found = []
+    for layer in network.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(lambda _, __, out: found.append(tuple(out.shape[1:])))
+    network.eval()(torch.zeros(2, 1, height, width))
+    return found
+
+
+def kinds(network):
+    return [type(layer) for layer in network.modules() if not list(layer.children())]
+
+
+def n_parameters(network):
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def test_nose_net_is_the_courses():
+    network = NoseNet()
+    assert shapes(network, 60, 80) == [
+        (12, 54, 74), (12, 54, 74), (12, 26, 36),
+        (16, 22, 32), (16, 22, 32), (16, 10, 15),
+        (32, 8, 13), (32, 8, 13), (32, 3, 6),
+        (200,), (200,), (2,),
+    ]  # fmt: skip
+    convolution = [nn.Conv2d, nn.ReLU, nn.MaxPool2d]
+    assert kinds(network) == convolution * 3 + [nn.Linear, nn.ReLU, nn.Linear]
+    assert network.head[0].in_features == 576
+    # 12(49 + 1) + 16(12·25 + 1) + 32(16·9 + 1) + 200(576 + 1) + 2(200 + 1)
+    assert n_parameters(network) == 600 + 4816 + 4640 + 115400 + 402
+    assert network(torch.zeros(3, 1, 60, 80)).shape == (3, 1, 2)
+
+
+def test_face_net_is_the_courses_with_two_more_points():
+    network = FaceNet()
+    found = shapes(network, 120, 160)
+    assert found[::3][:5] == [(4, 114, 154), (8, 53, 73), (16, 24, 34), (32, 10, 15), (56, 3, 5)]
+    assert found[2:12:3] == [(4, 57, 77), (8, 26, 36), (16, 12, 17), (32, 5, 7)]
+    assert found[-3:] == [(420,), (420,), (116,)]
+    assert kinds(network).count(nn.MaxPool2d) == 4
+    assert network.head[0].in_features == 840
+    assert n_parameters(network) == (
+        200 + 808 + 1168 + 4640 + 56 * (32 * 9 + 1) + 420 * 841 + 116 * 421
+    )
+    assert network(torch.zeros(3, 1, 120, 160)).shape == (3, 58, 2)
+
+
+@pytest.mark.parametrize("side", [112, 224])
+def test_resnet_takes_one_grey_channel_and_gives_136_numbers(side):
+    network = ResNet18()
+    convolution = network.resnet.conv1
+    assert convolution.weight.shape == (64, 1, 7, 7)
+    assert (convolution.stride, convolution.padding, convolution.bias) == ((2, 2), (3, 3), None)
+    found = shapes(network, side, side)
+    assert found[0] == (64, side // 2, side // 2)
+    assert found[-1] == (136,)
+    # torchvision's 11,689,512 less two channels of the first layer and 864 of the 1000 classes.
+    assert n_parameters(network) == 11_689_512 - 64 * 2 * 49 - 864 * 513
+    assert network(torch.zeros(1, 1, side, side)).shape == (1, 68, 2)
+    assert ResNet18(58)(torch.zeros(1, 1, side, side)).shape == (1, 58, 2)
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.LESSON.folder)
+@pytest.mark.parametrize("name", ["course", "best"])
+def test_every_line_of_a_recipe_has_its_reason(part, name):
+    kind = part.RECIPES[name]
+    told = reasons(kind())
+    assert [field for field, _, _ in told] == list(kind.__annotations__)
+    assert set(kind.__annotations__) <= set(Recipe.__annotations__)
+    for field, value, _ in told:
+        assert value == str(getattr(kind(), field))
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.LESSON.folder)
+def test_the_course_recipe_is_the_reports(part):
+    course = part.RECIPES["course"]()
+    assert (course.optimizer, course.loss, course.batch) == ("adam", "mse", 1)
+    assert (course.flip, course.cosine, course.average) == (0.0, False, 0.0)
+    rates = {"part1": 1e-3, "part2": 1e-4, "part3": 1e-3}
+    assert course.learning_rate == rates[part.LESSON.folder]
+    turned = {"part1": 0.0, "part2": 10.0, "part3": 10.0}
+    assert course.rotation == turned[part.LESSON.folder]
+    if part is part2_full_face:
+        assert course.colour
+        assert min(course.brightness, course.contrast, course.saturation, course.hue) > 0
+
+
+def test_both_recipes_of_a_part_show_crops_that_its_network_takes():
+    for part, network in ((part1_nose_tip, NoseNet()), (part2_full_face, FaceNet())):
+        for kind in part.RECIPES.values():
+            recipe = kind()
+            network(torch.zeros(1, 1, recipe.height, recipe.width))
