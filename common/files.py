@@ -42,9 +42,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as fault:
-        reason = fault if isinstance(fault, OSError) else fault.__context__
-        if not isinstance(reason, OSError):  # torch.save hides a full disk in a RuntimeError
-            raise
+        # torch.save hides in a RuntimeError what stopped it: a full disk, Ctrl-C
+        reason = fault if isinstance(fault, OSError) else fault.__context__ or fault
+        if not isinstance(reason, OSError):
+            raise reason from None
         raise UserError(
             f"{path}: cannot be written ({reason.strerror or reason}); "
             "free some space or choose another folder"

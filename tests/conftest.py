@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ sys.path.append(str(REPOSITORY / "tests" / "datasets"))  # handmade.py, for test
 
 settings.register_profile("any machine", deadline=None)  # a slow machine is no fault
 settings.load_profile("any machine")
+# Tests that kill processes fork them from a clean one, which has loaded these and runs no thread.
+PARTS = ("part1_nose_tip", "part2_full_face", "part3_large_dataset")
+multiprocessing.set_forkserver_preload(["run_part", *(f"parts.{name}" for name in PARTS)])
 torch.set_num_threads(1)  # tiny tensors: more threads cost time, and the order of sums
 
 

@@ -1,3 +1,4 @@
+import io
 import multiprocessing
 import os
 import resource
@@ -35,6 +36,16 @@ def test_a_writer_that_fails_leaves_what_was_there(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
+def test_ctrl_c_while_torch_writes_is_ctrl_c(tmp_path):
+    class Interrupted(io.BytesIO):
+        def write(self, content):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "file", lambda file: torch.save({"a": 1}, Interrupted()))
+    assert names(tmp_path) == []
+
+
 def _write_slowly(path, started):
     def write(file):
         file.write(b"half")
@@ -48,13 +59,14 @@ def _write_slowly(path, started):
 def test_a_killed_writer_leaves_what_was_there(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    fork = multiprocessing.get_context("fork")
-    started = fork.Event()
-    process = fork.Process(target=_write_slowly, args=(path, started))
+    processes = multiprocessing.get_context("forkserver")
+    started = processes.Event()
+    process = processes.Process(target=_write_slowly, args=(path, started), daemon=True)
     process.start()
-    assert started.wait(30)
+    assert started.wait(60)
     os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
     write_atomically(path, lambda file: file.write(b"new"))
     assert path.read_bytes() == b"new"
