@@ -139,19 +139,29 @@ def face_attributes(images: Tensor, points: Tensor, scheme: Scheme) -> dict[str,
     inside = _inside(points, images.shape[-2:])  # (N, H, W)
     grey = images[:, 0].float()  # (N, H, W)
     brightness, contrast = _mean_and_deviation(grey, inside)
+    eyes, mouth = openness(points, scheme)
     return {
         "roll": torch.rad2deg(torch.atan2(axis[:, 1], axis[:, 0])),
         "turn": _turn(points, marks, axis),
         "size": eye_distance,
         "offset": 100 * _distance_from_usual_place(points) / eye_distance,
         "shape": 100 * align(points, mean_shape(points, scheme))[1],
-        "eyes": _openness(points, marks.lids, marks.eye_corners),
-        "mouth": _openness(points, marks.lips, (marks.mouth_corners,)),
+        "eyes": eyes,
+        "mouth": mouth,
         "brightness": brightness,
         "contrast": contrast,
         "sharpness": _mean_and_deviation(_laplacian(grey), inside)[1] / contrast.clamp(min=1e-6),
         "side_light": 100 * _right_less_left(grey, inside, points, axis) / brightness.clamp(min=1),
     }
+
+
+def openness(points: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
+    """How open eyes and mouth are, see ``face_attributes``: (N, K, 2) -> (N,), (N,)."""
+    marks = _LANDMARKS[scheme.name]
+    return (
+        _ratio(points, marks.lids, marks.eye_corners),
+        _ratio(points, marks.lips, (marks.mouth_corners,)),
+    )
 
 
 def mean_shape(points: Tensor, scheme: Scheme) -> Tensor:
@@ -237,7 +247,7 @@ def _distance_from_usual_place(points: Tensor) -> Tensor:
     return (middle - middle.mean(dim=0)).norm(dim=-1)
 
 
-def _openness(
+def _ratio(
     points: Tensor, across: tuple[tuple[int, int], ...], along: tuple[tuple[int, int], ...]
 ) -> Tensor:
     """Mean distance of the pairs ``across`` over that of the pairs ``along``: (N,)."""

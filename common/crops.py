@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -110,3 +111,26 @@ def cut(picture: Image.Image, box: Tensor, height: int, width: int) -> np.ndarra
         )  # fmt: skip
     crop = picture.resize((width, height), Image.Resampling.BILINEAR, (left, top, right, bottom))
     return np.atleast_3d(np.asarray(crop)).transpose(2, 0, 1)
+
+
+def cut_turned(
+    picture: Image.Image, box: Tensor, angle: float, height: int, width: int
+) -> tuple[np.ndarray, Tensor]:
+    """``cut`` for a face that is turned in the picture: the crop shows it upright.
+
+    angle: degrees by which the face, and the box (4,) about its own centre, are turned clockwise.
+    Returns uint8 (C, height, width) and the matrix (2, 3) from the picture's pixels to the crop's.
+    """
+    centre = box[:2] + box[2:] / 2  # (2,)
+    sides = box[2:].ceil() + 2  # of the upright patch, with a pixel to spare around the box
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    turn = torch.tensor([[cosine, sine], [-sine, cosine]])  # counter-clockwise, back upright
+    to_patch = torch.cat([turn, ((sides - 1) / 2 - turn @ (centre - 0.5))[:, None]], dim=1)
+    patch = cv2.warpAffine(
+        np.asarray(picture), to_patch.numpy(), sides.int().tolist(), borderMode=cv2.BORDER_REPLICATE
+    )
+    upright = torch.cat([(sides - box[2:]) / 2, box[2:]])  # the box in the patch
+    to_crop = crop_matrices(upright[None], height, width)[0]
+    matrix = to_crop[:, :2] @ to_patch
+    matrix[:, 2] += to_crop[:, 2]
+    return cut(Image.fromarray(patch), upright, height, width), matrix

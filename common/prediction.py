@@ -1,12 +1,29 @@
-"""From crops to keypoints, in batches."""
+"""From pictures to keypoints: of crops in batches, and of whole photos.
+
+``from common.prediction import FaceKeypoints; FaceKeypoints.load().predict(image)`` finds every
+face of a photo and its 68 points.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from common import checkpoints, detection
+from common.attributes import openness
 from common.augmentation import centre
-from common.crops import to_pixels
+from common.crops import boxes_to_keep, crop_matrices, cut, cut_turned, inverse, move, to_pixels
+from common.detection import Detection, Detector
+from common.device import best_device
+from common.errors import UserError
+from common.keypoints import IBUG_68
+from common.pose import Pose, head_pose
 from common.recipe import Recipe
 
 
@@ -26,8 +43,174 @@ def predict_keypoints(
         faces = centre(batch.to(device), recipe)  # (B, 1, h, w)
         fractions = network(faces)  # (B, k, 2)
         if recipe.flip_average:
-            mirrored = network(faces.flip(-1))[:, flip_order.to(device)]  # (B, k, 2)
-            mirrored = torch.stack([1 - mirrored[..., 0], mirrored[..., 1]], dim=-1)
-            fractions = (fractions + mirrored) / 2
+            fractions = (fractions + mirrored(network, faces, flip_order)) / 2
         answers.append(to_pixels(fractions.float().cpu(), recipe.height, recipe.width))
     return torch.cat(answers)
+
+
+def mirrored(network: nn.Module, faces: Tensor, flip_order: Tensor) -> Tensor:
+    """What a network answers for the mirror images of (B, 1, h, w), mirrored back: (B, k, 2)."""
+    answer = network(faces.flip(-1))[:, flip_order.to(faces.device)]  # left and right exchanged
+    return torch.stack([1 - answer[..., 0], answer[..., 1]], dim=-1)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How a network's doubt about its keypoints, a fraction of the crop's side, tells a face from
+    what is none: at ``even`` both are as likely, and the odds go with doubt to the power
+    ``-steepness``.
+    """
+
+    even: float
+    steepness: float
+
+    def confidence(self, doubt: Tensor) -> Tensor:
+        """(N,) -> (N,), 0 to 1."""
+        return torch.sigmoid(self.steepness * (math.log(self.even) - doubt.clamp(min=1e-6).log()))
+
+
+BY_SPREAD = Doubt(even=0.05, steepness=5.0)  # standard deviation of the heatmaps
+BY_MIRROR = Doubt(even=0.05, steepness=5.0)  # distance from the mirror image's answer
+LEAST_CONFIDENCE = 0.5  # below, what the detector found is no face
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """One face of a picture; all lengths are pixels of the picture as a viewer shows it.
+
+    box: left, top, width, height, counted from the picture's edge, about where the box of the
+        landmarks lies. score: the detector's, in its own unit. confidence: 0 to 1, how sure the
+        network is that its keypoints are those of a face. keypoints: float32 (K, 2), whole
+        numbers are the middles of pixels. pose: where the head looks. eyes_open, mouth_open:
+        distance of the lids over the eye's width, and of the lips over the mouth's, see
+        ``attributes.face_attributes``.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    confidence: float
+    keypoints: np.ndarray
+    pose: Pose
+    eyes_open: float
+    mouth_open: float
+
+
+class FaceKeypoints:
+    """A detector and a trained network: pictures in, faces out.
+
+    Pictures are uint8 arrays (H, W, 3), RGB, or (H, W), grey.
+    """
+
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, detector: Detector, device: torch.device
+    ) -> None:
+        self.network = network.to(device).eval()
+        self.recipe, self.detector = recipe, detector
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: Path | None = None,
+        detector: str = "haar",
+        device: str | None = None,
+        model: Path | None = None,
+    ) -> FaceKeypoints:
+        """The network of ``checkpoint``, by default the newest there is, and a detector.
+
+        detector: "haar", "lbp" or "yunet", whose file is ``model``. device: such as "cpu" or
+        "cuda:1"; None takes the best there is.
+        Raises UserError where one of them is missing, damaged or made for other points.
+        """
+        path = checkpoints.newest() if checkpoint is None else checkpoint
+        trained = checkpoints.load(path)
+        if trained["scheme"] != IBUG_68.name or len(trained["kept"]) != IBUG_68.n_points:
+            raise UserError(
+                f"{path}: answers {len(trained['kept'])} points of {trained['scheme']}, and photos "
+                "need all of ibug68; take a checkpoint of part 3"
+            )
+        network, recipe = checkpoints.network_of(trained), checkpoints.recipe_of(trained)
+        return cls(network, recipe, detection.load(detector, model), best_device(device))
+
+    def predict(self, image: np.ndarray) -> list[FoundFace]:
+        """Every face of a picture; an empty list where there is none."""
+        found = self.detect(image)
+        boxes = np.array([face.box for face in found]).reshape(-1, 4)
+        angles = np.array([face.angle for face in found])
+        points, confidence = self.keypoints(image, boxes, angles=angles)
+        return [
+            describe(face.box, face.score, float(sure), keypoints)
+            for face, keypoints, sure in zip(found, points, confidence, strict=True)
+            if sure >= LEAST_CONFIDENCE
+        ]
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """The faces that the detector finds, whatever the network thinks of them."""
+        return detection.detect(image, self.detector)
+
+    def keypoints(
+        self,
+        image: np.ndarray,
+        boxes: np.ndarray,
+        flip: bool = True,
+        angles: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints in boxes that are known, from a detector or from the frame before.
+
+        boxes: (N, 4) where landmarks' boxes lie, left, top, width, height. flip: answer the mean
+        of the face and its mirror image. angles: (N,) degrees by which each face is turned
+        clockwise, none by default; its box is turned with it about its own centre.
+        Returns float32 (N, 68, 2) in pixels of the picture, and how sure of each (N,), 0 to 1.
+        """
+        if not len(boxes):
+            return np.empty((0, IBUG_68.n_points, 2), np.float32), np.empty(0, np.float32)
+        angles = np.zeros(len(boxes)) if angles is None else angles
+        images, matrices = cut_faces(image, boxes, angles, self.recipe)
+        fractions, confidence = self._answer(images, flip)
+        points = to_pixels(fractions, self.recipe.height, self.recipe.width) + self.recipe.margin
+        return move(points, inverse(matrices)).numpy(), confidence.numpy()
+
+    @torch.inference_mode()
+    def _answer(self, images: Tensor, flip: bool) -> tuple[Tensor, Tensor]:
+        """uint8 (N, C, H, W) -> fractions (N, 68, 2), and how sure of them (N,)."""
+        faces = centre(images.to(next(self.network.parameters()).device), self.recipe)
+        if not hasattr(self.network, "with_spread"):
+            one, other = self.network(faces), mirrored(self.network, faces, IBUG_68.flip_order)
+            doubt, known = (one - other).norm(dim=-1).mean(dim=1), BY_MIRROR
+            return (one + other).float().cpu() / 2, known.confidence(doubt.float().cpu())
+        fractions, spread = self.network.with_spread(faces)
+        if flip:
+            fractions = (fractions + mirrored(self.network, faces, IBUG_68.flip_order)) / 2
+        doubt = spread.mean(dim=1).float().cpu()
+        return fractions.float().cpu(), BY_SPREAD.confidence(doubt)
+
+
+def cut_faces(
+    image: np.ndarray, boxes: np.ndarray, angles: np.ndarray, recipe: Recipe
+) -> tuple[Tensor, Tensor]:
+    """Cut faces out of a picture as ``load_crops`` cuts them to be learned from.
+
+    boxes: (N, 4) landmarks' boxes; angles: (N,) degrees, clockwise. Returns uint8 (N, C, H, W) of
+    ``recipe.kept_size``, and the matrices (N, 2, 3) from the picture's pixels to theirs.
+    """
+    picture = Image.fromarray(image).convert("RGB" if recipe.colour else "L")
+    kept = boxes_to_keep(torch.as_tensor(boxes, dtype=torch.float32), recipe)
+    crops, matrices = [], crop_matrices(kept, *recipe.kept_size)
+    for index, angle in enumerate(angles.tolist()):
+        if angle:
+            crop, matrices[index] = cut_turned(picture, kept[index], angle, *recipe.kept_size)
+        else:
+            crop = cut(picture, kept[index], *recipe.kept_size)
+        crops.append(torch.from_numpy(crop.copy()))
+    return torch.stack(crops), matrices
+
+
+def describe(
+    box: tuple[float, float, float, float],
+    score: float,
+    confidence: float,
+    keypoints: np.ndarray,
+) -> FoundFace:
+    """All that is told of a face with these keypoints, float32 (68, 2)."""
+    eyes, mouth = openness(torch.from_numpy(keypoints)[None], IBUG_68)  # (1,), (1,)
+    pose = head_pose(keypoints)
+    return FoundFace(box, score, confidence, keypoints, pose, eyes.item(), mouth.item())

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from common import checkpoints
 from common.augmentation import augment
 from common.crops import to_fractions
+from common.device import best_device
 from common.errors import UserError
 from common.files import make_writable
 from common.loading import Crops
@@ -27,22 +28,6 @@ from common.recipe import Recipe
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 SECONDS_BETWEEN_CHECKPOINTS = 10  # short runs would otherwise spend their time on writing
-
-
-def best_device(wanted: str | None = None) -> torch.device:
-    """The device that is ``wanted``, else CUDA, else MPS, else the CPU.
-
-    Raises UserError for a device that this machine does not have.
-    """
-    if wanted:
-        try:
-            torch.zeros(1, device=wanted).item()
-            return torch.device(wanted)
-        except (RuntimeError, AssertionError, ImportError):
-            raise UserError(f"--device {wanted}: not on this machine; leave it out") from None
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:

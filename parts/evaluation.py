@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 from common import checkpoints
+from common.device import best_device
 from common.errors import UserError
 from common.keypoints import SCHEMES
 from common.loading import load_crops
 from common.metrics import measure
 from common.prediction import predict_keypoints
-from common.training import best_device
 from datasets import splits
 
 
