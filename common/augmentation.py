@@ -21,6 +21,13 @@ from common.crops import inverse, move
 from common.recipe import Recipe
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, the weights with which Pillow turns a picture grey
+JPEG_STEPS = (
+    (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56), (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
+)  # fmt: skip
+"""How coarsely JPEG keeps each frequency at quality 50: ITU-T T.81, table K.1."""
 
 
 def augment(
@@ -44,10 +51,14 @@ def augment(
     points = torch.where(flipped.to(device)[:, None, None], mirrored, points)
 
     images = relight(images, recipe)  # (B, 1, h, w)
-    if recipe.blur:
-        images = blur(images, recipe.blur)
+    if recipe.side_light:
+        images = light_from_one_side(images, recipe.side_light)
     if recipe.occlusion:
         images = occlude(images, recipe.occlusion)
+    if recipe.blur:
+        images = blur(images, recipe.blur)
+    if recipe.compression:
+        images = compress(images, recipe.compression)
     images = (images.clamp(0, 255) / 255 - 0.5).contiguous(memory_format=torch.channels_last)
     return images, points
 
@@ -167,6 +178,45 @@ def occlude(images: Tensor, share: float) -> Tensor:
     patch = (inside_y[:, :, None] & inside_x[:, None, :])[:, None]  # (B, 1, H, W)
     shade = (torch.rand(count) * 255)[:, None, None, None]
     return torch.where(patch.to(images.device), shade.to(images.device), images)
+
+
+def light_from_one_side(images: Tensor, limit: float) -> Tensor:
+    """Brighter towards one edge and darker towards the other, by up to ± ``limit`` there.
+
+    (B, 1, H, W) -> (B, 1, H, W). The direction is random; the middle keeps its brightness.
+    """
+    count, _, height, width = images.shape
+    angle, strength = _uniform(count, math.pi), _uniform(count, limit)
+    slope = (strength * torch.stack([angle.cos(), angle.sin()])).to(images.device)  # (2, B)
+    across = torch.linspace(-1, 1, width, device=images.device)
+    down = torch.linspace(-1, 1, height, device=images.device)
+    light = 1 + slope[0, :, None, None] * across + slope[1, :, None, None] * down[:, None]
+    return images * light[:, None]  # (B, 1, H, W)
+
+
+def compress(images: Tensor, share: float) -> Tensor:
+    """What JPEG of quality 10 to 60 leaves of a random ``share`` of the faces: (B, 1, H, W).
+
+    Values are float, 0..255; sides must be multiples of 8. Each 8x8 block is turned into
+    frequencies, and these are rounded, as JPEG does (ITU-T T.81); no bytes are written.
+    """
+    count, _, height, width = images.shape
+    quality = torch.randint(10, 61, (count,))
+    chosen = (torch.rand(count) < share).nonzero().flatten()
+    percent = torch.where(quality < 50, 5000 // quality, 200 - 2 * quality)[chosen]  # as libjpeg
+    steps = (percent[:, None, None, None, None] * torch.tensor(JPEG_STEPS) + 50) // 100
+    steps = steps.clamp(1, 255).to(images.device)  # (n, 1, 1, 8, 8)
+    chosen = chosen.to(images.device)
+
+    place = torch.arange(8.0, device=images.device)
+    waves = torch.cos((place + 0.5) * place[:, None] * math.pi / 8) / 2  # (8, 8)
+    waves[0] /= math.sqrt(2)  # now orthonormal: its transpose undoes it
+    blocks = images[chosen].view(-1, height // 8, 8, width // 8, 8).transpose(2, 3) - 128
+    spectrum = waves @ blocks @ waves.T  # (n, H / 8, W / 8, 8, 8)
+    blocks = waves.T @ ((spectrum / steps).round() * steps) @ waves + 128
+    images = images.clone()
+    images[chosen] = blocks.transpose(2, 3).reshape(-1, 1, height, width)
+    return images
 
 
 def _uniform(count: int, limit: float) -> Tensor:

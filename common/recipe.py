@@ -52,7 +52,9 @@ class Recipe:
     saturation: float = 0.0  # ± share: distance from the grey picture times 1 ± this
     hue: float = 0.0  # ± share of the full turn around the colour circle
     occlusion: float = 0.0  # share of faces with a patch over them
+    side_light: float = 0.0  # ± share by which one edge is brighter and the other darker
     blur: float = 0.0  # share of faces that are blurred
+    compression: float = 0.0  # share of faces with the marks of strong JPEG compression
 
     @property
     def kept_size(self) -> tuple[int, int]:

@@ -68,6 +68,70 @@ class ResNet18(nn.Module):
         return self.resnet(faces).unflatten(1, (-1, 2))
 
 
+class HeatmapResNet18(nn.Module):
+    """ResNet18 that draws a map of each point instead of answering its numbers.
+
+    The four stages of the ResNet are added from the coarsest to the finest (a feature pyramid:
+    Lin et al., CVPR 2017, arXiv 1612.03144), and a last convolution gives K maps at a quarter of
+    the crop's side. Softmax makes each a distribution over places; its mean is the answer
+    (soft-argmax: Sun et al., Integral Human Pose Regression, ECCV 2018, arXiv 1711.08229), so the
+    answer is finer than a cell, and the loss on coordinates trains all of it. The mean cannot
+    leave the crop, where the coordinates of ``ResNet18`` can.
+
+    Takes float (B, 1, H, W) in -0.5..0.5, sides multiples of 32; returns fractions (B, K, 2).
+    """
+
+    def __init__(self, n_points: int = 68, channels: int = 64) -> None:
+        super().__init__()
+        self.arguments = {"n_points": n_points, "channels": channels}
+        resnet = torchvision.models.resnet18()
+        resnet.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        self.stem = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool)
+        self.stages = nn.ModuleList([resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4])
+        self.sideways = nn.ModuleList([nn.Conv2d(n, channels, 1) for n in (64, 128, 256, 512)])
+        self.maps = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, n_points, 1),
+        )
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """(B, 1, H, W) -> (B, K, 2)."""
+        return self.with_spread(faces)[0]
+
+    def with_spread(self, faces: Tensor) -> tuple[Tensor, Tensor]:
+        """The answers (B, K, 2) and how widely each point's map is spread, (B, K).
+
+        The spread is the standard deviation of the distribution, as a fraction of the crop's side.
+        """
+        maps = self.heatmaps(faces)  # (B, K, h, w)
+        across, down = maps.sum(dim=2), maps.sum(dim=3)  # (B, K, w), (B, K, h)
+        x, wide = _mean_and_variance(across)  # (B, K) each
+        y, high = _mean_and_variance(down)
+        return torch.stack([x, y], dim=-1), (wide + high).sqrt()
+
+    def heatmaps(self, faces: Tensor) -> Tensor:
+        """Where each point may be: (B, 1, H, W) -> distributions (B, K, H / 4, W / 4)."""
+        features, stages = self.stem(faces), []
+        for stage in self.stages:
+            features = stage(features)
+            stages.append(features)  # (B, 64 · 2^i, H / 4 / 2^i, W / 4 / 2^i)
+        merged = self.sideways[3](stages[3])  # (B, channels, H / 32, W / 32)
+        for level in (2, 1, 0):
+            finer = nn.functional.interpolate(merged, scale_factor=2)  # nearest
+            merged = finer + self.sideways[level](stages[level])
+        maps = self.maps(merged).float()  # (B, K, H / 4, W / 4)
+        return maps.flatten(2).softmax(dim=-1).view_as(maps)
+
+
+def _mean_and_variance(chances: Tensor) -> tuple[Tensor, Tensor]:
+    """Of distributions (B, K, n) over n cells that fill 0..1: (B, K), (B, K)."""
+    cells = (torch.arange(chances.shape[-1], device=chances.device) + 0.5) / chances.shape[-1]
+    mean = (chances * cells).sum(dim=-1)
+    return mean, (chances * (cells - mean[..., None]).square()).sum(dim=-1)
+
+
 @dataclass(frozen=True)
 class Course(Recipe):
     """As the course report ran it: large crops, one at a time. Made for a GPU."""

@@ -1,3 +1,4 @@
+import io
 import math
 from dataclasses import replace
 
@@ -7,7 +8,17 @@ import torch
 from dots import centre_near, draw
 from PIL import Image
 
-from common.augmentation import augment, blur, centre, grey, hue_rotation, occlude, relight
+from common.augmentation import (
+    augment,
+    blur,
+    centre,
+    compress,
+    grey,
+    hue_rotation,
+    light_from_one_side,
+    occlude,
+    relight,
+)
 from common.recipe import Recipe
 
 PLAIN = Recipe(height=96, width=128, margin=24)
@@ -315,3 +326,36 @@ def test_occlusion_lays_one_grey_rectangle_over_its_share():
         shades.append(patch[0, 0].item())
     assert min(shades) < 50
     assert max(shades) > 200
+
+
+def test_compression_loses_what_jpeg_loses():
+    """Pillow writes the same pictures with the same qualities."""
+    count = 60
+    dots = (0.6 * batch(count)[0] + 80 * torch.rand(count, 1, HIGH, WIDE)).round()
+    torch.manual_seed(11)
+    quality = torch.randint(10, 61, (count,)).tolist()
+    torch.manual_seed(11)
+    ours = compress(dots, 1.0)
+    for picture, made, level in zip(dots[:, 0], ours[:, 0], quality, strict=True):
+        file = io.BytesIO()
+        Image.fromarray(picture.byte().numpy()).save(file, "JPEG", quality=level)
+        theirs = torch.from_numpy(np.array(Image.open(file))).float()
+        lost = (theirs - picture).abs().mean()
+        assert lost > 5
+        assert (made.clamp(0, 255) - theirs).abs().mean() < 0.1 * lost  # they compute in integers
+
+
+def test_compression_leaves_the_other_faces_as_they_are():
+    dots = batch(300)[0].float()
+    same = (compress(dots, 0.3) == dots).flatten(1).all(dim=1)
+    assert 0.6 < same.float().mean() < 0.8
+
+
+def test_light_from_one_side_is_a_slope_through_the_middle():
+    lit = light_from_one_side(torch.full((200, 1, 41, 61), 100.0), 0.4)[:, 0]
+    assert lit.shape == (200, 41, 61)
+    torch.testing.assert_close(lit[:, 20, 30], torch.full((200,), 100.0))
+    torch.testing.assert_close(lit + lit.flip(1, 2), torch.full_like(lit, 200.0))
+    steepest = ((lit[:, 20, 60] - 100) ** 2 + (lit[:, 40, 30] - 100) ** 2).sqrt()
+    assert 35 < steepest.max() <= 40.01
+    assert steepest.min() < 5
