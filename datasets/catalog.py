@@ -7,7 +7,7 @@ from typing import Protocol
 
 from common.errors import UserError
 from common.files import cache_folder
-from datasets import drawn, ibug, imm
+from datasets import drawn, ibug, imm, yunet
 from datasets.download import RemoteFile, install
 from datasets.location import data_folder, fetch_command, find_root
 
@@ -35,16 +35,19 @@ SETS: dict[str, DataSet] = {"imm": imm, "ibug": ibug}
 
 def list_sets(data: Path | None) -> str:
     """For each set: found or not, where, faces per split, licence. Quick: decodes nothing."""
-    return "\n\n".join([*(_describe(name, data) for name in SETS), _describe_drawn()])
+    sets = [_describe(name, data) for name in SETS]
+    return "\n\n".join([*sets, _describe_drawn(), yunet.describe(data)])
 
 
 def download(name: str, data: Path | None) -> str:
-    """Fetch a set into the data folder, unless it is there; what to tell, one or more lines.
+    """Fetch a set, or YuNet, into the data folder, unless it is there; what to tell.
 
     Raises UserError for an unknown name, or where the set cannot be fetched or written.
     """
+    if name == "yunet":
+        return yunet.download(data)
     if name not in SETS:
-        raise UserError(f"{name}: no such data set; known are {', '.join(SETS)}")
+        raise UserError(f"{name}: no such data set; known are {', '.join(SETS)}, yunet")
     data_set = SETS[name]
     target = data_folder(data)[0] / data_set.FOLDER
     if find_root(data, data_set.FOLDER) is not None:

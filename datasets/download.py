@@ -16,7 +16,7 @@ from gzip import BadGzipFile
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from ssl import SSLError
-from typing import IO
+from typing import IO, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -30,6 +30,8 @@ PAUSE_SECONDS = 2  # between attempts
 _CHUNK = 1 << 16
 _FINAL_CODES = (401, 403, 404, 410, 451)
 _NETWORK_FAULTS = (URLError, ConnectionError, TimeoutError, HTTPException, SSLError)
+
+Taken = TypeVar("Taken")
 
 
 @dataclass(frozen=True)
@@ -60,16 +62,34 @@ def install(
     a transfer that broke off goes on at the next call.
     Raises UserError where ``target`` exists, nothing fetched passes or the disk fails.
     """
+
+    def take(url: str) -> list[str]:
+        archive = target.with_name(remote.name)
+        fetch(url, archive, remote.sha256 if url == remote.url else None)
+        return _unpack_into_place(archive, target, find_in, verify)
+
+    return _from_first_that_gives_it(remote, target, take)
+
+
+def install_file(remote: RemoteFile, target: Path) -> None:
+    """Fetch a single file to ``target``, with the same SHA-256 from whichever address.
+
+    Raises UserError as ``install`` does.
+    """
+    _from_first_that_gives_it(remote, target, lambda url: fetch(url, target, remote.sha256))
+
+
+def _from_first_that_gives_it(
+    remote: RemoteFile, target: Path, take: Callable[[str], Taken]
+) -> Taken:
     if target.exists():
         raise UserError(f"{target}: is there already and is not overwritten; move it away first")
     faults = []
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for url in (remote.url, *remote.mirrors):
-            archive = target.with_name(remote.name)
             try:
-                fetch(url, archive, remote.sha256 if url == remote.url else None)
-                return _unpack_into_place(archive, target, find_in, verify)
+                return take(url)
             except UserError as fault:
                 faults.append(f"{url}: {fault}")
     except OSError as fault:
