@@ -21,52 +21,69 @@ from common.keypoints import IBUG_68, IMM_58, Scheme
 class Attribute:
     """One measure and the words for a face that stands out in it.
 
-    name: what is measured, for tables and axes.
-    value: how a sentence quotes it, a format string for one number.
+    name: what is measured, with its unit, for tables.
+    value: how a sentence quotes it, a format string for the number, and for its side.
     more, less: the comparative for a high and for a low value; None where that end is ordinary
         (a face close to the mean shape).
-    signed: whether the sign only tells the side, so that the size of the value counts.
+    even: the words for neither side, of a measure whose sign only tells the side of the picture,
+        so that the size of the value counts; None for all others.
     """
 
     name: str
     value: str
     more: str
     less: str | None = None
-    signed: bool = False
+    even: str | None = None
 
 
 ATTRIBUTES: dict[str, Attribute] = {
-    "roll": Attribute("roll", "eye line at {:+.0f}°", "more tilted", signed=True),
-    "turn": Attribute(
-        "turn to the side", "turned about {:+.0f}°", "more turned aside", signed=True
+    "roll": Attribute(
+        "roll, °", "eye line {:.0f}° down to the {}", "more tilted", even="eye line level"
     ),
-    "size": Attribute("face size", "eyes {:.1f} px apart", "larger", "smaller"),
+    "turn": Attribute(
+        "turn to the side, °",
+        "turned about {:.0f}° to the picture's {}",
+        "more turned aside",
+        even="seen from the front",
+    ),
+    "size": Attribute("eyes apart, px", "eyes {:.1f} px apart", "larger", "smaller"),
     "offset": Attribute(
-        "distance from the usual place",
+        "distance from the usual place, % of the eye distance",
         "{:.0f} % of the eye distance away from it",
         "farther from the usual place in the picture",
     ),
     "shape": Attribute(
-        "distance from the mean shape",
+        "distance from the mean shape, % of the eye distance",
         "points {:.1f} % of the eye distance away from it",
         "farther from the mean shape",
     ),
     "eyes": Attribute(
-        "eye openness", "{:.2f} of the eye's width", "eyes wider open", "eyes more closed"
+        "eye openness, of the eye's width",
+        "{:.2f} of the eye's width",
+        "eyes wider open",
+        "eyes more closed",
     ),
     "mouth": Attribute(
-        "mouth openness", "{:.2f} of the mouth's width", "mouth wider open", "mouth more closed"
+        "mouth openness, of the mouth's width",
+        "{:.2f} of the mouth's width",
+        "mouth wider open",
+        "mouth more closed",
     ),
-    "brightness": Attribute("brightness", "mean brightness {:.0f} of 255", "brighter", "darker"),
+    "brightness": Attribute(
+        "mean brightness, of 255", "mean brightness {:.0f} of 255", "brighter", "darker"
+    ),
     "contrast": Attribute(
-        "contrast", "standard deviation {:.0f} of 255", "richer in contrast", "poorer in contrast"
+        "contrast: standard deviation, of 255",
+        "standard deviation {:.0f} of 255",
+        "richer in contrast",
+        "poorer in contrast",
     ),
     "sharpness": Attribute("sharpness", "sharpness {:.2f}", "sharper", "blurrier"),
     "side_light": Attribute(
-        "light from one side",
-        "right half {:+.0f} % against the left",
+        "light from one side, %",
+        "{:.0f} % brighter on the {}",
         "more unevenly lit from the side",
-        signed=True,
+        even="both halves as bright",
     ),
 }
 """Every key that ``face_attributes`` returns, in the order in which a table shows them."""
@@ -204,7 +221,7 @@ def what_stands_out(attributes: dict[str, Tensor], face: int, at_most: int = 3) 
     found = []
     for key, values in attributes.items():
         words = ATTRIBUTES[key]
-        sizes = (values.abs() if words.signed else values).double()
+        sizes = (values if words.even is None else values.abs()).double()
         value, median = sizes[face].item(), sizes.median().item()
         spread = 1.4826 * (sizes - median).abs().median().item()
         comparative = words.more if value > median else words.less
@@ -219,11 +236,11 @@ def what_stands_out(attributes: dict[str, Tensor], face: int, at_most: int = 3) 
 
 
 def quote(key: str, value: Tensor) -> str:
-    """One value of the measure ``key`` as a sentence quotes it, e.g. ``turned about −32°``."""
-    number = value.item()
-    if ATTRIBUTES[key].signed and abs(number) < 0.5:
-        number = 0.0  # not "−0"
-    return ATTRIBUTES[key].value.format(number).replace("-", "−")
+    """One value of the measure ``key`` as a sentence quotes it, e.g. ``sharpness 0.31``."""
+    words, number = ATTRIBUTES[key], value.item()
+    if words.even is not None and abs(number) < 0.5:
+        return words.even
+    return words.value.format(abs(number), "right" if number > 0 else "left")
 
 
 def _upright(shape: Tensor, scheme: Scheme) -> Tensor:

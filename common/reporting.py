@@ -10,8 +10,9 @@ import csv
 import json
 import math
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from common import figures
-from common.attributes import face_attributes, mean_shape, quote, what_stands_out
+from common.attributes import (
+    ATTRIBUTES,
+    face_attributes,
+    mean_shape,
+    quote,
+    what_stands_out,
+)
 from common.errors import UserError
 from common.files import write_atomically
 from common.keypoints import Scheme
@@ -32,7 +39,8 @@ class Lesson:
     """The words that a part gives to its page.
 
     folder: where the page lies below ``reports``, e.g. ``"part1"``. question: what is asked.
-    notes: facts to know before reading the numbers. try_next: what to change and watch.
+    notes: facts to know before reading the numbers. try_next: what to change and watch. What
+    stands between backticks in these three is code.
     """
 
     folder: str
@@ -74,7 +82,9 @@ class Report:
     ``train_loss``, ``validation_loss``, ``validation_nme``, ``seconds``, ``learning_rate``.
     metrics: by the names of ``METRICS``, with ``per_group`` (name -> metrics),
     ``baseline_mean_face`` (metrics, and ``loss`` in the unit of the history's losses),
-    ``seconds``, ``epochs``, ``n_train``, ``n_test`` and ``dataset``.
+    ``seconds``, ``epochs``, ``n_train``, ``n_test`` and ``dataset``, and ``beside``: the measures
+    of other networks on the same test faces by their names, whose ``TestFaces.nme`` are here in
+    beside.
     """
 
     lesson: Lesson
@@ -89,6 +99,7 @@ class Report:
     metrics: dict[str, Any]
     test: TestFaces
     synthetic: bool
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -350,6 +361,8 @@ def _contents(report: Report, metrics: dict[str, Any], folder: Path) -> dict[str
             for rank, face in enumerate(reversed(order[-4:]), 1)
         ],
         "share_with_reason": 100 * len(peculiar) / len(order),
+        "measures": _measures(test, attributes, order[:-5:-1]),
+        "compared": [_compared(test.nme, nme, name) for name, nme in report.beside.items()],
         "per_point": _per_point(gallery, report),
         "per_group": _per_group(gallery, report),
         "cumulative": _cumulative(gallery, report),
@@ -365,13 +378,16 @@ def _samples(gallery: _Gallery, report: Report) -> list[Picture]:
         zip(images[:, 0], points, report.augmented[0][:, 0], report.augmented[1], strict=True), 1
     ):
         moved = (new_truth - truth).norm(dim=-1).mean()
+        words = f"points moved {moved:.1f} px on average"
+        if len(truth) == 1:
+            words = f"the point moved {moved:.1f} px"
         for name, picture, where, caption in (
             ("sample", image, truth, f"Face {number}"),
             (
                 "augmented",
                 new_image,
                 new_truth,
-                f"Augmented: points moved {moved:.1f} px on average",
+                f"Augmented: {words}",
             ),
         ):
             figure = figures.face(picture, where, report.scheme, report.kept)
@@ -436,6 +452,18 @@ def _why(test: TestFaces, attributes: dict[str, Tensor], face: int) -> str:
     return f"{facts} {listed[0].upper()}{listed[1:]}."
 
 
+def _measures(
+    test: TestFaces, attributes: dict[str, Tensor], faces: list[int]
+) -> tuple[list[str], list[tuple[str, list[float]]]]:
+    """A table of some faces, one a column, and the median of all: its heads and its rows."""
+    heads = [*(test.names[face] for face in faces), "median of all"]
+    rows = [
+        (ATTRIBUTES[key].name, [*values[faces].tolist(), values.median().item()])
+        for key, values in attributes.items()
+    ]
+    return heads, rows
+
+
 def _mean_by_view(test: TestFaces) -> dict[str, float]:
     views = sorted(set(test.views))
     return {view: test.nme[[other == view for other in test.views]].mean().item() for view in views}
@@ -484,6 +512,7 @@ def _cumulative(gallery: _Gallery, report: Report) -> Picture:
     curves = {"network": test.nme}
     if test.baseline_nme is not None:
         curves["mean face"] = test.baseline_nme
+    curves |= report.beside
     half, most = test.nme.double().quantile(torch.tensor([0.5, 0.9], dtype=torch.float64)).tolist()
     failed = int((test.nme > 8).sum())
     caption = (
@@ -492,6 +521,20 @@ def _cumulative(gallery: _Gallery, report: Report) -> Picture:
     )
     alt = "Share of test faces whose error stays below each value"
     return gallery.add("cumulative-error", figures.cumulative_error(curves), alt, caption)
+
+
+def _compared(own: Tensor, other: Tensor, name: str) -> str:
+    """What the errors (N,) of two networks on the same faces say; one face counts as one draw."""
+    gain = (other - own).double()
+    mean, error = gain.mean().item(), gain.std().item() / math.sqrt(len(gain))
+    verdict = "better" if mean > 0 else "worse"
+    if abs(mean) < 2 * error:
+        verdict = f"{verdict}, but no more than chance may give,"
+    return (
+        f"Face by face, the network of this page misses by {abs(mean):.2f} ± {error:.2f} % of the "
+        f"eye distance {'less' if mean > 0 else 'more'} than “{name}” (mean and its standard error "
+        f"over {len(gain)} faces): it is {verdict} in this one run of each; other seeds move both."
+    )
 
 
 def _filters(gallery: _Gallery, report: Report, face: int) -> list[Picture]:
@@ -509,7 +552,7 @@ def _filters(gallery: _Gallery, report: Report, face: int) -> list[Picture]:
 
         caption = (
             f"The {count} filters of convolution {number}, {height} × {width} pixels, weights from "
-            f"{weight.min():.2f} (purple) to {weight.max():.2f} (orange)."
+            f"{_number(weight.min().item())} (purple) to {_number(weight.max().item())} (orange)."
         )
         if channels > 1:
             caption += (
@@ -569,12 +612,13 @@ def _templates() -> jinja2.Environment:
 
 
 def _number(value: float | int | None) -> str:
-    """Three significant digits, counts in full, a dash for what is not there."""
+    """Three significant digits without an exponent, counts in full, a dash for what is missing."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{Decimal(f'{value:.3g}'):f}"
+    return text.replace("-", "−")
 
 
 def _duration(seconds: float | None) -> str:

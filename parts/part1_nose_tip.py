@@ -42,14 +42,14 @@ LESSON = Lesson(
         "The reader numbers it from the outer one, as in the others.",
         "The recipe called best was chosen without these test faces: the training people were "
         "dealt into four folds, and each fold was answered by a network that learned from the "
-        "other three (python -m benchmarks.folds 1).",
+        "other three (`python -m benchmarks.folds 1`).",
     ),
     try_next=(
-        "Run the recipe of the course, python run_part.py 1 --recipe course, and compare the "
-        "pages: same network, same pictures, one point.",
-        "Change one line of the recipe in parts/part1_nose_tip.py, such as flip: float = 0.0, and "
-        "see what it was worth.",
-        "Part 2 asks for all 58 points: python run_part.py 2.",
+        "Run the recipe of the course, `python run_part.py 1 --recipe course --reports "
+        "reports-course`, and compare the pages: same network, same pictures, one point.",
+        "Change one line of the recipe in `parts/part1_nose_tip.py`, such as `flip: float = 0.0`, "
+        "and see what it was worth.",
+        "Part 2 asks for all 58 points: `python run_part.py 2`.",
     ),
 )
 NOSE = (52,)  # the points that are learned, by their number in the scheme

@@ -41,14 +41,15 @@ LESSON = Lesson(
         "The reader numbers it from the outer one, as in the others.",
         "The recipe called best was chosen without these test faces: the training people were "
         "dealt into four folds, and each fold was answered by a network that learned from the "
-        "other three (python -m benchmarks.folds 2).",
+        "other three (`python -m benchmarks.folds 2`).",
     ),
     try_next=(
-        "Run the recipe of the course, python run_part.py 2 --recipe course: it trains on colour "
-        "pictures, varied in light and colour, and never mirrors a face.",
-        "Set rotation, scale, shift and flip to 0 in parts/part2_full_face.py and watch the "
+        "Run the recipe of the course, `python run_part.py 2 --recipe course --reports "
+        "reports-course`: it trains on colour pictures, varied in light and colour, and never "
+        "mirrors a face.",
+        "Set rotation, scale, shift and flip to 0 in `parts/part2_full_face.py` and watch the "
         "training and the validation loss come apart: that is overfitting.",
-        "Part 3 has sixteen times as many faces, in the wild: python run_part.py 3.",
+        "Part 3 has sixteen times as many faces, in the wild: `python run_part.py 3`.",
     ),
 )
 

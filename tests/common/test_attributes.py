@@ -98,7 +98,7 @@ def test_a_mirrored_face_has_the_same_measures_and_the_opposite_sides(scheme):
     before = face_attributes(images, points, scheme)
     after = face_attributes(images.flip(-1), mirrored, scheme)
     for key, values in before.items():
-        expected = -values if ATTRIBUTES[key].signed else values
+        expected = values if ATTRIBUTES[key].even is None else -values
         if key != "shape":  # the mean of four random faces is itself not symmetric
             # Masks are rounded to whole pixels, .5 upwards on either side.
             torch.testing.assert_close(after[key], expected, rtol=0.03, atol=0.3, msg=key)
@@ -207,17 +207,27 @@ def test_a_face_like_the_mean_is_not_odd_and_a_tilt_counts_on_both_sides():
     roll = torch.linspace(-3, 3, 50)
     roll[4], roll[9] = -32, 30
     assert what_stands_out({"roll": roll}, 4) == [
-        "more tilted than all other test faces (eye line at −32°)"
+        "more tilted than all other test faces (eye line 32° down to the left)"
     ]
     assert what_stands_out({"roll": roll}, 9) == [
-        "more tilted than 97 % of the test faces (eye line at +30°)"
+        "more tilted than 97 % of the test faces (eye line 30° down to the right)"
     ]
 
 
-def test_values_are_quoted_with_their_unit_and_never_as_minus_nothing():
-    assert quote("turn", torch.tensor(-31.6)) == "turned about −32°"
-    assert quote("roll", torch.tensor(-0.3)) == "eye line at +0°"
-    assert quote("size", torch.tensor(17.84)) == "eyes 17.8 px apart"
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("turn", -31.6, "turned about 32° to the picture's left"),
+        ("turn", 0.4, "seen from the front"),
+        ("roll", 2.0, "eye line 2° down to the right"),
+        ("roll", -0.3, "eye line level"),
+        ("side_light", 12.3, "12 % brighter on the right"),
+        ("size", 17.84, "eyes 17.8 px apart"),
+        ("mouth", 0.0, "0.00 of the mouth's width"),
+    ],
+)
+def test_values_are_quoted_with_their_unit_and_their_side(key, value, words):
+    assert quote(key, torch.tensor(value)) == words
 
 
 def test_the_farthest_measures_come_first_and_no_more_than_asked():

@@ -197,6 +197,26 @@ def test_captions_say_what_the_run_measured(written):
         assert words in captions
 
 
+def test_the_worst_faces_are_measured_and_stand_beside_the_median(written):
+    source = written[2].source
+    table = source[source.index('aria-label="Measures of the worst faces"') :]
+    heads = re.findall(r'class="figure">([^<]*)<', table.split("</thead>")[0])
+    assert heads == ["circle-11", "circle-10", "circle-9", "circle-8", "median of all"]
+    test = made_up_report().test
+    measured = reporting.face_attributes(test.images, test.all_points, IMM_58)
+    for key, values in measured.items():
+        (row,) = [
+            row
+            for row in table.split("<tr>")
+            if f">{reporting.ATTRIBUTES[key].name}<" in unescape(row)
+        ]
+        shown = re.findall(r'class="figure">([^<]*)<', row)
+        expected = [*values[[11, 10, 9, 8]].tolist(), values.median().item()]
+        assert [float(text.replace("−", "-")) for text in shown] == pytest.approx(
+            expected, rel=0.01
+        )
+
+
 def test_the_page_needs_nothing_from_elsewhere(written):
     _, path, page = written
     assert "http" not in page.source and "@import" not in page.source
@@ -288,6 +308,8 @@ def test_a_single_point_and_a_single_epoch_make_a_page(tmp_path):
         )
     )
     assert "answers 1 point." in page.source
+    assert "misses the point by" in page.source
+    assert "Augmented: the point moved 5.0 px" in page.source
     assert "The ellipse holds two standard deviations" in page.source
 
 
@@ -361,6 +383,61 @@ def test_the_index_names_what_it_cannot_read_and_leaves_out_what_has_no_page(tmp
     (tmp_path / "part2" / "metrics.json").write_text("{}")
     source = write_index(tmp_path).read_text()
     assert "part1/metrics.json cannot be read" in source and "part2" not in source
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (2.0, "0.50 ± 0.26 % of the eye distance less than “other”"),
+        (-2.0, "0.50 ± 0.26 % of the eye distance more than “other”"),
+    ],
+)
+@pytest.mark.usefixtures("marks")
+def test_another_network_on_the_same_faces_stands_beside_with_what_it_says(tmp_path, gain, words):
+    report = made_up_report()
+    gains = torch.zeros(COUNT)
+    gains[::4] = gain  # 3 of 12 faces: mean 0.5, standard deviation 0.905
+    metrics = report.metrics | {"beside": {"other": {key: 77.0 for key in METRICS}}}
+    other = {"other": report.test.nme + gains}
+    page = Page(write_report(tmp_path, replace(report, metrics=metrics, beside=other)))
+    sentence = next(text for text in page.texts["p"] if "Face by face" in text)
+    assert words in sentence
+    assert "no more than chance may give" in sentence
+    assert page.source.count(">77<") == len(METRICS)
+    assert "“other”" not in Page(write_report(tmp_path, report)).source
+
+
+def test_a_difference_beyond_chance_is_called_better_or_worse():
+    own = torch.linspace(1, 12, COUNT)
+    noise = torch.tensor([0.1, -0.1]).repeat(COUNT // 2)
+    assert "it is better in this" in reporting._compared(own, own + 0.5 + noise, "other")
+    assert "it is worse in this" in reporting._compared(own, own - 0.5 + noise, "other")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0000884, "0.0000884"),
+        (-0.314, "−0.314"),
+        (0.000169234, "0.000169"),
+        (5.5, "5.5"),
+        (12345.6, "12,346"),
+        (12345, "12,345"),
+        (0.0, "0"),
+        (None, "–"),
+        (float("nan"), "–"),
+    ],
+)
+def test_numbers_are_written_without_an_exponent(value, text):
+    assert reporting._number(value) == text
+
+
+@pytest.mark.usefixtures("marks")
+def test_commands_in_a_lesson_are_shown_as_code(tmp_path):
+    report = made_up_report()
+    lesson = replace(report.lesson, try_next=("Run `python x.py <2>`, then `y`.",))
+    page = write_report(tmp_path, replace(report, lesson=lesson)).read_text()
+    assert "<li>Run <code>python x.py &lt;2&gt;</code>, then <code>y</code>.</li>" in page
 
 
 def test_layers_are_listed_with_shapes_and_parameters():
