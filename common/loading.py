@@ -13,6 +13,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ def load_crops(faces: Faces, recipe: Recipe, kept: tuple[int, ...] | None = None
     return Crops(faces, cache["images"], matrices, kept)
 
 
-def read_picture(path: Path, colour: bool) -> Image.Image:
+def read_picture(path: Path | BinaryIO, colour: bool) -> Image.Image:
     """Decode a picture to mode "RGB" or, grey, "L" (ITU-R 601 luma), turned as EXIF says.
 
     16-bit pictures keep their upper 8 bits, palettes are resolved, transparency is dropped.

@@ -69,8 +69,22 @@ def head_pose(keypoints: np.ndarray) -> Pose:
     _, turn, _ = cv2.solvePnP(
         MEAN_HEAD, points, camera, None, np.zeros(3), np.array([0, 0, distance]), True
     )
-    rotation = cv2.Rodrigues(turn)[0] * np.outer([1, 1, -1], [1, 1, -1])  # depth towards us again
-    yaw = np.arctan2(-rotation[2, 0], rotation[2, 2])
-    pitch = np.arcsin(np.clip(-rotation[2, 1], -1, 1))
-    roll = np.arctan2(-rotation[0, 1], rotation[1, 1])
+    turn = cv2.Rodrigues(turn)[0] * np.outer([1, 1, -1], [1, 1, -1])  # depth towards us again
+    yaw = np.arctan2(-turn[2, 0], turn[2, 2])
+    pitch = np.arcsin(np.clip(-turn[2, 1], -1, 1))
+    roll = np.arctan2(-turn[0, 1], turn[1, 1])
     return Pose(*np.degrees([yaw, pitch, roll]).tolist())
+
+
+def axes(pose: Pose) -> np.ndarray:
+    """Where a turned head's right side, chin and nose point in the picture: (3, 2), unit vectors
+    of space as they are seen; the nose of a head that looks straight at us points nowhere."""
+    a, b, c = np.radians([pose.yaw, pose.pitch, pose.roll])
+    upright = np.array(  # pitch after yaw; rows are right and down, columns the head's three axes
+        [
+            [np.cos(a), 0, np.sin(a)],
+            [-np.sin(a) * np.sin(b), np.cos(b), np.cos(a) * np.sin(b)],
+        ]
+    )
+    roll = np.array([[np.cos(c), -np.sin(c)], [np.sin(c), np.cos(c)]])
+    return (roll @ upright).T
