@@ -40,6 +40,14 @@ def evaluate(arguments: argparse.Namespace) -> None:
     print(evaluation.evaluate(**asked))
 
 
+def predict(arguments: argparse.Namespace) -> int:
+    """Find faces and keypoints on one's own photos and videos."""
+    from parts import own_photos
+
+    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
+    return own_photos.predict(**asked)
+
+
 HANDLING = ("command", "handle")  # entries of the parsed line that steer only this file
 
 
@@ -85,6 +93,29 @@ def command_line() -> argparse.ArgumentParser:
     scores.add_argument("--boxes", choices=("landmarks", "file"), default="landmarks")
     scores.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     scores.set_defaults(handle=evaluate)
+
+    photos = commands.add_parser(
+        "predict", parents=[where, device], help="find the keypoints on your own photos and videos"
+    )
+    photos.add_argument(
+        "paths", nargs="+", metavar="PATH", help="picture, folder, video, or - for stdin"
+    )
+    photos.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="default: the newest of part 3"
+    )
+    photos.add_argument("--detector", choices=("haar", "lbp", "yunet"), default="haar")
+    photos.add_argument(
+        "--filter", dest="art", metavar="NAME", help="what to put on the faces: sunglasses, ..."
+    )
+    photos.add_argument(
+        "--show", metavar="LIST", help="of boxes, points, mesh, pose (default: boxes,points)"
+    )
+    photos.add_argument("--save-dir", type=Path, default=Path("predictions"), metavar="DIR")
+    photos.add_argument(
+        "--format", dest="formats", default="json", metavar="LIST", help="of json, csv, pts"
+    )
+    photos.add_argument("--overwrite", action="store_true", help="results that are there already")
+    photos.set_defaults(handle=predict)
     return parser
 
 
@@ -92,7 +123,7 @@ def main(line: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 2 with one line about what to mend."""
     arguments = command_line().parse_args(line)
     try:
-        arguments.handle(arguments)
+        status = arguments.handle(arguments)
     except UserError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
@@ -106,7 +137,7 @@ def main(line: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
-    return 0
+    return status or 0
 
 
 if __name__ == "__main__":
