@@ -80,17 +80,19 @@ def command_line() -> argparse.ArgumentParser:
         part.set_defaults(handle=run_part)
 
     listing = commands.add_parser("data", parents=[where], help="list the data sets, or fetch one")
-    listing.add_argument("name", nargs="?", help="imm or ibug")
+    listing.add_argument("name", nargs="?", help="imm, ibug or yunet")
     listing.add_argument("--download", action="store_true", help="fetch the data set NAME")
     listing.set_defaults(handle=data)
 
     scores = commands.add_parser(
         "evaluate", parents=[where, device], help="print the metrics of a trained network"
     )
-    scores.add_argument("checkpoint", type=Path, help="such as reports/part3/checkpoint.pt")
+    scores.add_argument("checkpoint", type=Path, nargs="?", help="default: the newest of part 3")
     scores.add_argument("--dataset", metavar="NAME", help="default: the one it was trained on")
     scores.add_argument("--split", default="test", metavar="NAME", help="such as helen/testset")
-    scores.add_argument("--boxes", choices=("landmarks", "file"), default="landmarks")
+    scores.add_argument(
+        "--boxes", choices=("landmarks", "file", "haar", "lbp", "yunet"), default="landmarks"
+    )
     scores.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     scores.set_defaults(handle=evaluate)
 

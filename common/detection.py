@@ -31,6 +31,7 @@ FITS = {
 """Right, down and scale of ``common.crops.refit`` for each detector: medians over the training
 faces of 300-W that it finds."""
 
+TURNS = (-40.0, -20.0, 20.0, 40.0)  # degrees that are tried where no face stands upright
 OVERLAP = 0.3  # intersection over union from which two boxes are one face
 
 
@@ -96,8 +97,18 @@ def detect(image: np.ndarray, detector: Detector, angle: float = 0.0) -> list[De
     boxes = refit(torch.as_tensor(boxes, dtype=torch.float32), *detector.fit).numpy()  # (N, 4)
     centres = (boxes[:, :2] + boxes[:, 2:] / 2) @ back[:, :2].T + back[:, 2]  # (N, 2)
     boxes = np.concatenate([centres - boxes[:, 2:] / 2, boxes[:, 2:]], axis=1) / shrink
-    kept = distinct(boxes, scores)
-    return [Detection(tuple(boxes[i].tolist()), float(scores[i]), angle) for i in kept]
+    return merged(
+        [
+            Detection(tuple(box.tolist()), float(score), angle)
+            for box, score in zip(boxes, scores, strict=True)
+        ]
+    )
+
+
+def merged(found: list[Detection]) -> list[Detection]:
+    """The detections that show different faces, the surest first."""
+    boxes = np.array([face.box for face in found]).reshape(-1, 4)
+    return [found[i] for i in distinct(boxes, np.array([face.score for face in found]))]
 
 
 def turned_back(image: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:

@@ -49,6 +49,12 @@ class Crops:
     def __len__(self) -> int:
         return len(self.faces)
 
+    def take(self, wanted: list[int] | Tensor) -> Crops:
+        """The faces at the indices ``wanted``, in that order."""
+        wanted = torch.as_tensor(wanted, dtype=torch.long)
+        images, matrices = self.images[wanted], self.matrices[wanted]
+        return replace(self, faces=self.faces.take(wanted), images=images, matrices=matrices)
+
     @property
     def all_points(self) -> Tensor:
         """float32 (N, K, 2): every annotated point, in pixels of the crop."""
