@@ -77,6 +77,15 @@ def command_line() -> argparse.ArgumentParser:
         )
         part.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
         part.add_argument("--resume", action="store_true", help="go on where a stopped run was")
+        if number == "3":
+            part.add_argument(
+                "--head",
+                choices=("coordinates", "heatmap"),
+                help="how the network answers (default: the recipe's)",
+            )
+            part.add_argument(
+                "--pretrained", action="store_true", help="start from ImageNet's weights"
+            )
         part.set_defaults(handle=run_part)
 
     listing = commands.add_parser("data", parents=[where], help="list the data sets, or fetch one")

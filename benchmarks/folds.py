@@ -27,10 +27,10 @@ from common.training import fit
 from datasets.splits import train_and_test
 
 FOLDS = 4
-PARTS = {
-    "1": ("parts.part1_nose_tip", "NoseNet", "imm"),
-    "2": ("parts.part2_full_face", "FaceNet", "imm"),
-    "3": ("parts.part3_large_dataset", "ResNet18", "ibug"),
+PARTS = {  # module, data set, and its network for a recipe
+    "1": ("parts.part1_nose_tip", "imm", lambda part, _: part.NoseNet()),
+    "2": ("parts.part2_full_face", "imm", lambda part, _: part.FaceNet()),
+    "3": ("parts.part3_large_dataset", "ibug", lambda part, recipe: part.HEADS[recipe.head]()),
 }
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     asked = parser.parse_intermixed_args()
 
-    module, network, dataset = PARTS[asked.part]
+    module, dataset, network = PARTS[asked.part]
     part = importlib.import_module(module)
     recipe = changed(part.RECIPES[asked.recipe](), asked.changes)
     faces, _ = train_and_test(dataset, None, None)
@@ -59,7 +59,7 @@ def main() -> None:
         for seed in range(asked.seeds):
             torch.manual_seed(seed)
             began = time.monotonic()
-            learner = getattr(part, network)()
+            learner = network(part, recipe)
             scores.append(
                 score(learner, some(crops, ~held_out), some(crops, held_out), recipe, seed)
             )

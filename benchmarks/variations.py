@@ -20,7 +20,7 @@ from common.metrics import errors_per_face, mean_shape
 from datasets import drawn
 from datasets.splits import train_and_test
 from datasets.synthetic import VARIATIONS
-from parts.part3_large_dataset import Best, ResNet18
+from parts.part3_large_dataset import HEADS, Best
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
         errors = []
         for seed in range(asked.seeds):
             torch.manual_seed(seed)
-            errors.append(score(ResNet18(), train, real, recipe, seed)[1])
+            errors.append(score(HEADS[recipe.head](), train, real, recipe, seed)[1])
         error = statistics.mean(errors)
         if complete is None:
             complete = error

@@ -18,7 +18,8 @@ class Options:
 
     dataset: a data set's name; None takes the part's own, or drawn faces where it is missing.
     data: the folder below which data sets lie; None means FACE_DATA, else datasets/files.
-    epochs: instead of the recipe's own number.
+    epochs, head: instead of the recipe's own.
+    pretrained: start part 3 from ImageNet's weights instead of random ones.
     device: such as "cpu" or "cuda:1"; None takes the best there is.
     """
 
@@ -26,16 +27,17 @@ class Options:
     dataset: str | None = None
     data: Path | None = None
     epochs: int | None = None
+    head: str | None = None
+    pretrained: bool = False
     seed: int = 0
     device: str | None = None
     reports: Path = Path("reports")
     resume: bool = False
 
     def choose(self, recipes: dict[str, type[AnyRecipe]]) -> AnyRecipe:
-        """The recipe asked for, with the number of epochs asked for."""
-        recipe = recipes[self.recipe]()
-        if self.epochs is None:
-            return recipe
-        if self.epochs < 1:
+        """The recipe asked for, with the values asked for."""
+        if self.epochs is not None and self.epochs < 1:
             raise UserError(f"--epochs {self.epochs}: nothing would be learned; take 1 or more")
-        return replace(recipe, epochs=self.epochs)
+        asked = {"epochs": self.epochs, "head": self.head}
+        changes = {name: value for name, value in asked.items() if value is not None}
+        return replace(recipes[self.recipe](), **changes)

@@ -25,9 +25,12 @@ class Recipe:
     margin: int = 0  # pixels kept around the crop in memory, for turned and shifted faces
     box_scale: float = 0.0  # side of the square crop over the box's longer side; 0: the box itself
     colour: bool = False  # keep colour in memory; needed for saturation and hue
+    # The network
+    head: str = "coordinates"  # how part 3's network answers: coordinates or heatmap
     # Training
     epochs: int = 1
     batch: int = 1
+    steps: int = 0  # an epoch ends after so many, before every face was seen; 0: each face once
     loss: str = "mse"
     optimizer: str = "adam"
     learning_rate: float = 1e-3

@@ -105,13 +105,14 @@ def train_epoch(
     average: AveragedModel | None,
     epoch: int,
 ) -> tuple[float, float]:
-    """Show every face once. Returns the mean loss and the last learning rate.
+    """Show every face once, or ``recipe.steps`` batches. Returns the mean loss and the last
+    learning rate.
 
     images: uint8 (N, C, H, W); points: float32 (N, k, 2) in their pixels; both on the device.
     """
     network.train()
     half = recipe.bfloat16 and computes_in_bfloat16(images.device)
-    batches = torch.randperm(len(images)).split(recipe.batch)
+    batches = torch.randperm(len(images)).split(recipe.batch)[: recipe.steps or None]
     total = torch.zeros((), device=images.device)
     for step, chosen in enumerate(batches, start=epoch * len(batches)):
         rate = learning_rate(step / (len(batches) * recipe.epochs), recipe)
@@ -129,7 +130,7 @@ def train_epoch(
         if average is not None:
             average.update_parameters(network)
         total += loss.detach() * len(chosen)
-    return total.item() / len(images), rate
+    return total.item() / sum(map(len, batches)), rate
 
 
 def learning_rate(progress: float, recipe: Recipe) -> float:
@@ -167,8 +168,12 @@ def start_at_mean(network: nn.Module, shape: Tensor, shrink: float = 1.0) -> Non
 
     ``shrink`` scales the last weights. Small ones make the first answers nearly the mean shape,
     but pass little back: without batch normalisation some seeds then never learn more than it.
+    A network that ends in maps has no last bias and is left as it is.
     """
-    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
+    linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+    if not linear:
+        return
+    last = linear[-1]
     with torch.no_grad():
         last.weight.mul_(shrink)
         last.bias.copy_(shape.flatten())

@@ -1,12 +1,16 @@
+from urllib.error import URLError
+
 import pytest
 import torch
+import torchvision
 from torch import nn
 
+from common.errors import UserError
 from common.recipe import Recipe, reasons
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset
 from parts.part1_nose_tip import NoseNet
 from parts.part2_full_face import FaceNet
-from parts.part3_large_dataset import ResNet18
+from parts.part3_large_dataset import HeatmapResNet18, ResNet18, load_imagenet
 
 PARTS = (part1_nose_tip, part2_full_face, part3_large_dataset)
 
@@ -72,6 +76,79 @@ def test_resnet_takes_one_grey_channel_and_gives_136_numbers(side):
     assert n_parameters(network) == 11_689_512 - 64 * 2 * 49 - 864 * 513
     assert network(torch.zeros(1, 1, side, side)).shape == (1, 68, 2)
     assert ResNet18(58)(torch.zeros(1, 1, side, side)).shape == (1, 58, 2)
+
+
+@pytest.mark.parametrize("side", [96, 160])
+def test_the_heatmap_network_draws_a_map_a_point_at_a_quarter_of_the_side(side):
+    network = HeatmapResNet18().eval()
+    faces = torch.randn(2, 1, side, side)
+    maps = network.heatmaps(faces)
+    assert maps.shape == (2, 68, side // 4, side // 4)
+    torch.testing.assert_close(maps.sum(dim=(2, 3)), torch.ones(2, 68))
+    answers, spread = network.with_spread(faces)
+    assert answers.shape == (2, 68, 2)
+    assert spread.shape == (2, 68)
+    torch.testing.assert_close(network(faces), answers)
+    assert HeatmapResNet18(58)(faces).shape == (2, 58, 2)
+
+
+def test_the_answer_of_a_map_is_its_mean_and_its_spread_the_deviation(monkeypatch):
+    network = HeatmapResNet18(2)
+    maps = torch.zeros(1, 2, 10, 20)
+    maps[0, 0, 3, 7] = 1  # one cell of 10 rows and 20 columns
+    maps[0, 1, 2, 4], maps[0, 1, 8, 12] = 0.25, 0.75
+    monkeypatch.setattr(network, "heatmaps", lambda faces: maps)
+    answers, spread = network.with_spread(torch.zeros(1, 1, 40, 80))
+    middle = torch.tensor([0.25 * 4.5 + 0.75 * 12.5, 0.25 * 2.5 + 0.75 * 8.5])
+    expected = torch.stack([torch.tensor([7.5 / 20, 3.5 / 10]), middle / torch.tensor([20, 10])])
+    torch.testing.assert_close(answers[0], expected)
+    # Two cells at a and b with chances p and q: the variance is p q (a - b)^2, here in x and y.
+    deviation = (0.25 * 0.75 * ((8 / 20) ** 2 + (6 / 10) ** 2)) ** 0.5
+    torch.testing.assert_close(spread[0], torch.tensor([0.0, deviation]))
+
+
+def test_a_spot_is_answered_where_it_lies_within_a_fraction_of_a_cell(monkeypatch):
+    """The truth between the cells' middles is met because the maps are averaged."""
+    network = HeatmapResNet18(1)
+    truth = torch.tensor([0.4137, 0.6309])
+    cells = (torch.arange(32) + 0.5) / 32
+    across, down = (torch.exp(-0.5 * ((cells - where) / 0.05) ** 2) for where in truth)
+    spot = down[:, None] * across
+    monkeypatch.setattr(network, "heatmaps", lambda faces: (spot / spot.sum())[None, None])
+    torch.testing.assert_close(network(torch.zeros(1, 1, 128, 128))[0, 0], truth, atol=1e-4, rtol=0)
+
+
+def imagenet_weights():
+    torch.manual_seed(5)
+    return torchvision.models.resnet18().state_dict()
+
+
+@pytest.mark.parametrize("kind", [ResNet18, HeatmapResNet18])
+def test_imagenet_weights_see_a_grey_picture_as_they_saw_it_in_colour(monkeypatch, kind):
+    loaded = torchvision.models.resnet18()
+    loaded.load_state_dict(imagenet_weights())
+    entry = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+    monkeypatch.setattr(type(entry), "get_state_dict", lambda self, **_: imagenet_weights())
+    network = kind()
+    load_imagenet(network.resnet)
+    grey = torch.rand(1, 1, 64, 64)
+    deviation = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    seen = loaded.conv1(grey.expand(1, 3, 64, 64) / deviation)
+    torch.testing.assert_close(network.resnet.conv1(grey), seen, atol=1e-4, rtol=1e-4)
+    block = torch.rand(1, 64, 16, 16)
+    torch.testing.assert_close(network.resnet.layer1.eval()(block), loaded.layer1.eval()(block))
+
+
+def test_imagenet_weights_that_cannot_be_fetched_are_told_in_one_line(monkeypatch):
+    def unreachable(*_, **__):
+        raise URLError("no route")
+
+    monkeypatch.setattr(
+        type(torchvision.models.ResNet18_Weights.IMAGENET1K_V1), "get_state_dict", unreachable
+    )
+    with pytest.raises(UserError, match=r"--pretrained: .* leave it out") as told:
+        load_imagenet(ResNet18().resnet)
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.LESSON.folder)
