@@ -14,6 +14,8 @@ from common.errors import UserError
 from common.files import write_atomically
 from common.recipe import Recipe
 
+WEIGHTS = Path(__file__).resolve().parent.parent / "parts" / "weights"  # what the course ships
+
 Checkpoint = dict[str, Any]
 """Keys: ``network`` (module and class), ``arguments`` (of the class), ``weights``, ``recipe``
 (its values), ``recipe_name``, ``scheme``, ``kept``, ``dataset``, ``metrics``, ``versions`` and
@@ -31,7 +33,7 @@ def newest() -> Path:
 
     Raises UserError where there is none.
     """
-    shipped = sorted((Path(__file__).resolve().parent.parent / "parts" / "weights").glob("*.pt"))
+    shipped = sorted(WEIGHTS.glob("*.pt"))
     trained = Path("reports").glob("part3*/checkpoint.pt")
     found = shipped or sorted(trained, key=lambda path: path.stat().st_mtime)
     if not found:
