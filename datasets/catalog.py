@@ -7,7 +7,7 @@ from typing import Protocol
 
 from common.errors import UserError
 from common.files import cache_folder
-from datasets import drawn, ibug, imm, yunet
+from datasets import drawn, ibug, imm, youtube_faces, yunet
 from datasets.download import RemoteFile, install
 from datasets.location import data_folder, fetch_command, find_root
 
@@ -30,7 +30,7 @@ class DataSet(Protocol):
         """Warnings; raises UserError where the set cannot be used."""
 
 
-SETS: dict[str, DataSet] = {"imm": imm, "ibug": ibug}
+SETS: dict[str, DataSet] = {"imm": imm, "ibug": ibug, "youtube_faces": youtube_faces}
 
 
 def list_sets(data: Path | None) -> str:
@@ -50,10 +50,18 @@ def download(name: str, data: Path | None) -> str:
         raise UserError(f"{name}: no such data set; known are {', '.join(SETS)}, yunet")
     data_set = SETS[name]
     target = data_folder(data)[0] / data_set.FOLDER
-    if find_root(data, data_set.FOLDER) is not None:
-        return f"{name}: is at {target} already; nothing was fetched"
+    if (there := _find(data_set, data)) is not None:
+        return f"{name}: is at {there} already; nothing was fetched"
     warnings = install(data_set.ARCHIVE, target, data_set.find_in, data_set.verify)
     return "\n".join([*warnings, _describe(name, data)])
+
+
+def _find(data_set: DataSet, data: Path | None) -> Path | None:
+    """The set's folder, if it is there."""
+    root = data_folder(data)[0]
+    if data_set is youtube_faces:  # also where the course's own instructions put it
+        return youtube_faces.find(root)
+    return root / data_set.FOLDER if find_root(data, data_set.FOLDER) else None
 
 
 def _describe_drawn() -> str:
@@ -70,10 +78,11 @@ def _describe_drawn() -> str:
 
 def _describe(name: str, data: Path | None) -> str:
     data_set = SETS[name]
-    folder = data_folder(data)[0] / data_set.FOLDER
-    lines = [f"{name:<6}{data_set.TITLE}"]
-    if find_root(data, data_set.FOLDER) is None:
-        lines.append(f"not found in {folder}; fetch it: {fetch_command(name, data)}")
+    folder = _find(data_set, data)
+    lines = [f"{name:<5} {data_set.TITLE}"]
+    if folder is None:
+        missing = data_folder(data)[0] / data_set.FOLDER
+        lines.append(f"not found in {missing}; fetch it: {fetch_command(name, data)}")
     else:
         lines.append(f"found in {folder}")
         lines += [

@@ -12,11 +12,12 @@ from common.crops import refit
 from common.errors import UserError
 from common.faces import Faces
 from common.keypoints import Scheme
-from datasets import drawn, ibug, imm
-from datasets.location import find_root, not_found
+from datasets import drawn, ibug, imm, youtube_faces
+from datasets.location import data_folder, find_root, not_found
 
 FOLDERS = {"imm": imm.FOLDER, "ibug": ibug.FOLDER}
 SETTINGS = {"imm": "portrait", "ibug": "crop"}  # the drawn faces that take a set's place
+ALSO = {"imm": ("synthetic",), "ibug": ("synthetic", "mixed", "youtube_faces")}  # for --dataset
 
 
 def train_and_test(usual: str, asked: str | None, data: Path | None) -> tuple[Faces, Faces]:
@@ -24,7 +25,8 @@ def train_and_test(usual: str, asked: str | None, data: Path | None) -> tuple[Fa
 
     usual: the part's own data set, "imm" (persons 1-32, 33-40) or "ibug" (300-W by folder, see
     ``ibug.SPLITS``). asked: what ``--dataset`` names: that set, "synthetic" for drawn faces, or,
-    beside "ibug", "mixed" for real and drawn faces to learn from and real ones to be tested on.
+    beside "ibug", "mixed" for real and drawn faces to learn from and real ones to be tested on,
+    and "youtube_faces", whose validation people are in neither.
     Without it, drawn faces take the place of a set that is missing, and a line says so.
     data: the folder below which data sets lie, None for FACE_DATA or datasets/files.
     Raises UserError where the data set asked for is missing or not one for this part.
@@ -34,12 +36,15 @@ def train_and_test(usual: str, asked: str | None, data: Path | None) -> tuple[Fa
             f"{not_found(usual, FOLDERS[usual], data)}; going on with drawn faces", file=sys.stderr
         )
         asked = "synthetic"
-    known = (usual, "synthetic", "mixed") if usual == "ibug" else (usual, "synthetic")
+    known = (usual, *ALSO[usual])
     if asked is not None and asked not in known:
         raise UserError(f"--dataset {asked}: not for this part; it takes {', '.join(known)}")
     if asked == "synthetic":
         setting = SETTINGS[usual]
         return drawn.load(setting, "train"), drawn.load(setting, "test")
+    if asked == "youtube_faces":
+        root, _ = data_folder(data)
+        return youtube_faces.load(root, "train"), youtube_faces.load(root, "test")
     root = _root(usual, data)
     if usual == "imm":
         return imm.train_and_validation(imm.load(root))
@@ -64,6 +69,8 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
         if boxes == "file":
             faces = replace(faces, boxes=refit(faces.boxes, *ibug.FILE_BOX_FIT))
         return faces
+    if dataset == "youtube_faces":
+        return youtube_faces.load(data_folder(data)[0], name)
     faces = imm.load(_root(dataset, data))
     train, validation = imm.train_and_validation(faces)
     parts = {"all": faces, "train": train, "validation": validation, "test": validation}
@@ -74,7 +81,7 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
 
 def _root(dataset: str, data: Path | None) -> Path:
     if dataset not in FOLDERS:
-        known = ", ".join((*FOLDERS, "synthetic"))
+        known = ", ".join((*FOLDERS, "youtube_faces", "synthetic"))
         raise UserError(f"--dataset {dataset}: no such data set; known are {known}")
     root = find_root(data, FOLDERS[dataset])
     if root is None:

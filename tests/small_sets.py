@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-from handmade import write_asf, write_list, write_pts
+from handmade import write_asf, write_frames, write_list, write_pts
 from PIL import Image, ImageDraw
 
-from datasets import ibug, imm
+from datasets import ibug, imm, youtube_faces
 
 PERSONS = (1, 2, 3, 32, 33, 40)
 TRAINING_FACES, TEST_FACES = 8, 4  # of IMM: two views a person, the last two persons to test on
@@ -87,4 +87,20 @@ def write_ibug(root, size=(150, 140)):
                 listed.append((f"{name}/{file.name}", box, points.tolist()))
     write_list(folder, listed, "dlib/test")
     write_list(folder, [], "dlib/train")
+    return root
+
+
+def write_youtube_faces(root, size=(120, 110)):
+    """``root/youtube_faces``: twelve people, whose two frames of training and one of the test are
+    of one video; the first and the eleventh are kept out of training. 20 train, 4 validation."""
+    random = np.random.default_rng(2)
+    folder = root / youtube_faces.FOLDER
+    for part, frames in (("training", "01"), ("test", "2")):
+        listed = []
+        for person in "ABCDEFGHIJKL":
+            for frame in frames:
+                points = (place(IBUG_FACE, random) * size - 0.5).round()
+                draw_face(folder / part / f"{person}_Name_0{frame}.jpg", points, size, random)
+                listed.append((f"{person}_Name_0{frame}.jpg", points.tolist()))
+        write_frames(folder, listed, part)
     return root

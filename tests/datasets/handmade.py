@@ -3,7 +3,7 @@
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from datasets import ibug
+from datasets import ibug, youtube_faces
 
 ORIENTATION = 0x0112
 few_examples = settings(
@@ -66,3 +66,16 @@ def write_list(folder, faces, name="dlib/test"):
         )
     text = f"<?xml version='1.0'?><dataset><images>{''.join(images)}</images></dataset>"
     (folder / ibug.LISTS[name]).write_text(text)
+
+
+def write_frames(folder, frames, part="training"):
+    """A list of the Udacity course: ``frames`` are (name, points or None for the usual ones)."""
+    usual = [(round(100 * x), round(80 * y)) for x, y in spread(68)]
+    lines = ["," + ",".join(str(i) for i in range(136))]
+    for name, points in frames:
+        values = [str(float(value)) for point in points or usual for value in point]
+        lines.append(",".join([name, *values]))
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / youtube_faces.LISTS[part]
+    file.write_text("\n".join([*lines, ""]))
+    return file

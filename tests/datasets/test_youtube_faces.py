@@ -1,0 +1,154 @@
+import shutil
+
+import pytest
+import torch
+from handmade import write_frames, write_picture
+
+from common.errors import UserError
+from common.faces import landmark_boxes
+from datasets import catalog, splits, youtube_faces
+from datasets.youtube_faces import KNOWN, NEW
+
+PEOPLE = [f"Person_{letter}" for letter in "ABCDEFGHIJKL"]  # the first and the eleventh held out
+HELD_OUT = {"Person_A", "Person_K"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two training frames of each of the people, one test frame of each, one test picture more."""
+    folder = tmp_path / youtube_faces.FOLDER
+    for part, frames in (("training", ("00", "12")), ("test", ("01",))):
+        names = [f"{person}_{frame}.jpg" for person in reversed(PEOPLE) for frame in frames]
+        for name in names:
+            write_picture(folder / part / name)
+        write_frames(folder, [(name, None) for name in names], part)
+    write_picture(folder / "test" / "Nobody_Labelled_00.jpg")
+    return folder
+
+
+def load(folder, split):
+    return youtube_faces.load(folder.parent, split)
+
+
+def test_points_are_the_lists_numbers_and_boxes_lie_around_them(folder):
+    points = [(3 + i, 70 - (i * 7) % 68) for i in range(68)]
+    write_frames(folder, [("Person_C_01.jpg", points)], "test")
+    faces = load(folder, "test")
+    assert faces.files == (folder / "test" / "Person_C_01.jpg",)
+    torch.testing.assert_close(faces.points[0], torch.tensor(points, dtype=torch.float32))
+    torch.testing.assert_close(faces.boxes, landmark_boxes(faces.points))
+    assert (faces.groups, faces.scheme.name) == (("Person_C",), "ibug68")
+
+
+def test_every_tenth_person_is_in_validation_and_nowhere_in_training(folder):
+    train, validation, training, test = (load(folder, split) for split in youtube_faces.SPLITS)
+    assert (len(train), len(validation), len(training), len(test)) == (20, 4, 24, 12)
+    assert set(validation.groups) == HELD_OUT
+    assert set(train.groups) == set(PEOPLE) - HELD_OUT
+    assert set(training.files) == set(train.files) | set(validation.files)
+
+
+def test_only_test_frames_in_the_list_count_and_each_tells_whether_its_person_was_seen(folder):
+    test = load(folder, "test")
+    assert not [file for file in test.files if "Nobody" in file.name]
+    assert {group for group, view in zip(test.groups, test.views, strict=True) if view == NEW} == (
+        HELD_OUT
+    )
+    assert test.views.count(KNOWN) == 10
+
+
+def test_people_in_both_are_counted(folder):
+    train, test = splits.train_and_test("ibug", "youtube_faces", folder.parent)
+    assert youtube_faces.people_in_both(train, test) == (
+        "10 of the 12 people of the test frames are in the training frames, too: 10 of the 12 "
+        "test frames show somebody whom the network learned from, 2 somebody new."
+    )
+
+
+@pytest.mark.parametrize("place", ["youtube_faces/data", "data"])
+def test_the_courses_own_folder_is_found_too(folder, tmp_path, place):
+    new = tmp_path / "elsewhere" / place
+    new.parent.mkdir(parents=True)
+    shutil.move(folder, new)
+    root = tmp_path / "elsewhere"
+    assert len(youtube_faces.load(root, "train")) == 20
+    assert f"found in {new}" in catalog.list_sets(root)
+    assert catalog.download("youtube_faces", root).startswith(f"youtube_faces: is at {new} already")
+
+
+def test_the_list_counts_labelled_frames(folder):
+    text = catalog.list_sets(folder.parent)
+    assert "training           24 of 3462 faces" in text
+    assert "test               12 of 770 faces" in text
+
+
+def test_a_set_that_is_missing_is_told_with_the_way_to_it(tmp_path):
+    with pytest.raises(UserError, match=r"youtube_faces: not found, .* youtube_faces --download"):
+        splits.train_and_test("ibug", "youtube_faces", tmp_path)
+
+
+def test_an_unknown_split_is_told_with_those_that_are_known(folder):
+    with pytest.raises(UserError, match="--split all: youtube_faces has train, validation"):
+        splits.split("youtube_faces", "all", folder.parent, "landmarks", None)
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ("Person_B_00.jpg,1.0,2.0", "1 points instead of 68"),
+        ("Person_B_00.jpg," + ",".join(["x"] * 136), "not a number"),
+        ("Gone_Away_00.jpg," + ",".join(["1", "2"] * 68), "missing"),
+        ("Nameless.jpg," + ",".join(f"{i}" for i in range(136)), "does not tell the person"),
+    ],
+)
+def test_a_damaged_line_is_left_out_and_named(folder, row, fault):
+    write_picture(folder / "training" / "Nameless.jpg", 200, 200)
+    for index in range(99):  # so that one line is no more than 1 %
+        write_picture(folder / "training" / f"Person_Z_{index:02d}.jpg")
+    file = write_frames(folder, [(f"Person_Z_{index:02d}.jpg", None) for index in range(99)])
+    file.write_text(file.read_text() + row + "\n")
+    faces = load(folder, "training")
+    assert len(faces) == 99
+    (line,) = faces.left_out
+    assert row.partition(",")[0] in line
+    assert fault in line
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (lambda file: file.unlink(), "unpack the data set again"),
+        (lambda file: file.write_bytes(b"\xff\xfe\x00"), "not a list of frames"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_told(folder, write, told):
+    file = folder / youtube_faces.LISTS["test"]
+    write(file)
+    with pytest.raises(UserError, match=told) as fault:
+        load(folder, "test")
+    assert str(file) in str(fault.value)
+
+
+def test_an_incomplete_set_does_not_pass(folder):
+    with pytest.raises(UserError, match="lists 24 of 3462 frames"):
+        youtube_faces.verify(folder)
+
+
+def test_a_complete_set_passes(folder, monkeypatch):
+    monkeypatch.setattr(youtube_faces, "FRAMES", {"training": 24, "test": 12})
+    assert youtube_faces.verify(folder) == []
+    assert youtube_faces.find_in(folder.parent) == folder
+
+
+def test_the_real_set_is_as_its_docstring_says(real_data):
+    if youtube_faces.find(real_data) is None:
+        pytest.skip("the frames are not here")
+    training, test = (youtube_faces.load(real_data, split) for split in ("training", "test"))
+    assert (len(training), len(test)) == (3462, 770)
+    assert not training.left_out and not test.left_out
+    assert set(training.groups) == set(test.groups)
+    assert len(set(test.groups)) == 347
+    videos = [{file.stem[:-1] for file in faces.files} for faces in (training, test)]
+    assert videos[1] < videos[0] and len(videos[1]) == 770
+    assert (training.points == training.points.round()).all()
+    assert training.scheme.eye_distance(training.points).median() == pytest.approx(43, abs=0.5)
