@@ -130,27 +130,44 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
+def stop(number: int, frame: object) -> None:
+    """What Ctrl-C and SIGTERM do; noted, since a library may make another error of it."""
+    stops.append(number)
+    raise KeyboardInterrupt
+
+
+stops: list[int] = []  # the signals that asked this process to stop
+
+
 def main(line: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, or 2 with one line about what to mend."""
+    """Run one command; returns the exit status, other than 0 with one line about the reason."""
     arguments = command_line().parse_args(line)
     try:
-        status = arguments.handle(arguments)
-    except UserError as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
-    except ImportError as missing:
-        print(
-            f"error: the package {missing.name} is missing or broken ({missing}); install all "
-            "that is needed with: python -m pip install -e .",
-            file=sys.stderr,
-        )
-        return 2
-    except KeyboardInterrupt:
+        return arguments.handle(arguments) or 0
+    except (Exception, KeyboardInterrupt) as fault:
+        return tell(fault)
+
+
+def tell(fault: BaseException) -> int:
+    """Say in one line what ended a command; returns the exit status: 130 stopped, 2 to be mended.
+
+    Raises ``fault`` where it is one of this program.
+    """
+    if stops or isinstance(fault, KeyboardInterrupt):
         print("stopped; --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
-    return status or 0
+    if isinstance(fault, ImportError):
+        fault = UserError(
+            f"the package {fault.name} is missing or broken ({fault}); install all "
+            "that is needed with: python -m pip install -e ."
+        )
+    if not isinstance(fault, UserError):
+        raise fault
+    print(f"error: {fault}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to stop: as Ctrl-C
+    for asks_to_stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asks_to_stop, stop)
     sys.exit(main())
