@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from common.augmentation import augment, centre
 from common.crops import to_fractions, to_pixels
 from common.loading import Crops
 from common.losses import LOSSES
-from common.metrics import errors_per_face, mean_shape, measure
+from common.metrics import errors_per_face, mean_shape, measure, summarise
 from common.options import Options
 from common.prediction import predict_keypoints
 from common.recipe import Recipe, reasons
@@ -30,8 +32,14 @@ def write_up(
     history: list[dict[str, float]],
     lesson: Lesson,
     options: Options,
+    beside: Mapping[str, nn.Module] | None = None,
+    protocols: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
-    """Measure ``network`` on ``test``, write the page and return the page's path."""
+    """Measure ``network`` on ``test``, write the page and return the page's path.
+
+    beside: other networks of the same recipe by their names, measured on the same faces.
+    protocols: rows as ``parts.evaluation.protocols`` measures them.
+    """
     predicted = predict_keypoints(network, test.images, test.flip_order, recipe)
     always = mean_shape(train, recipe)
     mean_face = to_pixels(always, recipe.height, recipe.width).expand_as(predicted)
@@ -40,7 +48,14 @@ def write_up(
     metrics["baseline_mean_face"]["loss"] = LOSSES[recipe.loss](
         always.expand_as(truth), truth
     ).item()
+    others = {
+        name: errors_per_face(
+            predict_keypoints(other, test.images, test.flip_order, recipe), test, recipe
+        )
+        for name, other in (beside or {}).items()
+    }
     metrics |= {
+        "beside": {name: summarise(errors) for name, errors in others.items()},
         "seconds": sum(epoch["seconds"] for epoch in history),
         "epochs": len(history),
         "n_train": len(train),
@@ -50,6 +65,7 @@ def write_up(
         "seed": options.seed,
         "device": str(next(network.parameters()).device),
         "cores": os.cpu_count(),
+        "protocols": list(protocols),
         "left_out": [*train.faces.left_out, *test.faces.left_out],
     }
     network.cpu()
@@ -81,6 +97,7 @@ def write_up(
             views=test.faces.views,
         ),
         synthetic=metrics["synthetic"],
+        beside={name: errors["nme"] for name, errors in others.items()},
     )
     return write_report(options.reports, report)
 

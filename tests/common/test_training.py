@@ -186,6 +186,25 @@ def test_the_network_is_shown_every_face_once_an_epoch(tmp_path, monkeypatch):
     assert not torch.equal(torch.cat(shown[:4]), torch.cat(shown[4:]))
 
 
+def test_an_epoch_of_fewer_steps_shows_other_faces_each_time_and_ends_its_schedule(
+    tmp_path, monkeypatch
+):
+    shown = []
+    augment = training.augment
+
+    def watching(images, points, recipe, flip_order):
+        shown.append(points[:, 0].clone())
+        return augment(images, points, recipe, flip_order)
+
+    monkeypatch.setattr(training, "augment", watching)
+    recipe = replace(PLAIN, epochs=2, steps=2, cosine=True)
+    _, history = train(tmp_path / "one.pt", recipe)
+    assert [len(batch) for batch in shown] == [recipe.batch] * 4
+    assert not torch.equal(torch.cat(shown[:2]), torch.cat(shown[2:]))
+    last = recipe.learning_rate * (1 + math.cos(math.pi * 3 / 4)) / 2
+    assert history[-1]["learning_rate"] == pytest.approx(last)
+
+
 def test_the_learning_rate_rises_then_falls_along_a_cosine():
     recipe = Recipe(learning_rate=0.01, warmup=0.1, cosine=True)
     assert learning_rate(0.0, recipe) == 0

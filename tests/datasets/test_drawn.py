@@ -1,12 +1,23 @@
+import json
+from dataclasses import dataclass
+
 import pytest
+import small_sets
 import torch
 
 import run_part
+from common import checkpoints, reporting
 from common.errors import UserError
 from common.keypoints import IBUG_68, IMM_58
 from common.loading import load_crops, read_picture
 from datasets import drawn, splits, synthetic
+from parts import part3_large_dataset
 from parts.part3_large_dataset import Best
+
+
+@dataclass(frozen=True)
+class SmallBatches(Best):
+    batch: int = 4  # so that a few faces are several steps
 
 
 @pytest.fixture
@@ -85,6 +96,30 @@ def test_real_faces_asked_for_are_not_replaced_by_drawn_ones(monkeypatch, tmp_pa
     monkeypatch.setenv("FACE_DATA", str(tmp_path))
     assert run_part.main(["3", "--dataset", "ibug", "--reports", str(tmp_path)]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_mixed_stands_beside_the_real_faces_alone_after_as_many_steps(few, tmp_path, monkeypatch):
+    monkeypatch.setitem(part3_large_dataset.RECIPES, "best", SmallBatches)
+    data, reports = small_sets.write_ibug(tmp_path / "data"), tmp_path / "reports"
+    line = ["3", "--dataset", "mixed", "--epochs", "2", "--device", "cpu", "--data", str(data)]
+    assert run_part.main([*line, "--reports", str(reports)]) == 0
+    folder = reports / "part3-mixed"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["dataset"] == "mixed" and metrics["n_train"] == 6 + 4
+    (alone,) = metrics["beside"].values()
+    assert alone["nme"] != metrics["nme"]
+    page = (folder / "index.html").read_text()
+    assert "Face by face" in page and ">real faces alone<" in page
+    assert f">{reporting._number(alone['nme'])}<" in page
+    trained = [checkpoints.load(folder / name) for name in ("checkpoint.pt", "real-alone.pt")]
+    assert [one["dataset"] for one in trained] == ["mixed", "ibug"]
+    steps = [one["training"]["optimizer"]["state"][0]["step"].item() for one in trained]
+    assert steps == [4, 4]  # 6 real faces by 4 are 2 an epoch; 10 faces would be 3
+
+    # Alone means alone: it is the network that part 3 trains by itself.
+    assert run_part.main([*line[:2], "ibug", *line[3:], "--reports", str(reports)]) == 0
+    by_itself = json.loads((reports / "part3" / "metrics.json").read_text())
+    assert {name: by_itself[name] for name in alone} == pytest.approx(alone, rel=1e-6)
 
 
 def test_mixed_learns_from_both_and_is_tested_on_real_faces(few, real_data):
