@@ -84,12 +84,25 @@ def command_line() -> argparse.ArgumentParser:
                 help="how the network answers (default: the recipe's)",
             )
             part.add_argument(
-                "--pretrained", action="store_true", help="start from ImageNet's weights"
+                "--network",
+                choices=("NaimishNet", "LightNet", "LightNetBN", "FourConvNet", "ResNet18"),
+                help="one of the Udacity route, by its recipes (default: part 3's own ResNet18)",
+            )
+            part.add_argument(
+                "--loss",
+                choices=("mse", "smooth_l1", "l1", "wing"),
+                help="instead of the recipe's",
+            )
+            part.add_argument(
+                "--pretrained", action="store_true", help="start ResNet18 from ImageNet's weights"
+            )
+            part.add_argument(
+                "--allow-random", action="store_true", help="if they cannot be fetched, from random"
             )
         part.set_defaults(handle=run_part)
 
     listing = commands.add_parser("data", parents=[where], help="list the data sets, or fetch one")
-    listing.add_argument("name", nargs="?", help="imm, ibug or yunet")
+    listing.add_argument("name", nargs="?", help="imm, ibug, youtube_faces or yunet")
     listing.add_argument("--download", action="store_true", help="fetch the data set NAME")
     listing.set_defaults(handle=data)
 

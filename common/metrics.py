@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from common.crops import to_fractions, to_pixels
 from common.loading import Crops
@@ -34,6 +35,17 @@ def area_under_curve(errors: Tensor, limit: float = 8.0) -> float:
     return 100 * (1 - errors.double() / limit).clamp(min=0).mean().item()
 
 
+def smooth_l1_224(off: Tensor, width: int) -> Tensor:
+    """The loss of Udacity's nanodegree in its own unit: (N, K, 2) -> (N,).
+
+    The course counts a coordinate as u = (x - 100) / 50 in pixels of a 224-pixel crop and takes
+    SmoothL1: the mean of d² / 2 where |d| < 1, else |d| - 1 / 2, with d the error of u.
+    off: predicted less true points, in pixels of a crop ``width`` pixels wide.
+    """
+    d = off * (224 / width) / 50
+    return functional.smooth_l1_loss(d, torch.zeros_like(d), reduction="none").mean(dim=(1, 2))
+
+
 def errors_per_face(predicted: Tensor, crops: Crops, recipe: Recipe) -> dict[str, Tensor]:
     """The errors of N faces, float32 (N,) each, by their names in metrics.json.
 
@@ -49,6 +61,7 @@ def errors_per_face(predicted: Tensor, crops: Crops, recipe: Recipe) -> dict[str
         "mse_px": off.square().mean(dim=(1, 2)),
         "mae_px_original": in_picture.abs().mean(dim=(1, 2)),
         "nme": nme(predicted, truth, crops.eye_distance),
+        "smooth_l1_224": smooth_l1_224(off, recipe.width),
     }
 
 

@@ -18,8 +18,11 @@ class Options:
 
     dataset: a data set's name; None takes the part's own, or drawn faces where it is missing.
     data: the folder below which data sets lie; None means FACE_DATA, else datasets/files.
-    epochs, head: instead of the recipe's own.
-    pretrained: start part 3 from ImageNet's weights instead of random ones.
+    epochs, loss, head: instead of the recipe's own.
+    network: part 3's; None takes its own ResNet18, a name one of the Udacity route's by the
+        route's recipes.
+    pretrained: start part 3 from ImageNet's weights instead of random ones; allow_random: go on
+        from random ones where those cannot be fetched.
     device: such as "cpu" or "cuda:1"; None takes the best there is.
     """
 
@@ -27,8 +30,11 @@ class Options:
     dataset: str | None = None
     data: Path | None = None
     epochs: int | None = None
+    loss: str | None = None
     head: str | None = None
+    network: str | None = None
     pretrained: bool = False
+    allow_random: bool = False
     seed: int = 0
     device: str | None = None
     reports: Path = Path("reports")
@@ -38,6 +44,6 @@ class Options:
         """The recipe asked for, with the values asked for."""
         if self.epochs is not None and self.epochs < 1:
             raise UserError(f"--epochs {self.epochs}: nothing would be learned; take 1 or more")
-        asked = {"epochs": self.epochs, "head": self.head}
+        asked = {"epochs": self.epochs, "loss": self.loss, "head": self.head}
         changes = {name: value for name, value in asked.items() if value is not None}
         return replace(recipes[self.recipe](), **changes)

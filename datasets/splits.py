@@ -26,7 +26,7 @@ def train_and_test(usual: str, asked: str | None, data: Path | None) -> tuple[Fa
     usual: the part's own data set, "imm" (persons 1-32, 33-40) or "ibug" (300-W by folder, see
     ``ibug.SPLITS``). asked: what ``--dataset`` names: that set, "synthetic" for drawn faces, or,
     beside "ibug", "mixed" for real and drawn faces to learn from and real ones to be tested on,
-    and "youtube_faces", whose validation people are in neither.
+    and "youtube_faces", whose validation people are not learned from.
     Without it, drawn faces take the place of a set that is missing, and a line says so.
     data: the folder below which data sets lie, None for FACE_DATA or datasets/files.
     Raises UserError where the data set asked for is missing or not one for this part.

@@ -12,6 +12,7 @@ to learn from; helen/testset, lfpw/testset and ibug to be tested on, whichever a
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,6 +27,8 @@ from common.reporting import Lesson
 from common.training import fit
 from common.write_up import write_up
 from datasets.splits import train_and_test
+from datasets.youtube_faces import people_in_both
+from parts import udacity_networks
 
 LESSON = Lesson(
     folder="part3",
@@ -152,6 +155,7 @@ class HeatmapResNet18(nn.Module):
 
 
 HEADS = {"coordinates": ResNet18, "heatmap": HeatmapResNet18}
+NETWORKS: dict[str, type[nn.Module]] = {**udacity_networks.NETWORKS, "ResNet18": ResNet18}
 
 
 def load_imagenet(resnet: torchvision.models.ResNet) -> None:
@@ -165,8 +169,8 @@ def load_imagenet(resnet: torchvision.models.ResNet) -> None:
         weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True)
     except (OSError, RuntimeError) as fault:
         raise UserError(
-            f"--pretrained: the ImageNet weights cannot be fetched ({fault}); leave it out to "
-            "start from random weights"
+            f"--pretrained: the ImageNet weights cannot be fetched ({fault}); leave it out, or add "
+            "--allow-random, to start from random weights"
         ) from None
     deviation = torch.tensor([0.229, 0.224, 0.225])[:, None, None]  # (3, 1, 1)
     weights["conv1.weight"] = (weights["conv1.weight"] / deviation).sum(dim=1, keepdim=True)
@@ -236,14 +240,24 @@ def run(options: Options) -> list[dict[str, float]]:
     """Train ResNet18 as ``options`` say, write ``reports/part3/`` and return the history.
 
     With ``--dataset mixed`` it is trained twice, see ``real_alone``, for ``reports/part3-mixed/``.
+    With ``--network NAME`` it is that network, for ``reports/part3-NAME/``.
     """
     recipe, lesson, beside = options.choose(RECIPES), LESSON, {}
-    if options.dataset == "mixed":
+    if options.network:
+        recipe = options.choose(udacity_networks.RECIPES)
+        lesson = udacity_networks.lesson(options.network)
+    elif options.dataset == "youtube_faces":
+        lesson = replace(LESSON, folder="part3-youtube_faces", notes=())
+    elif options.dataset == "mixed":
         lesson = MIXED
         recipe, beside = real_alone(recipe, options)
 
     # 1. The faces: files, points and boxes, nothing decoded yet.
     train, test = train_and_test("ibug", options.dataset, options.data)
+    if options.dataset == "youtube_faces":
+        told = people_in_both(train, test)
+        print(told, file=sys.stderr)
+        lesson = replace(lesson, notes=(told, *lesson.notes))
 
     # 2. Every face decoded once, cut to a square with a margin and kept as bytes.
     train, test = load_crops(train, recipe), load_crops(test, recipe)
@@ -261,12 +275,29 @@ def run(options: Options) -> list[dict[str, float]]:
     return history
 
 
-def new_network(recipe: Recipe, options: Options, n_points: int) -> ResNet18 | HeatmapResNet18:
-    """A network of the recipe's head, with the seed's or ImageNet's first weights."""
+def new_network(recipe: Recipe, options: Options, n_points: int) -> nn.Module:
+    """The network asked for, ResNet18 with the recipe's head by default; the seed's or ImageNet's
+    first weights.
+
+    Raises UserError where ImageNet's are asked for and cannot be had.
+    """
+    kind = NETWORKS[options.network or "ResNet18"]
+    if kind is ResNet18:
+        kind = HEADS[recipe.head]
+    elif options.head or options.pretrained:
+        raise UserError(
+            f"--network {options.network}: has no other head and no weights of ImageNet; leave out "
+            "--head and --pretrained, or take ResNet18"
+        )
     torch.manual_seed(options.seed)
-    network = HEADS[recipe.head](n_points=n_points)
+    network = kind(n_points=n_points)
     if options.pretrained:
-        load_imagenet(network.resnet)
+        try:
+            load_imagenet(network.resnet)
+        except UserError as fault:
+            if not options.allow_random:
+                raise
+            print(f"{fault}; going on from random weights", file=sys.stderr)
     return network
 
 

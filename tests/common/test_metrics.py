@@ -17,6 +17,7 @@ from common.metrics import (
     mean_shape,
     measure,
     nme,
+    smooth_l1_224,
 )
 from common.recipe import Recipe
 
@@ -70,7 +71,7 @@ def test_errors_in_every_unit_by_hand(crops):
     truth = crops.points - 5
     errors = errors_per_face(truth + torch.tensor([3.0, -1.0]), crops, RECIPE)
     assert {name: error.shape for name, error in errors.items()} == dict.fromkeys(
-        ("mse_ratio", "mse_px", "mae_px_original", "nme"), (3,)
+        ("mse_ratio", "mse_px", "mae_px_original", "nme", "smooth_l1_224"), (3,)
     )
 
     def all_are(name, value):
@@ -79,7 +80,21 @@ def test_errors_in_every_unit_by_hand(crops):
     all_are("mse_px", (9 + 1) / 2)
     all_are("mse_ratio", (0.03**2 + 0.02**2) / 2)
     all_are("mae_px_original", (3 * 2 + 1 * 4) / 2)  # the picture's own pixels
+    scaled = 224 / 100 / 50  # from pixels of the crop to the nanodegree's unit
+    all_are("smooth_l1_224", ((3 * scaled) ** 2 + scaled**2) / 2 / 2)
     all_are("nme", 100 * 10**0.5 / 40)  # eyes are 80 pixels of the picture apart, 40 of the crop
+
+
+def test_the_nanodegrees_loss_is_its_own_code_on_its_own_unit():
+    torch.manual_seed(1)
+    truth, predicted = 224 * torch.rand(3, 68, 2), 224 * torch.rand(3, 68, 2)
+    loss = torch.nn.SmoothL1Loss()
+    expected = torch.stack(
+        [loss((p - 100) / 50, (t - 100) / 50) for p, t in zip(predicted, truth, strict=True)]
+    )
+    torch.testing.assert_close(smooth_l1_224(predicted - truth, 224), expected)
+    # The same faces in crops of half the size, whose pixels count twice.
+    torch.testing.assert_close(smooth_l1_224((predicted - truth) / 2, 112), expected)
 
 
 def test_perfect_answers_have_no_error(crops):

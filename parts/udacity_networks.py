@@ -1,0 +1,214 @@
+"""The Udacity route: four networks of computer vision nanodegree projects, and their recipes.
+
+What is asked: the 68 points of part 3, on frames of YouTube Faces, by the networks that students
+of the course built for it, each until now measured in its own way. All see a grey crop of 224
+pixels, the course's size, and end in fully connected layers that hold nearly all their weights.
+``python run_part.py 3 --dataset youtube_faces --network LightNet`` trains one,
+``python run_part.py compare`` all of them and sets them side by side.
+
+The numbers behind the layers below are the sides of their maps. The dense layers fix the input:
+other sides than 224 fail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from common.recipe import Recipe
+from common.reporting import Lesson
+
+
+class NaimishNet(nn.Module):
+    """Four blocks of convolution, ELU, pooling and a dropout that rises by 0.1 a layer.
+
+    Source: N. Agarwal, A. Krohn-Grimberghe, R. Vyas, Facial Key Points Detection using Deep
+    Convolutional Neural Network - NaimishNet, arXiv 1710.00977, as a project of the nanodegree
+    adapted it. Departures from the paper: 224 pixels instead of 96; kernels 5, 3, 3, 3 instead of
+    4, 3, 2, 1, padded so that only the pooling shrinks; 2048 and 1024 hidden units instead of
+    1000 and 1000; one network for all 68 points instead of one for each point.
+
+    Takes float (B, 1, 224, 224) in -0.5..0.5, returns fractions (B, K, 2).
+    """
+
+    def __init__(self, n_points: int = 68) -> None:
+        super().__init__()
+        self.arguments = {"n_points": n_points}
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 32, 5, padding=2), nn.ELU(), nn.MaxPool2d(2), nn.Dropout(0.1),  # 112
+            nn.Conv2d(32, 64, 3, padding=1), nn.ELU(), nn.MaxPool2d(2), nn.Dropout(0.2),  # 56
+            nn.Conv2d(64, 128, 3, padding=1), nn.ELU(), nn.MaxPool2d(2), nn.Dropout(0.3),  # 28
+            nn.Conv2d(128, 256, 3, padding=1), nn.ELU(), nn.MaxPool2d(2), nn.Dropout(0.4),  # 14
+        )  # fmt: skip
+        self.head = nn.Sequential(
+            nn.Linear(256 * 14 * 14, 2048), nn.ELU(), nn.Dropout(0.5),
+            nn.Linear(2048, 1024), nn.ELU(), nn.Dropout(0.6),
+            nn.Linear(1024, 2 * n_points),
+        )  # fmt: skip
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """(B, 1, 224, 224) -> (B, K, 2)."""
+        return _answer(self.head, self.features(faces))
+
+
+class LightNet(nn.Module):
+    """Five unpadded blocks of convolution, ReLU and pooling; 20.0 million weights, 18.9 million of
+    them in the first dense layer.
+
+    Source: a project of the nanodegree. Its description leaves the pooling open; halving after
+    each block is what gives its 6x6x512. Departures: none known.
+
+    Takes float (B, 1, 224, 224) in -0.5..0.5, returns fractions (B, K, 2).
+    """
+
+    normalised = False
+
+    def __init__(self, n_points: int = 68) -> None:
+        super().__init__()
+        self.arguments = {"n_points": n_points}
+        self.features = nn.Sequential(
+            *self._block(1, 32, 5),  # 220 -> 110
+            *self._block(32, 64, 3),  # 108 -> 54
+            *self._block(64, 128, 3),  # 52 -> 26
+            *self._block(128, 256, 3),  # 24 -> 12
+            *self._block(256, 512, 1),  # 12 -> 6
+        )
+        self.head = nn.Sequential(
+            nn.Linear(512 * 6 * 6, 1024), nn.ReLU(), nn.Dropout(0.25),
+            nn.Linear(1024, 512), nn.ReLU(), nn.Dropout(0.25),
+            nn.Linear(512, 2 * n_points),
+        )  # fmt: skip
+
+    def _block(self, n_in: int, n_out: int, kernel: int) -> list[nn.Module]:
+        norm = [nn.BatchNorm2d(n_out)] if self.normalised else []
+        return [nn.Conv2d(n_in, n_out, kernel), *norm, nn.ReLU(), nn.MaxPool2d(2)]
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """(B, 1, 224, 224) -> (B, K, 2)."""
+        return _answer(self.head, self.features(faces))
+
+
+class LightNetBN(LightNet):
+    """LightNet with batch normalisation between every convolution and its activation.
+
+    Source: the same project, which found it the best of its networks, "better already after 10
+    epochs". Batch normalisation: S. Ioffe, C. Szegedy, ICML 2015 (arXiv 1502.03167). Departures:
+    none known.
+    """
+
+    normalised = True
+
+
+class FourConvNet(nn.Module):
+    """Four convolutions, three of them pooled: 135,424 numbers reach the first dense layer.
+
+    Source: a project of the nanodegree. Its description gives convolutions, pooling, dense layers
+    and dropout, and no activation; ReLU stands here, as in the course. Departures: none known.
+
+    Takes float (B, 1, 224, 224) in -0.5..0.5, returns fractions (B, K, 2).
+    """
+
+    def __init__(self, n_points: int = 68) -> None:
+        super().__init__()
+        self.arguments = {"n_points": n_points}
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 32, 5), nn.ReLU(), nn.MaxPool2d(2),  # 220 -> 110
+            nn.Conv2d(32, 64, 5), nn.ReLU(), nn.MaxPool2d(2),  # 106 -> 53
+            nn.Conv2d(64, 128, 3), nn.ReLU(), nn.MaxPool2d(2),  # 51 -> 25
+            nn.Conv2d(128, 256, 3), nn.ReLU(),  # 23
+        )  # fmt: skip
+        self.head = nn.Sequential(
+            nn.Linear(256 * 23 * 23, 512), nn.ReLU(), nn.Dropout(0.25),
+            nn.Linear(512, 256), nn.ReLU(), nn.Dropout(0.2),
+            nn.Linear(256, 2 * n_points),
+        )  # fmt: skip
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """(B, 1, 224, 224) -> (B, K, 2)."""
+        return _answer(self.head, self.features(faces))
+
+
+def _answer(head: nn.Sequential, features: Tensor) -> Tensor:
+    """Feature maps (B, C, h, w) through the dense layers -> (B, K, 2)."""
+    return head(features.flatten(1)).unflatten(1, (-1, 2))
+
+
+NETWORKS: dict[str, type[nn.Module]] = {
+    kind.__name__: kind for kind in (NaimishNet, LightNet, LightNetBN, FourConvNet)
+}
+
+
+@dataclass(frozen=True)
+class Course(Recipe):
+    """As the nanodegree's reports trained: 20 epochs of Adam on randomly placed crops."""
+
+    height: int = 224  # the course's crop, which the dense layers are made for
+    width: int = 224  # a square
+    margin: int = 14  # so that shifted crops find pixels there
+    box_scale: float = 1.3  # room around the landmarks' box; the course keeps more of the frame
+    epochs: int = 20  # as the reports
+    batch: int = 16  # as the reports
+    loss: str = "smooth_l1"  # as the reports; ours bends at 2 % of the side, theirs at 22 %
+    learning_rate: float = 1e-3  # Adam's usual start
+    shift: float = 0.058  # the course cuts 224 pixels at random out of 250
+
+
+@dataclass(frozen=True)
+class Best(Recipe):
+    """Ours for the same networks: turned, mirrored and relit faces, a falling learning rate. A
+    first recipe; it was not tuned."""
+
+    height: int = 224  # what the dense layers are made for
+    width: int = 224  # a square
+    margin: int = 28  # an eighth all around, for turned and shifted faces
+    box_scale: float = 1.3  # room around the landmarks' box, which ends at brows and chin
+    epochs: int = 40  # twice the course's: the augmented faces are harder to know by heart
+    start_at_mean: bool = True  # the untrained network answers the mean face and learns the rest
+    batch: int = 32  # steadier steps for a high learning rate
+    loss: str = "wing"  # keeps pulling when the error is a fraction of a pixel
+    optimizer: str = "adamw"  # Adam whose weight decay does not depend on the gradient
+    weight_decay: float = 0.01  # up to a hundred million weights for three thousand faces
+    learning_rate: float = 1e-3  # high, because it falls
+    warmup: float = 0.05  # the first steps are small: batch normalisation must settle
+    cosine: bool = True  # falls to zero along a cosine, so that the last steps only polish
+    bfloat16: bool = True  # half the bits, nearly twice the speed
+    rotation: float = 15.0  # heads tilt
+    scale: float = 0.05  # beyond what the box's own error does
+    box_shift: float = 0.03  # a detector's box is never quite the landmarks' box
+    box_scale_spread: float = 0.05  # nor of its size
+    flip: float = 0.5  # mirrored faces are faces
+    brightness: float = 0.3  # studio and street
+    contrast: float = 0.3  # and cameras
+    blur: float = 0.2  # frames of videos move
+    flip_average: bool = True  # answer for the face and its mirror image, and take the mean
+
+
+RECIPES = {"course": Course, "best": Best}
+
+
+def lesson(network: str) -> Lesson:
+    """The words for the page of one network of this route."""
+    return Lesson(
+        folder=f"part3-{network}",
+        title=f"Part 3: {network}",
+        question=(
+            f"How well does {network} find 68 points on a face? It is one of the networks that "
+            "students of the computer vision nanodegree train, here by the same loop and measured "
+            "as part 3 is."
+        ),
+        notes=(
+            "The networks stand in `parts/udacity_networks.py`, each with its source and its "
+            "departures, and so do the recipes `course` and `best`.",
+            "Faces are cut by the box around their true points, which a photo does not tell. The "
+            "course keeps more of the frame around the face.",
+            "The loss in the course's own unit, SmoothL1 of (x − 100) / 50 on 224 pixels, is "
+            "`smooth_l1_224` in `metrics.json`.",
+        ),
+        try_next=(
+            "See all networks side by side: `python run_part.py compare`.",
+            f"Another loss: `python run_part.py 3 --network {network} --loss wing`, or mse, l1, "
+            "smooth_l1.",
+            "Faces in the wild: leave out `--dataset youtube_faces`, and it learns from 300-W.",
+        ),
+    )
