@@ -1,0 +1,1 @@
+"""Filters: pictures with anchor points. ``draw`` drew those that lie here."""
