@@ -31,7 +31,7 @@ FITS = {
 """Right, down and scale of ``common.crops.refit`` for each detector: medians over the training
 faces of 300-W that it finds."""
 
-TURNS = (-40.0, -20.0, 20.0, 40.0)  # degrees that are tried where no face stands upright
+TURNS = (-45.0, -30.0, 30.0, 45.0)  # degrees that are tried where no face stands upright
 SMALLEST = 24  # pixels of a face that a detector sees, and of a picture that it looks at
 OVERLAP = 0.3  # intersection over union from which two boxes are one face
 

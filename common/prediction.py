@@ -69,9 +69,9 @@ class Doubt:
         return torch.sigmoid(self.steepness * (math.log(self.even) - doubt.clamp(min=1e-6).log()))
 
 
-BY_SPREAD = Doubt(even=0.05, steepness=5.0)  # standard deviation of the heatmaps
-BY_MIRROR = Doubt(even=0.05, steepness=5.0)  # distance from the mirror image's answer
-LEAST_CONFIDENCE = 0.5  # below, what the detector found is no face
+BY_MIRROR = Doubt(even=0.021, steepness=10.0)  # mean distance from the mirror image's answer
+BY_SPREAD = Doubt(even=0.05, steepness=5.0)  # mean standard deviation of the heatmaps
+LEAST_CONFIDENCE = 0.1  # below, what the detector found is no face
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,11 @@ class FaceKeypoints:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Keypoints in boxes that are known, from a detector or from the frame before.
 
-        boxes: (N, 4) where landmarks' boxes lie, left, top, width, height. flip: answer the mean
-        of the face and its mirror image. angles: (N,) degrees by which each face is turned
-        clockwise, none by default; its box is turned with it about its own centre.
+        boxes: (N, 4) where landmarks' boxes lie, left, top, width, height. angles: (N,) degrees
+        by which each face is turned clockwise, none by default; its box is turned with it about
+        its own centre. flip: answer the mean of the face and its mirror image, and be as sure as
+        they agree; without it, a network that draws heatmaps is asked once and is as sure as they
+        are narrow.
         Returns float32 (N, 68, 2) in pixels of the picture, and how sure of each (N,), 0 to 1.
         """
         if not len(boxes):
@@ -194,15 +196,14 @@ class FaceKeypoints:
     def _answer(self, images: Tensor, flip: bool) -> tuple[Tensor, Tensor]:
         """uint8 (N, C, H, W) -> fractions (N, 68, 2), and how sure of them (N,)."""
         faces = centre(images.to(next(self.network.parameters()).device), self.recipe)
-        if not hasattr(self.network, "with_spread"):
+        if not flip and hasattr(self.network, "with_spread"):
+            fractions, spread = self.network.with_spread(faces)
+            doubt, known = spread.mean(dim=1), BY_SPREAD
+        else:
             one, other = self.network(faces), mirrored(self.network, faces, IBUG_68.flip_order)
-            doubt, known = (one - other).norm(dim=-1).mean(dim=1), BY_MIRROR
-            return (one + other).float().cpu() / 2, known.confidence(doubt.float().cpu())
-        fractions, spread = self.network.with_spread(faces)
-        if flip:
-            fractions = (fractions + mirrored(self.network, faces, IBUG_68.flip_order)) / 2
-        doubt = spread.mean(dim=1).float().cpu()
-        return fractions.float().cpu(), BY_SPREAD.confidence(doubt)
+            fractions, doubt = (one + other) / 2, (one - other).norm(dim=-1).mean(dim=1)
+            known = BY_MIRROR
+        return fractions.float().cpu(), known.confidence(doubt.float().cpu())
 
 
 def cut_faces(

@@ -8,6 +8,7 @@ as a viewer shows it, its EXIF turn applied.
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -154,6 +155,7 @@ def frames_of(path: str) -> Iterator[tuple[np.ndarray, float]]:
 
     Raises UserError where not even the first can be read.
     """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else FFmpeg adds lines to ours
     video = cv2.VideoCapture(path)
     rate = video.get(cv2.CAP_PROP_FPS)
     there, frame = video.read()
