@@ -30,6 +30,7 @@ class DataSet(Protocol):
         """Warnings; raises UserError where the set cannot be used."""
 
 
+DRAWN_LICENCE = "as the code; these people do not exist"
 SETS: dict[str, DataSet] = {"imm": imm, "ibug": ibug, "youtube_faces": youtube_faces}
 
 
@@ -71,7 +72,7 @@ def _describe_drawn() -> str:
             f"{'synthetic':<12}drawn when first asked for, --dataset synthetic; 58 or 68 points",
             f"kept in {cache_folder()}",
             *counts,
-            "licence: as the code; these people do not exist",
+            f"licence: {DRAWN_LICENCE}",
         ]
     )
 
@@ -91,3 +92,11 @@ def _describe(name: str, data: Path | None) -> str:
         ]
     lines.append(f"licence: {data_set.LICENCE}")
     return "\n      ".join(lines)
+
+
+def licence(dataset: str) -> str:
+    """The licence of what a network learned from, as its makers state it; ``dataset`` as in
+    checkpoints."""
+    if dataset == "synthetic":
+        return DRAWN_LICENCE
+    return SETS["ibug" if dataset == "mixed" else dataset].LICENCE
