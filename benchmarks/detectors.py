@@ -1,61 +1,171 @@
-"""The detectors on 300-W: how their boxes are fitted, ``python -m benchmarks.detectors fit``.
+"""The detectors on 300-W: ``python -m benchmarks.detectors`` prints what each finds and misses.
 
-``fit`` runs every detector on the training faces and prints the three numbers that move its boxes
-to where landmarks' boxes lie, for ``common.detection.FITS``.
+``fit`` runs them on the training faces and prints the three numbers that move their boxes to
+where landmarks' boxes lie, for ``common.detection.FITS``. ``confidence`` shows the network training
+faces, boxed as a detector boxes them, and windows beside them, and prints at which doubt both are
+as likely, for ``common.prediction.BY_MIRROR`` and ``BY_SPREAD``. The test set chooses nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-from common import detection
+from common import checkpoints, detection
+from common.augmentation import centre
+from common.crops import square_boxes
 from common.detection import Detector
 from common.faces import Faces
 from common.keypoints import IBUG_68
 from common.loading import read_picture
+from common.prediction import LEAST_CONFIDENCE, Doubt, cut_faces, mirrored
+from common.recipe import Recipe
 from datasets import yunet
 from datasets.splits import split
+from parts.evaluation import evaluate
+
+SCATTER = (0.085, 0.046, 0.094)  # of Haar's boxes about landmarks': right, down, size; see ``fit``
 
 
 def main() -> None:
-    """Print one line per detector."""
+    """Print one line per detector, or per kind of doubt."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("fit",))
+    parser.add_argument("what", nargs="?", choices=("table", "fit", "confidence"), default="table")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE")
     parser.add_argument("--detectors", nargs="+", default=list(detection.FITS), metavar="NAME")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th face")
+    parser.add_argument("--split", default="lfpw/testset", metavar="NAME", help="of the table")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="only every N-th training face"
+    )
     asked = parser.parse_args()
-
+    if asked.what == "table":
+        table(asked.checkpoint, asked.split, asked.detectors)
+        return
     faces = split("ibug", "train", None, "landmarks", IBUG_68)
     faces = faces.take(range(0, len(faces), asked.every))
-    for name in asked.detectors:
-        detector = detection.load(name, yunet.place(None))
-        fit(detector, faces)
+    if asked.what == "confidence":
+        trained = checkpoints.load(asked.checkpoint or checkpoints.newest())
+        confidence(checkpoints.network_of(trained), checkpoints.recipe_of(trained), faces)
+    else:
+        for name in asked.detectors:
+            fit(detection.load(name, yunet.place(None)), faces)
+
+
+def table(checkpoint: Path | None, name: str, detectors: list[str]) -> None:
+    """Print the share of faces that each detector finds and what the network makes of those."""
+    print(f"{name:14}{'found %':>9}{'nme %':>8}{'fr8 %':>8}{'seconds':>9}")
+    for boxes in ("landmarks", *detectors):
+        began = time.monotonic()
+        told = json.loads(evaluate(checkpoint, split=name, boxes=boxes, as_json=True))
+        print(
+            f"{boxes:14}{told.get('found', 100):9.1f}{told['nme']:8.3f}{told['fr8']:8.2f}"
+            f"{time.monotonic() - began:9.0f}",
+            flush=True,
+        )
 
 
 def fit(detector: Detector, faces: Faces) -> None:
-    """Print median and spread of where landmarks' boxes lie from the detector's."""
+    """Print median and standard deviation of where landmarks' boxes lie from the detector's."""
     raw = replace(detector, fit=(0.0, 0.0, 1.0))
     rows, began = [], time.monotonic()
     for file, truth in zip(faces.files, faces.boxes.numpy(), strict=True):
-        image = np.asarray(read_picture(file, colour=True))
-        for face in detection.detect(image, raw):
+        for face in detection.detect(np.asarray(read_picture(file, colour=True)), raw):
             box = np.array(face.box)
             if detection.overlap(box, truth) > 0.3:
                 off = (truth[:2] + truth[2:] / 2 - box[:2] - box[2:] / 2) / box[2:].max()
                 rows.append((*off, truth[2:].max() / box[2:].max()))
                 break
-    values = np.array(rows)
-    middle, spread = np.median(values, axis=0), values.std(axis=0)
+    middle, spread = np.median(rows, axis=0), np.std(rows, axis=0)
     print(
-        f"{detector.name}: found {len(rows)} of {len(faces)}, right, down, scale "
-        f"{middle.round(3).tolist()} ± {spread.round(3).tolist()}, "
+        f"{detector.name}: found {len(rows)} of {len(faces)}; right, down, scale "
+        f"{middle.round(3).tolist()} ± {spread.round(3).tolist()}; "
         f"{1000 * (time.monotonic() - began) / len(faces):.0f} ms a picture",
         flush=True,
     )
+
+
+def confidence(network: nn.Module, recipe: Recipe, faces: Faces) -> None:
+    """Print, for each kind of doubt, the fit and whom it takes for a face."""
+    random = np.random.default_rng(0)
+    doubts: dict[str, list[list[Tensor]]] = {}
+    for file, truth in zip(faces.files, square_boxes(faces.boxes, 1.0).numpy(), strict=True):
+        image = np.asarray(read_picture(file, colour=True))
+        beside = _window_beside(truth, image.shape[:2], random)
+        for kind, box in enumerate((_as_detected(truth, random), beside)):
+            if box is not None:
+                for name, doubt in _doubts(network, recipe, image, box).items():
+                    doubts.setdefault(name, [[], []])[kind].append(doubt)
+    for name, kinds in doubts.items():
+        face, other = (torch.cat(kind) for kind in kinds)
+        doubt = _logistic(face, other)
+        taken = [
+            100 * (doubt.confidence(d) >= LEAST_CONFIDENCE).double().mean() for d in (face, other)
+        ]
+        print(
+            f"{name}: {doubt}; of {len(face)} faces {taken[0]:.1f} %, of {len(other)} windows "
+            f"{taken[1]:.1f} % have a confidence of {LEAST_CONFIDENCE} or more",
+            flush=True,
+        )
+
+
+def _as_detected(truth: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    side = truth[2] * np.exp(random.normal() * SCATTER[2])
+    middle = truth[:2] + truth[2:] / 2 + random.normal(size=2) * SCATTER[:2] * truth[2]
+    return np.array([*(middle - side / 2), side, side])
+
+
+def _window_beside(
+    truth: np.ndarray, size: tuple[int, int], random: np.random.Generator
+) -> np.ndarray | None:
+    """A square in the picture (H, W) that hardly touches the face; None if 40 draws give none."""
+    for _ in range(40):
+        side = random.uniform(0.25, 0.9) * truth[2]
+        corner = random.uniform(-0.1, np.array(size[::-1]) / side - 0.9) * side
+        window = np.array([*corner, side, side])
+        inside = np.all(np.abs(corner + side / 2 - truth[:2] - truth[2:] / 2) < truth[2:] / 2)
+        if detection.overlap(window, truth) < 0.1 and not inside:
+            return window
+    return None
+
+
+@torch.inference_mode()
+def _doubts(
+    network: nn.Module, recipe: Recipe, image: np.ndarray, box: np.ndarray
+) -> dict[str, Tensor]:
+    """What ``FaceKeypoints`` goes by, (1,) each, for one box (4,)."""
+    crop = centre(cut_faces(image, box[None], np.zeros(1), recipe)[0], recipe)
+    other = mirrored(network, crop, IBUG_68.flip_order)
+    doubts = {"BY_MIRROR": (network(crop) - other).norm(dim=-1).mean(dim=1)}
+    if hasattr(network, "with_spread"):
+        doubts["BY_SPREAD"] = network.with_spread(crop)[1].mean(dim=1)
+    return doubts
+
+
+def _logistic(face: Tensor, other: Tensor) -> Doubt:
+    """Logistic regression on the logarithm of the doubt, both kinds weighing the same."""
+    logs = torch.cat([face, other]).double().log()
+    truth = torch.cat([torch.ones(len(face)), torch.zeros(len(other))]).double()
+    weights = torch.where(truth > 0, 1 / len(face), 1 / len(other))
+    shape = torch.tensor([logs.mean().item(), 5.0], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([shape], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        odds = shape[1] * (shape[0] - logs)
+        value = functional.binary_cross_entropy_with_logits(odds, truth, weights, reduction="sum")
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return Doubt(even=round(shape[0].exp().item(), 4), steepness=round(shape[1].item(), 1))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from common.prediction import FoundFace
 SHOWN = ("boxes", "points", "mesh", "pose")
 Colour = tuple[int, int, int]
 ORANGE, SKY, YELLOW = (255, 176, 0), (86, 180, 233), (240, 228, 66)  # Okabe and Ito's, brightened
-RED, GREEN = (255, 90, 60), (0, 200, 130)
+ICE, RED, GREEN = (150, 225, 255), (255, 90, 60), (0, 200, 130)
 DARK = (20, 20, 20)
 _FINE = 4  # bits after the point in the coordinates that OpenCV draws with
 
@@ -33,7 +33,9 @@ def draw_faces(image: np.ndarray, faces: list[FoundFace], show: Collection[str])
         size = np.ptp(points, axis=0).max()
         thick = max(1, round(size / 180))
         if "mesh" in show:
-            _lines(image, triangles(points), True, SKY, thick)
+            net = image.copy()
+            _lines(net, triangles(points), True, ICE, thick)
+            cv2.addWeighted(net, 0.6, image, 0.4, 0, dst=image)  # so dense that it would hide all
         elif "points" in show:
             _lines(image, [points[list(run)] for run in IBUG_68.lines], False, SKY, thick)
         if "points" in show:

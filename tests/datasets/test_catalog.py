@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,8 @@ from handmade import write_asf, write_pts
 from test_download import Server, serving, tar_gz
 
 from common.errors import UserError
-from datasets import catalog, download, ibug, imm
+from datasets import catalog, download, ibug, imm, yunet
+from datasets.download import RemoteFile
 from datasets.location import data_folder, find_root, not_found
 
 
@@ -102,3 +104,60 @@ def test_a_warning_comes_first(tmp_path, imm_folder, monkeypatch):
         monkeypatch.setattr(imm, "ARCHIVE", download.RemoteFile("a.tar.gz", f"{server.url}/imm"))
         text = catalog.download("imm", tmp_path / "new")
     assert text.startswith("imm: differs from the original: 01-1m.asf, 01-1m.jpg\nimm ")
+
+
+def test_yunet_is_listed_with_its_licence_and_how_to_fetch_it(tmp_path):
+    text = catalog.list_sets(tmp_path)
+    file = tmp_path / "models" / "face_detection_yunet_2023mar.onnx"
+    assert f"not found: {file}; fetch it: python run_part.py data yunet --download" in text
+    assert yunet.LICENCE in text
+    file.parent.mkdir()
+    file.write_bytes(b"network")
+    assert f"found: {file}" in catalog.list_sets(tmp_path)
+
+
+def test_yunet_is_fetched_to_where_it_is_looked_for(tmp_path, monkeypatch):
+    content = b"a small network"
+    for server_has, expected in ((content, "found: "), (b"another", "SHA-256")):
+        with serving(Server({"/yunet.onnx": server_has})) as server:
+            sha256 = hashlib.sha256(content).hexdigest()
+            remote = RemoteFile("yunet.onnx", f"{server.url}/yunet.onnx", sha256)
+            monkeypatch.setattr(yunet, "FILE", remote)
+            data = tmp_path / expected[:5]
+            try:
+                told = catalog.download("yunet", data)
+            except UserError as fault:
+                told = str(fault)
+            assert expected in told
+            there = [file.name for file in data.rglob("*") if file.is_file()]
+            assert there == (["yunet.onnx"] if server_has == content else [])
+
+
+def test_yunet_is_not_fetched_again(tmp_path):
+    yunet.place(tmp_path).parent.mkdir()
+    yunet.place(tmp_path).write_bytes(b"network")
+    assert "already" in catalog.download("yunet", tmp_path)
+    assert yunet.place(tmp_path).read_bytes() == b"network"
+
+
+def test_another_mirror_of_a_single_file_must_have_the_same_content(tmp_path):
+    content = b"a small network"
+    files = {"/one": b"damaged", "/two": content}
+    with serving(Server(files)) as server:
+        remote = RemoteFile(
+            "net.onnx",
+            f"{server.url}/one",
+            hashlib.sha256(content).hexdigest(),
+            mirrors=(f"{server.url}/nothing", f"{server.url}/two"),
+        )
+        download.install_file(remote, tmp_path / "models" / "net.onnx")
+    assert (tmp_path / "models" / "net.onnx").read_bytes() == content
+    with pytest.raises(UserError, match="is there already"):
+        download.install_file(remote, tmp_path / "models" / "net.onnx")
+
+
+def test_the_real_file_of_yunet_is_the_one_that_is_expected(real_data):
+    file = yunet.place(real_data)
+    if not file.is_file():
+        pytest.skip("YuNet's file is not here")
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == yunet.FILE.sha256
