@@ -185,6 +185,8 @@ def test_one_damaged_face_in_a_hundred_is_left_out_and_named(imm_folder, damage,
     assert len(faces) == 99
     (line,) = faces.left_out
     assert line.startswith(str(imm_folder)) and line.endswith(fault) and "\n" not in line
+    train, validation = imm.train_and_validation(faces)
+    assert (train.left_out, validation.left_out) == ((line,), ())  # told once
 
 
 def test_more_than_one_percent_of_damage_stops_and_names_the_first(imm_folder):
