@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -12,12 +13,14 @@ from common.errors import UserError
 
 def run_part(arguments: argparse.Namespace) -> None:
     """Train one part's network and write its page."""
+    from common.distributed import together
     from common.options import Options
     from parts import part1_nose_tip, part2_full_face, part3_large_dataset
 
     part = {"1": part1_nose_tip, "2": part2_full_face, "3": part3_large_dataset}[arguments.command]
     asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
-    part.run(Options(**asked))
+    with together():
+        part.run(Options(**asked))
 
 
 def data(arguments: argparse.Namespace) -> None:
@@ -46,6 +49,13 @@ def predict(arguments: argparse.Namespace) -> int:
 
     asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
     return own_photos.predict(**asked)
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write a trained network as an ONNX file."""
+    from parts import exporting
+
+    print(exporting.export(arguments.checkpoint, arguments.output, arguments.overwrite))
 
 
 HANDLING = ("command", "handle")  # entries of the parsed line that steer only this file
@@ -140,11 +150,19 @@ def command_line() -> argparse.ArgumentParser:
     )
     photos.add_argument("--overwrite", action="store_true", help="results that are there already")
     photos.set_defaults(handle=predict)
+
+    onnx = commands.add_parser("export", help="write a trained network as an ONNX file")
+    onnx.add_argument("checkpoint", type=Path)
+    onnx.add_argument("output", type=Path, metavar="OUT.onnx")
+    onnx.add_argument("--overwrite", action="store_true", help="OUT.onnx if it is there already")
+    onnx.set_defaults(handle=export)
     return parser
 
 
 def stop(number: int, frame: object) -> None:
     """What Ctrl-C and SIGTERM do; noted, since a library may make another error of it."""
+    if stops:  # asked again, as torchrun does: at once
+        os._exit(130)
     stops.append(number)
     raise KeyboardInterrupt
 

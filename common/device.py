@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
+from torch import Tensor
 
 from common.errors import UserError
 
@@ -10,8 +13,11 @@ from common.errors import UserError
 def best_device(wanted: str | None = None) -> torch.device:
     """The device that is ``wanted``, else CUDA, else MPS, else the CPU.
 
+    Under torchrun each process takes a GPU of its own.
     Raises UserError for a device that this machine does not have.
     """
+    if "LOCAL_RANK" in os.environ and (wanted or "cuda") == "cuda" and torch.cuda.is_available():
+        wanted = f"cuda:{os.environ['LOCAL_RANK']}"
     if wanted:
         try:
             torch.zeros(1, device=wanted).item()
@@ -21,3 +27,14 @@ def best_device(wanted: str | None = None) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def placed(images: Tensor, device: torch.device) -> Tensor:
+    """Pictures on ``device`` where they leave half of its free memory, else where they are."""
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    elif device.type == "mps":
+        free = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    else:
+        return images
+    return images.to(device) if images.nbytes < free / 2 else images

@@ -1,19 +1,27 @@
 """Every picture is opened and decoded once; training reads crops from one tensor.
 
-``load_crops`` turns the faces that a reader lists into a uint8 tensor (N, C, H, W) beside their
-points, and keeps the tensor in a cache file, so that the next run starts at once.
+``load_crops`` cuts the faces that a reader lists into a cache file and returns that file as a
+uint8 tensor (N, C, H, W) beside their points. The file is mapped, not read: the system brings in
+what is used and lets go of it where memory is short, so a set may be larger than memory, and the
+next run starts at once.
+
+A cache file holds the pixels of crop after crop, then the notes about them as JSON, then ``END``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import random
+import struct
 import sys
-import zipfile
+import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -22,21 +30,25 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.crops import boxes_to_keep, crop_matrices, cut, move
+from common.distributed import from_first
 from common.errors import UserError
 from common.faces import Faces, stop_if_many_damaged
 from common.files import cache_folder, write_atomically
 from common.keypoints import flip_order_within
 from common.recipe import Recipe
 
-CACHE_VERSION = 1  # raised when the way of cutting changes, so that older caches are rebuilt
+CACHE_VERSION = 2  # raised when the way of cutting changes, so that older caches are rebuilt
+STRIP = 256  # faces that are in memory at once while they are cut
+CHECKED = 1 << 30  # bytes whose checksums are compared at every start: about a second's work
+END = struct.Struct("<QI")  # length and checksum of the notes
 
 
 @dataclass(frozen=True)
 class Crops:
-    """N faces, cut and in memory.
+    """N faces, cut.
 
     faces: what the reader said of them; damaged pictures are gone from it.
-    images: uint8 (N, C, H, W), C = 1 grey or 3 RGB, values 0..255.
+    images: uint8 (N, C, H, W), C = 1 grey or 3 RGB, values 0..255; the cache file, to read only.
     matrices: float32 (N, 2, 3), from pixels of the picture to pixels of the crop.
     kept: the k points of the scheme that a network learns, by their indices.
     """
@@ -85,19 +97,23 @@ def load_crops(faces: Faces, recipe: Recipe, kept: tuple[int, ...] | None = None
     Raises UserError when more than 1 % of the pictures are damaged.
     """
     (height, width), boxes = recipe.kept_size, boxes_to_keep(faces.boxes, recipe)
-    name = f"{faces.name.replace('/', '_')}-{width}x{height}{'-colour' * recipe.colour}.pt"
+    name = f"{faces.name.replace('/', '_')}-{width}x{height}{'-colour' * recipe.colour}.crops"
+    path = cache_folder() / name
     key = _cache_key(faces.files, boxes, height, width, recipe.colour)
-    cache = _read_cache(cache_folder() / name, key)
-    if cache is None:
-        cut_faces = _cut_all(faces, boxes, height, width, recipe.colour)
-        cache = {"key": key, **cut_faces}
-        write_atomically(cache_folder() / name, lambda file: torch.save(cache, file))
-    faces = replace(faces.take(cache["kept"]), left_out=faces.left_out + tuple(cache["left_out"]))
+
+    def make() -> None:
+        if not _is_whole(path, key):
+            shape = 3 if recipe.colour else 1, height, width
+            write_atomically(path, lambda file: _cut_all(faces, boxes, shape, key, file))
+
+    from_first(make)
+    images, notes = _open(path)
+    faces = replace(faces.take(notes["kept"]), left_out=faces.left_out + tuple(notes["left_out"]))
     for line in faces.left_out:
         print(f"left out: {line}", file=sys.stderr)
-    matrices = crop_matrices(boxes[cache["kept"]], height, width)
+    matrices = crop_matrices(boxes[notes["kept"]], height, width)
     kept = tuple(range(faces.scheme.n_points)) if kept is None else kept
-    return Crops(faces, cache["images"], matrices, kept)
+    return Crops(faces, images, matrices, kept)
 
 
 def read_picture(path: Path | BinaryIO, colour: bool) -> Image.Image:
@@ -116,24 +132,40 @@ def read_picture(path: Path | BinaryIO, colour: bool) -> Image.Image:
     return picture.convert("RGB" if colour else "L")
 
 
-def _cut_all(faces: Faces, boxes: Tensor, height: int, width: int, colour: bool) -> dict:
-    images = torch.empty(len(faces), 3 if colour else 1, height, width, dtype=torch.uint8)
-    faults: dict[int, str] = {}
+def _cut_all(
+    faces: Faces, boxes: Tensor, shape: tuple[int, int, int], key: str, file: BinaryIO
+) -> None:
+    """Write a cache file, strip by strip. shape: (C, H, W) of a crop."""
 
-    def cut_one(index: int) -> None:
+    def cut_one(index: int) -> bytes | str:
         try:
-            picture = read_picture(faces.files[index], colour)
+            picture = read_picture(faces.files[index], shape[0] == 3)
         except Exception as fault:  # a damaged picture fails wherever the damage is met first
-            faults[index] = f"{faces.files[index]}: {fault}"
-            return
-        images[index] = torch.from_numpy(cut(picture, boxes[index], height, width).copy())
+            return f"{faces.files[index]}: {fault}"
+        return cut(picture, boxes[index], *shape[1:]).tobytes()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
-        list(tqdm(pool.map(cut_one, range(len(faces))), f"cutting {faces.name}", len(faces)))
-    left_out = [faults[index] for index in sorted(faults)]
+    kept, left_out, sums = [], [], []
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,  # Pillow decodes outside Python's lock
+        tqdm(total=len(faces), desc=f"cutting {faces.name}") as bar,
+    ):
+        for strip in torch.arange(len(faces)).split(STRIP):
+            crops = []
+            for index, crop in zip(strip.tolist(), pool.map(cut_one, strip.tolist()), strict=True):
+                bar.update()
+                if isinstance(crop, str):
+                    left_out.append(crop)
+                else:
+                    kept.append(index)
+                    crops.append(crop)
+            pixels = b"".join(crops)
+            file.write(pixels)
+            sums.append((len(pixels), zlib.crc32(pixels)))
     stop_if_many_damaged(faces.name, tuple(left_out), len(faces))
-    kept = [index for index in range(len(faces)) if index not in faults]
-    return {"images": images[kept], "kept": kept, "left_out": left_out}
+    notes = json.dumps(
+        {"key": key, "shape": (len(kept), *shape), "kept": kept, "left_out": left_out, "sums": sums}
+    ).encode()
+    file.write(notes + END.pack(len(notes), zlib.crc32(notes)))
 
 
 def _cache_key(
@@ -150,14 +182,38 @@ def _cache_key(
     return key.hexdigest()
 
 
-def _read_cache(path: Path, key: str) -> dict | None:
+def _is_whole(path: Path, key: str) -> bool:
+    """Whether the cache file is there, made from the same as ``key``, and undamaged.
+
+    Notes and size are always checked. The pixels' checksums are compared strip by strip, of
+    a file much larger than ``CHECKED`` on strips that chance chooses, others at every start.
+    """
     if not path.exists():
-        return None
+        return False
     try:
-        if zipfile.ZipFile(path).testzip() is not None:  # compares the checksum of every part
+        images, notes = _open(path)
+        lengths, checksums = zip(*notes["sums"], strict=True)
+        strips = list(zip(images.flatten().split(lengths), checksums, strict=True))
+        some = random.sample(strips, min(len(strips), CHECKED // (max(lengths) or 1) + 1))
+        if any(zlib.crc32(strip.numpy()) != checksum for strip, checksum in some):
             raise ValueError("checksum")
-        cache = torch.load(path, weights_only=True, mmap=True)
-    except Exception:  # a damaged file fails in whichever layer meets the damage first
+    except Exception:  # a damaged file fails wherever the damage is met first
         print(f"{path}: the cache is damaged and is made anew", file=sys.stderr)
-        return None
-    return cache if cache.get("key") == key else None
+        return False
+    return notes["key"] == key
+
+
+def _open(path: Path) -> tuple[Tensor, dict[str, Any]]:
+    """The pixels (N, C, H, W) of a cache file, mapped, and the notes about them."""
+    with open(path, "rb") as file:
+        end = file.seek(-END.size, os.SEEK_END)
+        length, checksum = END.unpack(file.read())
+        begin = file.seek(end - length)
+        notes = file.read(length)
+    if zlib.crc32(notes) != checksum:
+        raise ValueError("checksum")
+    notes = json.loads(notes)
+    pixels = np.memmap(path, np.uint8, "r", shape=(begin,))
+    with warnings.catch_warnings():  # that nobody may write there is as it should be
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(pixels).view(notes["shape"]), notes

@@ -16,11 +16,19 @@ from tqdm import tqdm
 from common import checkpoints
 from common.augmentation import augment
 from common.crops import to_fractions
-from common.device import best_device
+from common.device import best_device, placed
+from common.distributed import (
+    average_buffers,
+    from_first,
+    is_first,
+    share,
+    sum_gradients,
+    summed,
+)
 from common.errors import UserError
 from common.files import make_writable
 from common.loading import Crops
-from common.losses import LOSSES
+from common.losses import LOSSES, compare
 from common.metrics import mean_shape, nme
 from common.options import Options
 from common.prediction import predict_keypoints
@@ -56,14 +64,14 @@ def fit(
     Raises UserError where the checkpoint to go on from is of another recipe, seed or data set,
     or the folder cannot be written.
     """
-    make_writable(checkpoint.parent)
+    from_first(lambda: make_writable(checkpoint.parent))
     device = best_device(options.device)
     network.to(device, memory_format=torch.channels_last)
     if recipe.he_init:
         he_init(network)
     if recipe.start_at_mean:
         start_at_mean(network, mean_shape(train, recipe), recipe.shrink_last)
-    images, points = train.images.to(device), train.points.to(device)
+    images, points = placed(train.images, device), train.points
     optimizer = OPTIMIZERS[recipe.optimizer](
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
@@ -82,12 +90,14 @@ def fit(
             loss, rate = train_epoch(
                 network, images, points, train.flip_order, recipe, optimizer, average, epoch
             )
-            row = {"epoch": epoch + 1, "train_loss": loss, **watch(answering, validation, recipe)}
+            row = {"epoch": epoch + 1, "train_loss": loss}
+            row |= from_first(lambda: watch(answering, validation, recipe))
             history.append(row | {"learning_rate": rate, "seconds": time.monotonic() - began})
             bar.set_postfix(loss=f"{loss:.2e}", nme=f"{row['validation_nme']:.2f} %")
             bar.update()
             last = epoch + 1 == recipe.epochs
-            if last or time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+            due = last or time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS
+            if is_first() and due:
                 state = _checkpoint(answering, learners, train, recipe, options, history)
                 checkpoints.save(state, checkpoint)
                 saved_at = time.monotonic()
@@ -108,29 +118,34 @@ def train_epoch(
     """Show every face once, or ``recipe.steps`` batches. Returns the mean loss and the last
     learning rate.
 
-    images: uint8 (N, C, H, W); points: float32 (N, k, 2) in their pixels; both on the device.
+    images: uint8 (N, C, H, W), on the device or not; points: float32 (N, k, 2) in their pixels.
     """
     network.train()
-    half = recipe.bfloat16 and computes_in_bfloat16(images.device)
+    device = next(network.parameters()).device
+    half = recipe.bfloat16 and computes_in_bfloat16(device)
     batches = torch.randperm(len(images)).split(recipe.batch)[: recipe.steps or None]
-    total = torch.zeros((), device=images.device)
+    total = torch.zeros((), device=device)
     for step, chosen in enumerate(batches, start=epoch * len(batches)):
         rate = learning_rate(step / (len(batches) * recipe.epochs), recipe)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        chosen = chosen.to(images.device)
-        faces, truth = augment(images[chosen], points[chosen], recipe, flip_order)
+        batch = images[chosen.to(images.device)].to(device), points[chosen].to(device)
+        faces, truth = augment(*batch, recipe, flip_order)
         truth = to_fractions(truth, recipe.height, recipe.width)  # (B, k, 2)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
-            predicted = network(faces)  # (B, k, 2)
-        loss = LOSSES[recipe.loss](predicted.float(), truth)
+        mine, weight = share(len(chosen))  # of the batch: all, unless there are more processes
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            predicted = network(faces[mine])  # (B, k, 2), or maps (B, k, h, w)
+        objective, loss = compare(predicted.float(), truth[mine], recipe)
         optimizer.zero_grad()
-        loss.backward()
+        (objective * weight).backward()
+        sum_gradients(network)
         optimizer.step()
         if average is not None:
             average.update_parameters(network)
-        total += loss.detach() * len(chosen)
-    return total.item() / sum(map(len, batches)), rate
+        total += loss.detach() * weight * len(chosen)
+    for learner in filter(None, (network, average)):
+        average_buffers(learner)
+    return summed(total) / sum(map(len, batches)), rate
 
 
 def learning_rate(progress: float, recipe: Recipe) -> float:

@@ -7,7 +7,9 @@ cache folder, so that the second run starts at once and a learner can open them.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import sys
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -19,6 +21,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from common.distributed import from_first
 from common.errors import UserError
 from common.faces import Faces, landmark_boxes
 from common.files import cache_folder, write_atomically
@@ -33,6 +36,7 @@ COUNTS = {
     ("crop", "train"): 2000,  # what is drawn in about a minute on two cores
     ("crop", "test"): 250,
 }
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of every PNG file, and its checksum
 AT_ONCE = 24  # faces a process draws before it tells of them; whole people of six views
 
 
@@ -43,13 +47,13 @@ def load(
 
     setting: "portrait" (IMM's setting and 58 points; boxes are the whole picture) or "crop"
     (300-W's setting and 68 points; boxes around the landmarks). split: "train" or "test".
+    A damaged set is drawn anew, with a warning.
     leave_out: see ``synthetic.VARIATIONS``. Raises UserError where the disk is full.
     """
     count = count or COUNTS[setting, split]
     plain = "".join(f"-no_{name}" for name in sorted(leave_out))
     folder = cache_folder() / f"drawn-{setting}-{split}-{count}{plain}-{_renderer()}"
-    if not folder.is_dir():
-        _draw(folder, setting, split, count, leave_out)
+    from_first(lambda: _is_whole(folder, count) or _draw(folder, setting, split, count, leave_out))
     notes = torch.load(folder / "notes.pt", weights_only=True)
     points = notes["points"]  # (N, K, 2)
     height, width = SIZES[setting]
@@ -71,6 +75,26 @@ def _renderer() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()[:8]
 
 
+def _is_whole(folder: Path, count: int) -> bool:
+    """Whether a set is there and neither its notes nor any of its pictures was cut short."""
+    if not folder.is_dir():
+        return False
+    try:
+        torch.load(folder / "notes.pt", weights_only=True)
+        if all(_ends_as_png(folder / f"{index:05d}.png") for index in range(count)):
+            return True
+    except Exception:  # a damaged file fails in whichever layer meets the damage first
+        pass
+    print(f"{folder}: the drawn faces are damaged and are drawn anew", file=sys.stderr)
+    return False
+
+
+def _ends_as_png(file: Path) -> bool:
+    with open(file, "rb") as picture:
+        picture.seek(-len(PNG_END), os.SEEK_END)
+        return picture.read() == PNG_END
+
+
 def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collection[str]) -> None:
     """Fill a temporary folder, on all cores, and rename it: a kill leaves no half set behind."""
     unfinished = folder.with_name(f"{folder.name}.drawing")
@@ -90,6 +114,7 @@ def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collect
                 bar.update(len(points))
         notes["points"] = torch.tensor(notes["points"])  # (N, K, 2)
         write_atomically(unfinished / "notes.pt", lambda file: torch.save(notes, file))
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         unfinished.rename(folder)
     except OSError as fault:
         raise UserError(

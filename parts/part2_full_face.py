@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from common.distributed import first_goes_on_alone
 from common.loading import load_crops
 from common.options import Options
 from common.recipe import Recipe
@@ -140,6 +141,7 @@ def run(options: Options) -> list[dict[str, float]]:
     # 4. Training: the same loop as in part 1.
     folder = options.reports / LESSON.folder
     history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
+    first_goes_on_alone()  # where torchrun started several processes
 
     # 5. The same measures, the same page.
     page = write_up(network, train, test, recipe, history, LESSON, options)
