@@ -1,4 +1,7 @@
-"""Losses on fractions: predicted and true keypoints (B, K, 2), 0..1 from edge to edge."""
+"""Losses on fractions: predicted and true keypoints (B, K, 2), 0..1 from edge to edge.
+
+A network that draws maps is judged by its maps as well, see ``compare``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from common.heatmaps import cross_entropy, soft_argmax
+from common.recipe import Recipe
 
 
 def wing(predicted: Tensor, truth: Tensor, width: float = 0.04, curvature: float = 0.008) -> Tensor:
@@ -29,3 +35,16 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "smooth_l1": lambda predicted, truth: functional.smooth_l1_loss(predicted, truth, beta=0.02),
     "wing": wing,
 }
+
+
+def compare(predicted: Tensor, truth: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """What a training step makes smaller, and the loss on the coordinates, which the page shows.
+
+    predicted: fractions (B, K, 2), for which both are the same; or maps (B, K, h, w), whose cross
+    entropy with the truth is added, ``recipe.map_weight`` times.
+    """
+    if predicted.ndim == 3:
+        loss = LOSSES[recipe.loss](predicted, truth)
+        return loss, loss
+    loss = LOSSES[recipe.loss](soft_argmax(predicted)[0], truth)
+    return loss + recipe.map_weight * cross_entropy(predicted, truth, recipe.map_width), loss

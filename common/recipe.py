@@ -32,6 +32,8 @@ class Recipe:
     batch: int = 1
     steps: int = 0  # an epoch ends after so many, before every face was seen; 0: each face once
     loss: str = "mse"
+    map_weight: float = 0.0  # of the maps' cross-entropy beside the loss, with heatmaps
+    map_width: float = 1.0  # cells by which it blurs the truth
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0

@@ -79,6 +79,21 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
     return parts[name]
 
 
+def protocols(data: Path | None) -> dict[str, str]:
+    """The ways to be tested on 300-W whose pictures are there, and what each consists of."""
+    folder = _root("ibug", data) / ibug.FOLDER
+    known = {name: " + ".join(folders) for name, folders in ibug.SPLITS.items() if name != "train"}
+    known |= {name: "one folder" for name in ibug.SPLITS["full"]}
+    there = {
+        name: about
+        for name, about in known.items()
+        if all((folder / part).is_dir() for part in ibug.SPLITS.get(name, (name,)))
+    }
+    if (folder / ibug.LISTS["dlib/test"]).is_file():
+        there["dlib/test"] = "dlib's own list, a random part of all folders"
+    return there
+
+
 def _root(dataset: str, data: Path | None) -> Path:
     if dataset not in FOLDERS:
         known = ", ".join((*FOLDERS, "youtube_faces", "synthetic"))

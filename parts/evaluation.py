@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import checkpoints, detection
@@ -15,10 +17,11 @@ from common.device import best_device
 from common.errors import UserError
 from common.faces import Faces
 from common.keypoints import SCHEMES
-from common.loading import load_crops, read_picture
-from common.metrics import measure
+from common.loading import Crops, load_crops, read_picture
+from common.metrics import errors_per_face, measure, summarise
 from common.prediction import FaceKeypoints, predict_keypoints
-from datasets import splits, yunet
+from common.recipe import Recipe
+from datasets import ibug, splits, yunet
 
 SAME_FACE = 0.5  # intersection over union from which a detected face is the annotated one
 
@@ -52,23 +55,73 @@ def evaluate(
             f"{checkpoint}: was trained on the points {trained['scheme']}, but {faces.name} has "
             f"{faces.scheme.name}; choose another --dataset"
         )
-    crops = load_crops(faces, recipe, tuple(trained["kept"]))
-    share = {}
-    if boxes in detection.FITS:
-        finder = FaceKeypoints.load(checkpoint, boxes, device, yunet.place(data))
-        found = find(finder, crops.faces)
-        if not found:
-            raise UserError(f"--boxes {boxes}: finds no face of {faces.name}; choose another")
-        share = {"found": 100 * len(found) / len(crops)}
-        crops = crops.take(list(found))
-        points = torch.from_numpy(np.stack(list(found.values())))  # pixels of the pictures
-        predicted = move(points, crops.matrices) - recipe.margin
-    else:
-        network = checkpoints.network_of(trained).to(best_device(device))
-        predicted = predict_keypoints(network, crops.images, crops.flip_order, recipe)
+    network = checkpoints.network_of(trained).to(best_device(device))
+    detector = detection.load(boxes, yunet.place(data)) if boxes in detection.FITS else None
+    crops, predicted, found = answer(network, recipe, faces, tuple(trained["kept"]), detector)
+    if not len(crops):
+        raise UserError(f"--boxes {boxes}: finds no face of {faces.name}; choose another")
+    share = {"found": found} if detector else {}
     metrics = measure(predicted, crops, trained["mean_shape"], recipe)
     metrics |= {"n_test": len(crops), "dataset": faces.name, "boxes": boxes, **share}
     return json.dumps(metrics, indent=1) if as_json else table(metrics)
+
+
+def answer(
+    network: nn.Module,
+    recipe: Recipe,
+    faces: Faces,
+    kept: tuple[int, ...],
+    detector: detection.Detector | None = None,
+) -> tuple[Crops, Tensor, float]:
+    """What ``network`` answers for annotated faces: as they are boxed, or as a detector finds them.
+
+    kept: the k points that the network learned. Returns the crops of the N faces that were found,
+    the keypoints (N, k, 2) in pixels of the network's crop of them, and the share found in %.
+    """
+    crops = load_crops(faces, recipe, kept)
+    if detector is None:
+        return crops, predict_keypoints(network, crops.images, crops.flip_order, recipe), 100.0
+    finder = FaceKeypoints(network, recipe, detector, next(network.parameters()).device)
+    found = find(finder, crops.faces)
+    share, crops = 100 * len(found) / len(crops), crops.take(list(found))
+    points = torch.tensor(np.array([*found.values()])).view(len(found), -1, 2)  # in the pictures
+    return crops, move(points, crops.matrices) - recipe.margin, share
+
+
+def protocols(
+    network: nn.Module, recipe: Recipe, train: Faces, data: Path | None
+) -> list[dict[str, Any]]:
+    """What the protocols of 300-W measure of a network that learned from its faces ``train``.
+
+    A row for each protocol whose pictures are there: ``name``, ``about``, ``n`` faces, ``seen``
+    (how many of them the network learned from), and under ``boxes``, for each way to find the
+    face, ``nme``, ``fr8`` and ``found``, all in %: "landmarks", as most published figures; "file",
+    dlib's boxes; and a detector's, as users have them: YuNet where its file is there, else Haar.
+    No row for a network that learned from drawn faces alone.
+    """
+    if train.name.startswith("synthetic"):
+        return []
+    name = "yunet" if yunet.place(data).is_file() else "haar"
+    detector = detection.load(name, yunet.place(data))
+    learned = set(train.files)
+    rows = []
+    for protocol, about in splits.protocols(data).items():
+        listed = protocol in ibug.LISTS
+        row: dict[str, Any] = {"name": protocol, "about": about, "boxes": {}}
+        for boxes in ("landmarks", "file", name):
+            if listed and boxes == name:
+                continue  # dlib's boxes are a detector's already
+            kind = "file" if boxes == "file" else "landmarks"
+            faces = splits.split("ibug", protocol, data, kind, train.scheme)
+            row |= {"n": len(faces), "seen": sum(file in learned for file in faces.files)}
+            crops, predicted, found = answer(
+                network, recipe, faces, tuple(range(train.scheme.n_points)),
+                detector if boxes == name else None,
+            )  # fmt: skip
+            errors = summarise(errors_per_face(predicted, crops, recipe))
+            row["boxes"][boxes] = {"nme": errors["nme"], "fr8": errors["fr8"], "found": found}
+        rows.append(row)
+    return rows
 
 
 def find(finder: FaceKeypoints, faces: Faces) -> dict[int, np.ndarray]:

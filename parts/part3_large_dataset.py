@@ -19,7 +19,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from common.distributed import first_goes_on_alone
 from common.errors import UserError
+from common.heatmaps import soft_argmax
 from common.loading import load_crops
 from common.options import Options
 from common.recipe import Recipe
@@ -29,6 +31,7 @@ from common.write_up import write_up
 from datasets.splits import train_and_test
 from datasets.youtube_faces import people_in_both
 from parts import udacity_networks
+from parts.evaluation import protocols
 
 LESSON = Lesson(
     folder="part3",
@@ -103,12 +106,12 @@ class HeatmapResNet18(nn.Module):
 
     The four stages of the ResNet are added from the coarsest to the finest (a feature pyramid:
     Lin et al., CVPR 2017, arXiv 1612.03144), and a last convolution gives K maps at a quarter of
-    the crop's side. Softmax makes each a distribution over places; its mean is the answer
-    (soft-argmax: Sun et al., Integral Human Pose Regression, ECCV 2018, arXiv 1711.08229), so the
-    answer is finer than a cell, and the loss on coordinates trains all of it. The mean cannot
-    leave the crop, where the coordinates of ``ResNet18`` can.
+    the crop's side. Softmax makes each a distribution over places, and its mean is the answer,
+    see ``common.heatmaps``. The mean cannot leave the crop, where the coordinates of ``ResNet18``
+    can.
 
-    Takes float (B, 1, H, W) in -0.5..0.5, sides multiples of 32; returns fractions (B, K, 2).
+    Takes float (B, 1, H, W) in -0.5..0.5, sides multiples of 32; returns fractions (B, K, 2), or
+    while training the maps (B, K, H / 4, W / 4), so that the loss can look at them.
     """
 
     def __init__(self, n_points: int = 68, channels: int = 64) -> None:
@@ -125,22 +128,15 @@ class HeatmapResNet18(nn.Module):
         )
 
     def forward(self, faces: Tensor) -> Tensor:
-        """(B, 1, H, W) -> (B, K, 2)."""
-        return self.with_spread(faces)[0]
+        """(B, 1, H, W) -> (B, K, 2), or while training the maps, see ``heatmaps``."""
+        return self.heatmaps(faces) if self.training else self.with_spread(faces)[0]
 
     def with_spread(self, faces: Tensor) -> tuple[Tensor, Tensor]:
-        """The answers (B, K, 2) and how widely each point's map is spread, (B, K).
-
-        The spread is the standard deviation of the distribution, as a fraction of the crop's side.
-        """
-        maps = self.heatmaps(faces)  # (B, K, h, w)
-        across, down = maps.sum(dim=2), maps.sum(dim=3)  # (B, K, w), (B, K, h)
-        x, wide = _mean_and_variance(across)  # (B, K) each
-        y, high = _mean_and_variance(down)
-        return torch.stack([x, y], dim=-1), (wide + high).sqrt()
+        """The answers (B, K, 2) and how widely each point's map is spread (B, K), fractions."""
+        return soft_argmax(self.heatmaps(faces))
 
     def heatmaps(self, faces: Tensor) -> Tensor:
-        """Where each point may be: (B, 1, H, W) -> distributions (B, K, H / 4, W / 4)."""
+        """Where each point may be: (B, 1, H, W) -> log chances (B, K, H / 4, W / 4)."""
         resnet, stages = self.resnet, []
         features = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(faces))))
         for stage in (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4):
@@ -151,7 +147,7 @@ class HeatmapResNet18(nn.Module):
             finer = nn.functional.interpolate(merged, scale_factor=2)  # nearest
             merged = finer + self.sideways[level](stages[level])
         maps = self.maps(merged).float()  # (B, K, H / 4, W / 4)
-        return maps.flatten(2).softmax(dim=-1).view_as(maps)
+        return maps.flatten(2).log_softmax(dim=-1).view_as(maps)
 
 
 HEADS = {"coordinates": ResNet18, "heatmap": HeatmapResNet18}
@@ -175,13 +171,6 @@ def load_imagenet(resnet: torchvision.models.ResNet) -> None:
     deviation = torch.tensor([0.229, 0.224, 0.225])[:, None, None]  # (3, 1, 1)
     weights["conv1.weight"] = (weights["conv1.weight"] / deviation).sum(dim=1, keepdim=True)
     resnet.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")}, False)
-
-
-def _mean_and_variance(chances: Tensor) -> tuple[Tensor, Tensor]:
-    """Of distributions (B, K, n) over n cells that fill 0..1: (B, K), (B, K)."""
-    cells = (torch.arange(chances.shape[-1], device=chances.device) + 0.5) / chances.shape[-1]
-    mean = (chances * cells).sum(dim=-1)
-    return mean, (chances * (cells - mean[..., None]).square()).sum(dim=-1)
 
 
 @dataclass(frozen=True)
@@ -268,9 +257,11 @@ def run(options: Options) -> list[dict[str, float]]:
     # 4. Training: the same loop as in parts 1 and 2.
     folder = options.reports / lesson.folder
     history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
+    first_goes_on_alone()  # where torchrun started several processes
 
-    # 5. The same measures, the same page.
-    page = write_up(network, train, test, recipe, history, lesson, options, beside)
+    # 5. The same measures, those of the papers' protocols, and the same page.
+    measured = protocols(network, recipe, train.faces, options.data)
+    page = write_up(network, train, test, recipe, history, lesson, options, beside, measured)
     print(f"the page: {page}")
     return history
 
