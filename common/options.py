@@ -44,6 +44,8 @@ class Options:
         """The recipe asked for, with the values asked for."""
         if self.epochs is not None and self.epochs < 1:
             raise UserError(f"--epochs {self.epochs}: nothing would be learned; take 1 or more")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed {self.seed}: take a whole number from 0 to {2**32 - 1}")
         asked = {"epochs": self.epochs, "loss": self.loss, "head": self.head}
         changes = {name: value for name, value in asked.items() if value is not None}
         return replace(recipes[self.recipe](), **changes)

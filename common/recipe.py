@@ -70,11 +70,15 @@ class Recipe:
 def reasons(recipe: Recipe) -> list[tuple[str, str, str]]:
     """(name, value, reason) of each line that the recipe's own class sets.
 
-    Values are those of ``recipe``, so a changed number of epochs shows as it was run. Reasons
-    are the comments behind the lines, read from the source.
+    Values are those of ``recipe``, so a changed number of epochs shows as it was run, with the
+    class's own in place of the reason. Reasons are the comments behind the lines, read from the
+    source.
     """
     line = re.compile(r"^    (\w+): \w+ = .*?  # (.+)$", re.MULTILINE)
-    return [
-        (name, str(getattr(recipe, name)), reason)
-        for name, reason in line.findall(inspect.getsource(type(recipe)))
-    ]
+    lines = []
+    for name, reason in line.findall(inspect.getsource(type(recipe))):
+        value, own = getattr(recipe, name), getattr(type(recipe)(), name)
+        if value != own:
+            reason = f"asked for in this run, instead of the recipe's {own}"
+        lines.append((name, str(value), reason))
+    return lines

@@ -15,15 +15,25 @@ class Example(Recipe):
 
 
 def test_reasons_are_the_comments_behind_the_lines_and_values_those_of_the_run():
-    assert reasons(replace(Example(), height=7)) == [
-        ("height", "7", "because of, say, a reason with a # in it"),
+    assert reasons(Example()) == [
+        ("height", "60", "because of, say, a reason with a # in it"),
         ("learning_rate", "0.0001", "small"),
         ("colour", "True", "for hue"),
+    ]
+    assert reasons(replace(Example(), height=7))[:2] == [
+        ("height", "7", "asked for in this run, instead of the recipe's 60"),
+        ("learning_rate", "0.0001", "small"),
     ]
 
 
 def test_kept_size_has_the_margin_on_every_side():
     assert Recipe(height=10, width=20, margin=3).kept_size == (16, 26)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**20])
+def test_a_seed_that_torch_cannot_take_is_told(seed):
+    with pytest.raises(UserError, match=f"--seed {seed}: .* 0 to 4294967295"):
+        Options(seed=seed).choose({"best": Example})
 
 
 def test_the_epochs_asked_for_replace_the_recipes_own():

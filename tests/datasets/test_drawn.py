@@ -46,6 +46,40 @@ def test_faces_are_drawn_once(few, monkeypatch):
     assert torch.equal(first.points, second.points)
 
 
+def cut_notes(folder):
+    notes = folder / "notes.pt"
+    notes.write_bytes(notes.read_bytes()[:100])
+
+
+def cut_picture(folder):
+    picture = folder / "00001.png"
+    picture.write_bytes(picture.read_bytes()[:-1])
+
+
+def empty_picture(folder):
+    (folder / "00001.png").write_bytes(b"")
+
+
+def lose_picture(folder):
+    (folder / "00001.png").unlink()
+
+
+@pytest.mark.parametrize("damage", [cut_notes, cut_picture, empty_picture, lose_picture])
+def test_a_damaged_set_is_drawn_anew_with_a_warning(few, capfd, damage):
+    first = drawn.load("crop", "test")
+    folder = first.files[0].parent
+    whole = {file.name: file.read_bytes() for file in first.files}
+    damage(folder)
+    capfd.readouterr()
+    second = drawn.load("crop", "test")
+    (warning,) = [line for line in capfd.readouterr().err.splitlines() if "damaged" in line]
+    assert warning == f"{folder}: the drawn faces are damaged and are drawn anew"
+    assert {file.name: file.read_bytes() for file in second.files} == whole
+    assert torch.equal(first.points, second.points)
+    drawn.load("crop", "test")
+    assert "damaged" not in capfd.readouterr().err
+
+
 def test_another_renderer_draws_anew(few, monkeypatch):
     first = drawn.load("crop", "test")
     monkeypatch.setattr(drawn, "_renderer", lambda: "another")
