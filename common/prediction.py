@@ -95,6 +95,15 @@ class FoundFace:
     mouth_open: float
 
 
+def need_all_points(trained: checkpoints.Checkpoint, path: Path) -> None:
+    """Raises UserError where the network of a checkpoint does not answer the 68 points."""
+    if trained["scheme"] != IBUG_68.name or len(trained["kept"]) != IBUG_68.n_points:
+        raise UserError(
+            f"{path}: answers {len(trained['kept'])} points of {trained['scheme']}, and photos "
+            "need all of ibug68; take a checkpoint of part 3"
+        )
+
+
 class FaceKeypoints:
     """A detector and a trained network: pictures in, faces out.
 
@@ -123,11 +132,7 @@ class FaceKeypoints:
         """
         path = checkpoints.newest() if checkpoint is None else checkpoint
         trained = checkpoints.load(path)
-        if trained["scheme"] != IBUG_68.name or len(trained["kept"]) != IBUG_68.n_points:
-            raise UserError(
-                f"{path}: answers {len(trained['kept'])} points of {trained['scheme']}, and photos "
-                "need all of ibug68; take a checkpoint of part 3"
-            )
+        need_all_points(trained, path)
         network, recipe = checkpoints.network_of(trained), checkpoints.recipe_of(trained)
         return cls(network, recipe, detection.load(detector, model), best_device(device))
 

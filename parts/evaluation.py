@@ -19,7 +19,7 @@ from common.faces import Faces
 from common.keypoints import SCHEMES
 from common.loading import Crops, load_crops, read_picture
 from common.metrics import errors_per_face, measure, summarise
-from common.prediction import FaceKeypoints, predict_keypoints
+from common.prediction import FaceKeypoints, need_all_points, predict_keypoints
 from common.recipe import Recipe
 from datasets import ibug, splits, yunet
 
@@ -56,7 +56,10 @@ def evaluate(
             f"{faces.scheme.name}; choose another --dataset"
         )
     network = checkpoints.network_of(trained).to(best_device(device))
-    detector = detection.load(boxes, yunet.place(data)) if boxes in detection.FITS else None
+    detector = None
+    if boxes in detection.FITS:
+        need_all_points(trained, checkpoint)
+        detector = detection.load(boxes, yunet.place(data))
     crops, predicted, found = answer(network, recipe, faces, tuple(trained["kept"]), detector)
     if not len(crops):
         raise UserError(f"--boxes {boxes}: finds no face of {faces.name}; choose another")
@@ -112,7 +115,12 @@ def protocols(
             if listed and boxes == name:
                 continue  # dlib's boxes are a detector's already
             kind = "file" if boxes == "file" else "landmarks"
-            faces = splits.split("ibug", protocol, data, kind, train.scheme)
+            try:
+                faces = splits.split("ibug", protocol, data, kind, train.scheme)
+            except UserError:
+                if kind == "landmarks":
+                    raise
+                continue  # dlib's lists name none of these faces
             row |= {"n": len(faces), "seen": sum(file in learned for file in faces.files)}
             crops, predicted, found = answer(
                 network, recipe, faces, tuple(range(train.scheme.n_points)),
