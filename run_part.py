@@ -32,7 +32,7 @@ def data(arguments: argparse.Namespace) -> None:
     elif arguments.download:
         raise UserError("--download: name the data set to fetch, for example: data imm --download")
     else:
-        print(catalog.list_sets(arguments.data))
+        print(catalog.list_sets(arguments.data, arguments.name))
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

@@ -27,10 +27,13 @@ def make_writable(folder: Path) -> None:
     (folder / "can-be-written").unlink()
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], object], remedy: str = "choose another folder"
+) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it to ``path``.
 
     Whatever stood at ``path`` stays whole until the new file is complete and on the disk.
+    remedy: what else to do where it cannot be written.
     Raises UserError where the folder cannot be written or the disk is full.
     """
     temporary = path.with_name(f".{path.name}.tmp")  # one name: a killed writer leaves one file
@@ -47,8 +50,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         if not isinstance(reason, OSError):
             raise reason from None
         raise UserError(
-            f"{path}: cannot be written ({reason.strerror or reason}); "
-            "free some space or choose another folder"
+            f"{path}: cannot be written ({reason.strerror or reason}); free some space or {remedy}"
         ) from None
     finally:
         with suppress(OSError):  # gone already, or the folder was never one

@@ -104,7 +104,11 @@ def load_crops(faces: Faces, recipe: Recipe, kept: tuple[int, ...] | None = None
     def make() -> None:
         if not _is_whole(path, key):
             shape = 3 if recipe.colour else 1, height, width
-            write_atomically(path, lambda file: _cut_all(faces, boxes, shape, key, file))
+            write_atomically(
+                path,
+                lambda file: _cut_all(faces, boxes, shape, key, file),
+                "set FACE_CACHE to another folder",
+            )
 
     from_first(make)
     images, notes = _open(path)

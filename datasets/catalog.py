@@ -34,10 +34,18 @@ DRAWN_LICENCE = "as the code; these people do not exist"
 SETS: dict[str, DataSet] = {"imm": imm, "ibug": ibug, "youtube_faces": youtube_faces}
 
 
-def list_sets(data: Path | None) -> str:
-    """For each set: found or not, where, faces per split, licence. Quick: decodes nothing."""
-    sets = [_describe(name, data) for name in SETS]
-    return "\n\n".join([*sets, _describe_drawn(), yunet.describe(data)])
+def list_sets(data: Path | None, name: str | None = None) -> str:
+    """For each set, or for one: found or not, where, faces per split, licence. Decodes nothing.
+
+    Raises UserError for an unknown name.
+    """
+    told = {known: _describe(known, data) for known in SETS}
+    told |= {"synthetic": _describe_drawn(), "yunet": yunet.describe(data)}
+    if name is None:
+        return "\n\n".join(told.values())
+    if name not in told:
+        raise UserError(f"{name}: no such data set; known are {', '.join(told)}")
+    return told[name]
 
 
 def download(name: str, data: Path | None) -> str:

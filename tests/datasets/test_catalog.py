@@ -71,6 +71,14 @@ def test_an_unknown_set_is_told_with_those_that_are_known(tmp_path):
         catalog.download("lfw", tmp_path)
 
 
+def test_one_set_is_listed_alone_and_a_typing_error_is_told(imm_folder):
+    write_asf(imm_folder, "01-1m")
+    assert catalog.list_sets(imm_folder.parent, "imm").startswith("imm ")
+    assert ibug.LICENCE not in catalog.list_sets(imm_folder.parent, "imm")
+    with pytest.raises(UserError, match="imn: no such data set; known are imm, ibug"):
+        catalog.list_sets(imm_folder.parent, "imn")
+
+
 def test_a_set_that_is_there_is_not_fetched(imm_folder):
     text = catalog.download("imm", imm_folder.parent)
     assert text == f"imm: is at {imm_folder} already; nothing was fetched"
