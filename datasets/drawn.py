@@ -118,7 +118,8 @@ def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collect
         unfinished.rename(folder)
     except OSError as fault:
         raise UserError(
-            f"{folder}: cannot be written ({fault.strerror}); free some space or set FACE_CACHE to another folder"
+            f"{folder}: cannot be written ({fault.strerror}); free some space or set FACE_CACHE "
+            "to another folder"
         ) from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

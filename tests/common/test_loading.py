@@ -207,7 +207,7 @@ def test_the_warning_is_one_line_and_the_new_cache_is_whole(five, decoded, capfd
 def test_a_cache_folder_that_cannot_be_written_is_told_in_one_line(five, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FACE_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(UserError, match="cannot be written.*set FACE_CACHE") as told:
+    with pytest.raises(UserError, match=r"cannot be written.*set FACE_CACHE") as told:
         load_crops(five, SMALL)
     assert "\n" not in str(told.value)
 
