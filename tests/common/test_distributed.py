@@ -1,0 +1,152 @@
+"""Two processes train the network that one trains; this file is also the program that they run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import small_sets
+import torch
+from torch import nn
+
+from common import distributed
+from common.errors import UserError
+from common.options import Options
+from common.recipe import Recipe
+from common.training import fit
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# 14 faces by 13: the last batch is a single face, and one of the processes has none.
+PLAIN = Recipe(
+    height=12, width=16, margin=2, epochs=3, batch=13, loss="l1", optimizer="adamw",
+    learning_rate=3e-3, average=0.5, start_at_mean=True, rotation=10.0, scale=0.1, flip=0.5,
+    brightness=0.2, contrast=0.2, occlusion=0.3, blur=0.3,
+)  # fmt: skip
+
+
+class Layers(nn.Module):
+    """One convolution, with batch normalisation or without, and one layer behind it."""
+
+    def __init__(self, normalise):
+        super().__init__()
+        normal = nn.BatchNorm2d(4) if normalise else nn.Identity()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 4, 3), normal, nn.ReLU(), nn.Flatten(), nn.Linear(560, 2)
+        )
+
+    def forward(self, faces):
+        return self.layers(faces).view(-1, 1, 2)
+
+
+def train(folder, normalise):
+    """A trained network's weights and the history."""
+    from test_training import TRAIN, VALIDATION
+
+    torch.manual_seed(0)
+    network = Layers(normalise)
+    name = folder / f"{normalise}.pt"
+    history = fit(network, TRAIN, VALIDATION, PLAIN, Options(device="cpu"), name)
+    return network.state_dict(), [
+        {name: value for name, value in row.items() if name != "seconds"} for row in history
+    ]
+
+
+def fail():
+    raise UserError("only the first process met this")
+
+
+def train_together(folder):
+    """What each process does: train both networks, share what only the first one knows."""
+    with distributed.together():
+        rank = int(os.environ["RANK"])
+        print("heard")
+        results = {"trained": [train(folder, normalise) for normalise in (False, True)]}
+        results["known"] = distributed.from_first(lambda: f"from {rank}")
+        try:
+            distributed.from_first(fail)
+        except UserError as fault:
+            results["fault"] = str(fault)
+        torch.save(results, folder / f"rank {rank}.pt")
+        distributed.first_goes_on_alone()
+        distributed.from_first(lambda: print("alone"))  # waits for nobody
+
+
+def torchrun(*line, **variables):
+    """What ``torchrun --nproc-per-node 2`` does, with any free port."""
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [sys.executable, *words, *map(str, line)],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What each of two processes saved, and what they printed."""
+    folder = tmp_path_factory.mktemp("two")
+    done = torchrun(__file__, folder, PYTHONPATH=os.pathsep.join(sys.path))
+    assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"rank {rank}.pt") for rank in (0, 1)], done.stdout
+
+
+@pytest.mark.parametrize("normalise", [False, True], ids=["plain", "batch normalisation"])
+def test_both_processes_end_with_the_same_weights_and_metrics(two, normalise):
+    (first, history), (second, repeated) = (saved["trained"][normalise] for saved in two[0])
+    assert history == repeated
+    assert len(history) == PLAIN.epochs
+    assert first.keys() == second.keys()
+    for name, weights in first.items():
+        assert torch.equal(weights, second[name]), name
+
+
+def test_two_processes_take_the_steps_of_one(two, tmp_path):
+    """But for the order of sums: the same faces, batches and learning rates."""
+    weights, history = train(tmp_path, normalise=False)
+    together, rows = two[0][0]["trained"][False]
+    for name, values in weights.items():
+        torch.testing.assert_close(together[name], values, rtol=1e-3, atol=1e-5)
+    for one, other in zip(history, rows, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_what_the_first_process_knows_or_meets_all_do(two):
+    assert [saved["known"] for saved in two[0]] == ["from 0", "from 0"]
+    assert [saved["fault"] for saved in two[0]] == ["only the first process met this"] * 2
+
+
+def test_only_the_first_process_is_heard_and_goes_on(two):
+    assert two[1].split() == ["heard", "alone"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 32])
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+def test_every_face_of_a_batch_counts_once(monkeypatch, count, processes):
+    counted = torch.zeros(count)
+    for rank in range(processes):
+        monkeypatch.setattr(distributed, "_place", lambda rank=rank: (rank, processes))
+        mine, weight = distributed.share(count)
+        faces = torch.arange(count)[mine]
+        assert len(faces) > 0
+        counted[faces] += weight / len(faces) * count
+    torch.testing.assert_close(counted, torch.ones(count))
+
+
+def test_part_3_by_two_processes_leaves_one_page(tmp_path):
+    root = small_sets.write_ibug(tmp_path / "sets")
+    line = ["3", "--data", root, "--reports", tmp_path / "reports", "--epochs", 1, "--device"]
+    done = torchrun("run_part.py", *line, "cpu", FACE_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    page = tmp_path / "reports" / "part3" / "index.html"
+    assert done.stdout.splitlines() == [f"the page: {page}"]
+    assert page.is_file()
+    metrics = json.loads((page.parent / "metrics.json").read_text())
+    assert (metrics["n_train"], metrics["n_test"], metrics["epochs"]) == (6, 3, 1)
+    assert done.stderr.count("cutting ibug/train:") >= 1
+    assert not [file for file in tmp_path.rglob("*") if file.name.endswith(".tmp")]
+
+
+if __name__ == "__main__":
+    train_together(Path(sys.argv[1]))
