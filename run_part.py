@@ -185,7 +185,7 @@ def tell(fault: BaseException) -> int:
     Raises ``fault`` where it is one of this program.
     """
     if stops or isinstance(fault, KeyboardInterrupt):
-        print("stopped; --resume goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; the same command goes on, a part with --resume", file=sys.stderr)
         return 130
     if isinstance(fault, ImportError):
         fault = UserError(
