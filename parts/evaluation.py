@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from common.prediction import FaceKeypoints, need_all_points, predict_keypoints
 from common.recipe import Recipe
 from datasets import ibug, splits, yunet
 
+SHOWN = ("nme", "fr8")  # of a protocol
 SAME_FACE = 0.5  # intersection over union from which a detected face is the annotated one
 
 
@@ -87,7 +89,7 @@ def answer(
     finder = FaceKeypoints(network, recipe, detector, next(network.parameters()).device)
     found = find(finder, crops.faces)
     share, crops = 100 * len(found) / len(crops), crops.take(list(found))
-    points = torch.tensor(np.array([*found.values()])).view(len(found), -1, 2)  # in the pictures
+    points = torch.tensor(np.array([*found.values()])).view(len(found), len(kept), 2)  # in the pictures
     return crops, move(points, crops.matrices) - recipe.margin, share
 
 
@@ -100,34 +102,26 @@ def protocols(
     (how many of them the network learned from), and under ``boxes``, for each way to find the
     face, ``nme``, ``fr8`` and ``found``, all in %: "landmarks", as most published figures; "file",
     dlib's boxes; and a detector's, as users have them: YuNet where its file is there, else Haar.
-    No row for a network that learned from drawn faces alone.
+    No row for a network that learned from other faces alone.
     """
-    if train.name.startswith("synthetic"):
+    if not train.name.startswith(("ibug", "mixed")):
         return []
     name = "yunet" if yunet.place(data).is_file() else "haar"
     detector = detection.load(name, yunet.place(data))
-    learned = set(train.files)
-    rows = []
+    kept, learned, rows = tuple(range(train.scheme.n_points)), set(train.files), []
     for protocol, about in splits.protocols(data).items():
-        listed = protocol in ibug.LISTS
-        row: dict[str, Any] = {"name": protocol, "about": about, "boxes": {}}
-        for boxes in ("landmarks", "file", name):
-            if listed and boxes == name:
-                continue  # dlib's boxes are a detector's already
-            kind = "file" if boxes == "file" else "landmarks"
-            try:
-                faces = splits.split("ibug", protocol, data, kind, train.scheme)
-            except UserError:
-                if kind == "landmarks":
-                    raise
-                continue  # dlib's lists name none of these faces
-            row |= {"n": len(faces), "seen": sum(file in learned for file in faces.files)}
-            crops, predicted, found = answer(
-                network, recipe, faces, tuple(range(train.scheme.n_points)),
-                detector if boxes == name else None,
-            )  # fmt: skip
-            errors = summarise(errors_per_face(predicted, crops, recipe))
-            row["boxes"][boxes] = {"nme": errors["nme"], "fr8": errors["fr8"], "found": found}
+        faces = splits.split("ibug", protocol, data, "landmarks", train.scheme)
+        seen = sum(file in learned for file in faces.files)
+        row = {"name": protocol, "about": about, "n": len(faces), "seen": seen, "boxes": {}}
+        answers = {"landmarks": answer(network, recipe, faces, kept)}
+        with suppress(UserError):  # dlib's lists may name none of these faces
+            boxed = splits.split("ibug", protocol, data, "file", train.scheme)
+            answers["file"] = answer(network, recipe, boxed, kept)
+        if protocol not in ibug.LISTS:  # dlib's boxes are a detector's already
+            answers[name] = answer(network, recipe, faces, kept, detector)
+        for boxes, (crops, predicted, found) in answers.items():
+            errors = summarise(errors_per_face(predicted, crops, recipe)) if found else {}
+            row["boxes"][boxes] = {"found": found, **{key: errors.get(key) for key in SHOWN}}
         rows.append(row)
     return rows
 
