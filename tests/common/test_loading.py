@@ -1,5 +1,9 @@
+import multiprocessing
 import os
+import re
+import resource
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,13 +13,16 @@ from handmade import ORIENTATION
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torch import nn
 
 from common import loading
 from common.errors import UserError
 from common.faces import Faces
 from common.keypoints import IMM_58
 from common.loading import cache_folder, load_crops, read_picture
+from common.options import Options
 from common.recipe import Recipe
+from common.training import fit
 
 SMALL = Recipe(height=9, width=12)
 
@@ -442,3 +449,72 @@ def test_whatever_is_wrong_with_a_picture_it_is_read_or_told(tmp_path_factory, d
             assert "one." in str(told) and "\n" not in str(told)
         else:
             assert crops.images.shape == (1, 1, 9, 12)
+
+
+# Larger than memory
+
+
+def _cut_and_train(folder, granted):
+    """Cut and learn from crops that do not fit into the memory that the system grants.
+
+    Writes what was held against: whether a copy of all crops is refused.
+    """
+    os.environ["FACE_CACHE"] = str(folder)
+    loading.STRIP = 16
+    recipe = Recipe(height=400, width=400, colour=True, batch=2, steps=4)
+    faces = faces_in([folder / "one.png"] * 320)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(400 * 400, 2), nn.Unflatten(1, (1, 2)))
+    (used,) = re.findall(r"VmData:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    limit = int(used) * 1024 + granted
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    crops = load_crops(faces, recipe, (52,))
+    assert crops.images.nbytes > granted
+    fit(network, crops, crops.take(range(4)), recipe, Options(device="cpu"), folder / "one.pt")
+    try:
+        crops.images.clone()
+    except RuntimeError as fault:
+        (folder / "refused").write_text(str(fault))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux counts memory there")
+def test_crops_larger_than_memory_are_cut_and_learned_from(tmp_path):
+    write_noise(tmp_path / "one.png", 0)
+    processes = multiprocessing.get_context("forkserver")
+    process = processes.Process(target=_cut_and_train, args=(tmp_path, 130 << 20), daemon=True)
+    process.start()
+    process.join(120)
+    process.kill()
+    assert process.exitcode == 0
+    assert (tmp_path / "one.pt").is_file()
+    assert (tmp_path / "refused").is_file()
+
+
+def test_of_a_large_cache_each_start_checks_some_strips_and_in_time_all(
+    two_hundred, decoded, monkeypatch
+):
+    """20 strips of 10 faces, of which chance takes 5."""
+    monkeypatch.setattr(loading, "STRIP", 10)
+    monkeypatch.setattr(loading, "CHECKED", 4 * 10 * 9 * 12)
+    faces = faces_in(two_hundred)
+    good = load_crops(faces, SMALL)
+    content = bytearray(the_cache_file().read_bytes())
+    content[7 * 10 * 9 * 12] ^= 1
+    replace_the_cache_file(content)
+    decoded.clear()
+
+    lengths = []
+    checksum = loading.zlib.crc32
+
+    def counting(data):
+        lengths.append(len(data))
+        return checksum(data)
+
+    monkeypatch.setattr(loading.zlib, "crc32", counting)
+    for _ in range(200):
+        lengths.clear()
+        crops = load_crops(faces, SMALL)
+        if decoded:
+            break
+        assert lengths.count(10 * 9 * 12) == 5
+    assert len(decoded) == 200
+    assert same(crops, good)
