@@ -58,6 +58,14 @@ def export(arguments: argparse.Namespace) -> None:
     print(exporting.export(arguments.checkpoint, arguments.output, arguments.overwrite))
 
 
+def webcam(arguments: argparse.Namespace) -> None:
+    """Follow the faces that a camera or a video shows."""
+    from parts.webcam import webcam
+
+    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
+    print(webcam(**asked))
+
+
 HANDLING = ("command", "handle")  # entries of the parsed line that steer only this file
 
 
@@ -77,7 +85,8 @@ def command_line() -> argparse.ArgumentParser:
 
     for number, title in (("1", "the nose tip"), ("2", "the full face"), ("3", "a large data set")):
         part = commands.add_parser(number, parents=[where, device], help=f"part {number}: {title}")
-        part.add_argument("--recipe", choices=("course", "best"), default="best")
+        recipes = ("course", "best", "long") if number == "3" else ("course", "best")
+        part.add_argument("--recipe", choices=recipes, default="best")
         part.add_argument(
             "--dataset", metavar="NAME", help="faces to learn from (default: the part's)"
         )
@@ -156,6 +165,25 @@ def command_line() -> argparse.ArgumentParser:
     onnx.add_argument("output", type=Path, metavar="OUT.onnx")
     onnx.add_argument("--overwrite", action="store_true", help="OUT.onnx if it is there already")
     onnx.set_defaults(handle=export)
+    live = commands.add_parser(
+        "webcam", parents=[where, device], help="follow the faces of a camera or a video"
+    )
+    source = live.add_mutually_exclusive_group()
+    source.add_argument("--camera", type=int, default=0, metavar="N", help="which one (default: 0)")
+    source.add_argument("--video", type=Path, metavar="FILE", help="instead of a camera")
+    live.add_argument(
+        "--filter", dest="art", metavar="NAME", help="what to put on the faces: sunglasses, ..."
+    )
+    live.add_argument(
+        "--record", type=Path, metavar="FILE", help="write what is shown, .mp4 or .avi"
+    )
+    live.add_argument("--no-window", dest="window", action="store_false", help="show nothing")
+    live.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="default: the newest of part 3"
+    )
+    live.add_argument("--detector", choices=("haar", "lbp", "yunet"), default="haar")
+    live.add_argument("--overwrite", action="store_true", help="a recording that is there already")
+    live.set_defaults(handle=webcam)
     return parser
 
 

@@ -42,7 +42,6 @@ class Recipe:
     average: float = 0.0  # decay of the running mean of the weights; 0: the last weights
     he_init: bool = False  # draw the convolutions' weights so that signals keep their size
     start_at_mean: bool = False  # let the untrained network answer the mean training shape
-    shrink_last: float = 1.0  # factor on the last layer's first weights, with start_at_mean
     flip_average: bool = False  # answer the mean of a face and of its mirror image
     bfloat16: bool = False  # compute in half the bits where the processor can
     # Augmentation
@@ -68,15 +67,19 @@ class Recipe:
 
 
 def reasons(recipe: Recipe) -> list[tuple[str, str, str]]:
-    """(name, value, reason) of each line that the recipe's own class sets.
+    """(name, value, reason) of each line that the recipe's class sets, or one it builds on.
 
     Values are those of ``recipe``, so a changed number of epochs shows as it was run, with the
     class's own in place of the reason. Reasons are the comments behind the lines, read from the
     source.
     """
     line = re.compile(r"^    (\w+): \w+ = .*?  # (.+)$", re.MULTILINE)
+    classes = [kind for kind in type(recipe).__mro__ if issubclass(kind, Recipe)]
+    told: dict[str, str] = {}
+    for kind in reversed(classes[:-1]):  # a recipe that changes another one shows both
+        told |= dict(line.findall(inspect.getsource(kind)))
     lines = []
-    for name, reason in line.findall(inspect.getsource(type(recipe))):
+    for name, reason in told.items():
         value, own = getattr(recipe, name), getattr(type(recipe)(), name)
         if value != own:
             reason = f"asked for in this run, instead of the recipe's {own}"

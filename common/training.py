@@ -16,7 +16,7 @@ from tqdm import tqdm
 from common import checkpoints
 from common.augmentation import augment
 from common.crops import to_fractions
-from common.device import best_device, placed
+from common.device import best_device, computes_in_bfloat16, placed
 from common.distributed import (
     average_buffers,
     from_first,
@@ -36,15 +36,6 @@ from common.recipe import Recipe
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 SECONDS_BETWEEN_CHECKPOINTS = 10  # short runs would otherwise spend their time on writing
-
-
-def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether the processor multiplies bfloat16 itself; elsewhere it would only be slower."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # newer torch tells
-        return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-    return False
 
 
 def fit(
@@ -70,7 +61,7 @@ def fit(
     if recipe.he_init:
         he_init(network)
     if recipe.start_at_mean:
-        start_at_mean(network, mean_shape(train, recipe), recipe.shrink_last)
+        start_at_mean(network, mean_shape(train, recipe))
     images, points = placed(train.images, device), train.points
     optimizer = OPTIMIZERS[recipe.optimizer](
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -178,19 +169,10 @@ def he_init(network: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
 
-def start_at_mean(network: nn.Module, shape: Tensor, shrink: float = 1.0) -> None:
-    """Let the untrained network answer about ``shape``, (k, 2) fractions, by its last bias.
-
-    ``shrink`` scales the last weights. Small ones make the first answers nearly the mean shape,
-    but pass little back: without batch normalisation some seeds then never learn more than it.
-    A network that ends in maps has no last bias and is left as it is.
-    """
-    linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-    if not linear:
-        return
-    last = linear[-1]
+def start_at_mean(network: nn.Module, shape: Tensor) -> None:
+    """Let the untrained network answer about ``shape``, (k, 2) fractions, by its last bias."""
+    last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
     with torch.no_grad():
-        last.weight.mul_(shrink)
         last.bias.copy_(shape.flatten())
 
 

@@ -26,6 +26,21 @@ def test_reasons_are_the_comments_behind_the_lines_and_values_those_of_the_run()
     ]
 
 
+@dataclass(frozen=True)
+class Longer(Example):
+    height: int = 90  # finer
+    epochs: int = 50  # more time
+
+
+def test_a_recipe_that_builds_on_another_shows_the_lines_of_both():
+    assert reasons(Longer()) == [
+        ("height", "90", "finer"),
+        ("learning_rate", "0.0001", "small"),
+        ("colour", "True", "for hue"),
+        ("epochs", "50", "more time"),
+    ]
+
+
 def test_kept_size_has_the_margin_on_every_side():
     assert Recipe(height=10, width=20, margin=3).kept_size == (16, 26)
 
