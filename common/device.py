@@ -29,6 +29,15 @@ def best_device(wanted: str | None = None) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether the processor multiplies bfloat16 itself; elsewhere it would only be slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # newer torch tells
+        return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return False
+
+
 def placed(images: Tensor, device: torch.device) -> Tensor:
     """Pictures on ``device`` where they leave half of its free memory, else where they are."""
     if device.type == "cuda":
