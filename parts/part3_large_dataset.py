@@ -47,14 +47,14 @@ LESSON = Lesson(
         "The split goes by folder, the standard protocol. dlib's own two lists are a random split "
         "of all faces: 596 of the 689 standard test faces stand in its training list.",
         "The curves watch the test faces, but nothing is chosen by them: the last epoch counts, "
-        "and recipes are compared on every tenth training face (python -m benchmarks.folds 3).",
+        "and recipes are compared on every tenth training face (`python -m benchmarks.folds 3`).",
     ),
     try_next=(
-        "Run the recipe of the course, python run_part.py 3 --recipe course --epochs 1: batch 1 "
-        "takes a long time without a GPU.",
-        "Measure one folder by itself: python run_part.py evaluate reports/part3/checkpoint.pt "
-        "--split lfpw/testset.",
-        "See what a detector's boxes cost: add --boxes file.",
+        "Run the recipe of the course, `python run_part.py 3 --recipe course --epochs 1 --reports "
+        "reports-course`: batch 1 takes a long time without a GPU.",
+        "Measure one folder by itself: `python run_part.py evaluate reports/part3/checkpoint.pt "
+        "--split lfpw/testset`.",
+        "See what dlib's boxes cost: add `--boxes file`.",
     ),
 )
 
