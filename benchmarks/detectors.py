@@ -1,5 +1,6 @@
 """The detectors on 300-W: ``python -m benchmarks.detectors`` prints what each finds and misses.
 
+``turned`` turns the same pictures about their middle, and prints the same for each angle.
 ``fit`` runs them on the training faces and prints the three numbers that move their boxes to
 where landmarks' boxes lie, for ``common.detection.FITS``. ``confidence`` shows the network training
 faces, boxed as a detector boxes them, and windows beside them, and prints at which doubt both are
@@ -26,11 +27,14 @@ from common.detection import Detector
 from common.faces import Faces
 from common.keypoints import IBUG_68
 from common.loading import read_picture
-from common.prediction import LEAST_CONFIDENCE, Doubt, cut_faces, mirrored
+from common.metrics import nme
+from common.prediction import LEAST_CONFIDENCE, Doubt, FaceKeypoints, cut_faces, mirrored
 from common.recipe import Recipe
 from datasets import yunet
 from datasets.splits import split
-from parts.evaluation import evaluate
+from parts.evaluation import SAME_FACE, evaluate
+
+ANGLES = (-45, -30, -15, 0, 15, 30, 45)  # degrees, clockwise
 
 SCATTER = (0.085, 0.046, 0.094)  # of Haar's boxes about landmarks': right, down, size; see ``fit``
 
@@ -38,20 +42,23 @@ SCATTER = (0.085, 0.046, 0.094)  # of Haar's boxes about landmarks': right, down
 def main() -> None:
     """Print one line per detector, or per kind of doubt."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", nargs="?", choices=("table", "fit", "confidence"), default="table")
+    kinds = ("table", "turned", "fit", "confidence")
+    parser.add_argument("what", nargs="?", choices=kinds, default="table")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE")
     parser.add_argument("--detectors", nargs="+", default=list(detection.FITS), metavar="NAME")
-    parser.add_argument("--split", default="lfpw/testset", metavar="NAME", help="of the table")
-    parser.add_argument(
-        "--every", type=int, default=1, metavar="N", help="only every N-th training face"
-    )
+    parser.add_argument("--split", default="lfpw/testset", metavar="NAME", help="of the tables")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th face")
     asked = parser.parse_args()
     if asked.what == "table":
         table(asked.checkpoint, asked.split, asked.detectors)
         return
-    faces = split("ibug", "train", None, "landmarks", IBUG_68)
+    of = asked.split if asked.what == "turned" else "train"
+    faces = split("ibug", of, None, "landmarks", IBUG_68)
     faces = faces.take(range(0, len(faces), asked.every))
-    if asked.what == "confidence":
+    if asked.what == "turned":
+        for name in asked.detectors:
+            turned(FaceKeypoints.load(asked.checkpoint, name, model=yunet.place(None)), faces)
+    elif asked.what == "confidence":
         trained = checkpoints.load(asked.checkpoint or checkpoints.newest())
         confidence(checkpoints.network_of(trained), checkpoints.recipe_of(trained), faces)
     else:
@@ -68,6 +75,34 @@ def table(checkpoint: Path | None, name: str, detectors: list[str]) -> None:
         print(
             f"{boxes:14}{told.get('found', 100):9.1f}{told['nme']:8.3f}{told['fr8']:8.2f}"
             f"{time.monotonic() - began:9.0f}",
+            flush=True,
+        )
+
+
+def turned(finder: FaceKeypoints, faces: Faces) -> None:
+    """Print, for each of ANGLES, the share of faces found and the NME of those."""
+    truth = square_boxes(faces.boxes, 1.0)
+    for angle in ANGLES:
+        errors = []
+        for index, file in enumerate(faces.files):
+            image, back = detection.turned_back(np.asarray(read_picture(file, colour=True)), -angle)
+            there = np.linalg.inv(back[:, :2])  # from the picture, counted from its edge
+            points = (faces.points[index].numpy() + 0.5 - back[:, 2]) @ there.T - 0.5
+            middle = (truth[index, :2] + truth[index, 2:] / 2).numpy()
+            box = np.tile(truth[index, 2:].numpy(), 2)
+            box[:2] = (middle - back[:, 2]) @ there.T - box[2:] / 2
+            found = finder.predict(image)
+            overlaps = [detection.overlap(np.array(face.box), box) for face in found]
+            if max(overlaps, default=0) >= SAME_FACE:
+                told, true = (
+                    torch.as_tensor(place, dtype=torch.float32)[None]
+                    for place in (found[int(np.argmax(overlaps))].keypoints, points)
+                )
+                errors.append(nme(told, true, IBUG_68.eye_distance(true)).item())
+        share = 100 * len(errors) / len(faces)
+        print(
+            f"{finder.detector.name}, turned {angle:+d}°: {share:.1f} % of {len(faces)} found, "
+            f"nme {np.mean(errors):.3f} %",
             flush=True,
         )
 

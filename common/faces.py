@@ -75,6 +75,21 @@ def landmark_boxes(points: Tensor) -> Tensor:
     return torch.cat([low + 0.5, high - low], dim=1)  # (N, 4)
 
 
+def upright_boxes(points: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
+    """Bounding boxes that are turned with the faces, whose eye lines they run along.
+
+    points: (N, K, 2). Returns boxes (N, 4), each to be turned about its own centre, and by how
+    many degrees clockwise, (N,), -180 to 180.
+    """
+    left, right = (points[:, index] for index in scheme.outer_eyes)
+    along = torch.nn.functional.normalize(right - left, dim=-1)  # (N, 2)
+    turn = torch.stack([along, along.flip(-1) * along.new_tensor([-1, 1])], dim=1)  # back upright
+    boxes = landmark_boxes(points @ turn.mT)
+    centre = ((boxes[:, None, :2] + boxes[:, None, 2:] / 2 - 0.5) @ turn)[:, 0] + 0.5  # (N, 2)
+    angles = torch.rad2deg(torch.atan2(along[:, 1], along[:, 0]))
+    return torch.cat([centre - boxes[:, 2:] / 2, boxes[:, 2:]], dim=1), angles
+
+
 def stop_if_many_damaged(name: str, left_out: tuple[str, ...], total: int) -> None:
     """A few damaged files are left out and named; more than 1 % of ``total`` stop the run.
 

@@ -21,6 +21,7 @@ from common.errors import UserError
 from common.faces import Faces
 from common.keypoints import IBUG_68
 from common.loading import load_crops, read_picture
+from common.pose import MEAN_HEAD
 from common.prediction import FaceKeypoints, cut_faces, predict_keypoints
 from common.recipe import Recipe
 
@@ -327,3 +328,31 @@ def test_a_damaged_checkpoint_is_told(tmp_path):
         FaceKeypoints.load(tmp_path / "half.pt")
     with pytest.raises(UserError, match=r"none\.pt: no such checkpoint"):
         FaceKeypoints.load(tmp_path / "none.pt")
+
+
+class Upright68(Dots):
+    """Answers as trained networks do: the mean head in the middle of the crop, half as far turned
+    as the white spot, which lies on the chin, says; beyond 30 degrees it is at a loss."""
+
+    def forward(self, faces):
+        answers = []
+        for x, y in super().forward(faces)[:, 0].tolist():  # where the spot is
+            x, y = x - 0.5, y - 0.5
+            lean = math.degrees(math.atan2(-x, y))
+            lean = math.radians(lean if abs(lean) < 30 else 0.6 * lean)
+            turn = np.array([[math.cos(lean), -math.sin(lean)], [math.sin(lean), math.cos(lean)]])
+            head = (MEAN_HEAD[:, :2] - (0, 40)) / 220 @ turn.T + 0.5
+            answers.append(torch.tensor(head, dtype=torch.float32))
+        return torch.stack(answers)
+
+
+@pytest.mark.parametrize("angle", [0, 10, -35, 45, -55])
+def test_a_face_that_leans_is_cut_anew_upright_and_answered_there(angle):
+    chin = 24 * np.array([-math.sin(math.radians(angle)), math.cos(math.radians(angle))])
+    image = spot((160, 200), (100, 80) + chin, radius=4)
+    (face,) = finder(Upright68(), one_box(60.5, 40.5, 80)).predict(image)
+    assert face.pose.roll == pytest.approx(angle, abs=2)
+    across = face.keypoints[45] - face.keypoints[36]
+    assert math.degrees(math.atan2(across[1], across[0])) == pytest.approx(angle, abs=2)
+    middle = (face.keypoints[36] + face.keypoints[45]) / 2 - face.keypoints[8]
+    assert middle @ chin < 0  # the eyes lie on the other side than the chin
