@@ -351,8 +351,8 @@ def test_a_face_that_leans_is_cut_anew_upright_and_answered_there(angle):
     chin = 24 * np.array([-math.sin(math.radians(angle)), math.cos(math.radians(angle))])
     image = spot((160, 200), (100, 80) + chin, radius=4)
     (face,) = finder(Upright68(), one_box(60.5, 40.5, 80)).predict(image)
-    assert face.pose.roll == pytest.approx(angle, abs=2)
+    assert face.pose.roll == pytest.approx(angle, abs=3)
     across = face.keypoints[45] - face.keypoints[36]
-    assert math.degrees(math.atan2(across[1], across[0])) == pytest.approx(angle, abs=2)
+    assert math.degrees(math.atan2(across[1], across[0])) == pytest.approx(angle, abs=3)
     middle = (face.keypoints[36] + face.keypoints[45]) / 2 - face.keypoints[8]
     assert middle @ chin < 0  # the eyes lie on the other side than the chin
