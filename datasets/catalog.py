@@ -74,7 +74,7 @@ def _find(data_set: DataSet, data: Path | None) -> Path | None:
 
 
 def _describe_drawn() -> str:
-    counts = [f"  {setting} {split:<9}{n:>5} faces" for (setting, split), n in drawn.COUNTS.items()]
+    counts = [f"  {' '.join(kind):<16}{n:>5} faces" for kind, n in drawn.COUNTS.items()]
     return "\n      ".join(
         [
             f"{'synthetic':<12}drawn when first asked for, --dataset synthetic; 58 or 68 points",
