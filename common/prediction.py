@@ -194,8 +194,28 @@ class FaceKeypoints:
         angles = np.zeros(len(boxes)) if angles is None else angles
         images, matrices = cut_faces(image, boxes, angles, self.recipe)
         fractions, confidence = self._answer(images, flip)
-        points = to_pixels(fractions, self.recipe.height, self.recipe.width) + self.recipe.margin
-        return move(points, inverse(matrices)).numpy(), confidence.numpy()
+        return self._in_picture(fractions, matrices), confidence.numpy()
+
+    def follow(
+        self, image: np.ndarray, boxes: np.ndarray, angles: np.ndarray, check: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``keypoints`` for videos, where the frames before have told that there are faces.
+
+        The points are those of the face alone, without its mirror image, so that they are there
+        in half the time. check: ask for the mirror image as well, and be as sure as the two agree;
+        otherwise the confidence is 1.
+        """
+        if not len(boxes):
+            return np.empty((0, IBUG_68.n_points, 2), np.float32), np.empty(0, np.float32)
+        images, matrices = cut_faces(image, boxes, angles, self.recipe)
+        with torch.inference_mode():
+            faces = self._input(images)
+            fractions, confidence = self.network(faces), torch.ones(len(faces))
+            if check:
+                other = mirrored(self.network, faces, IBUG_68.flip_order)
+                doubt = (fractions - other).norm(dim=-1).mean(dim=1)
+                confidence = BY_MIRROR.confidence(doubt.float().cpu())
+        return self._in_picture(fractions.float().cpu(), matrices), confidence.numpy()
 
     def _detect(self, image: np.ndarray, angle: float) -> list[Detection]:
         return detection.detect(image, self.detector, angle)
@@ -230,9 +250,7 @@ class FaceKeypoints:
     @torch.inference_mode()
     def _answer(self, images: Tensor, flip: bool) -> tuple[Tensor, Tensor]:
         """uint8 (N, C, H, W) -> fractions (N, 68, 2), and how sure of them (N,)."""
-        weights = next(self.network.parameters())
-        faces = centre(images.to(weights.device), self.recipe)  # (N, 1, h, w)
-        faces = faces.to(weights.dtype, memory_format=torch.channels_last)
+        faces = self._input(images)
         if not flip and hasattr(self.network, "with_spread"):
             fractions, spread = self.network.with_spread(faces)
             doubt, known = spread.mean(dim=1), BY_SPREAD
@@ -241,6 +259,17 @@ class FaceKeypoints:
             fractions, doubt = (one + other) / 2, (one - other).norm(dim=-1).mean(dim=1)
             known = BY_MIRROR
         return fractions.float().cpu(), known.confidence(doubt.float().cpu())
+
+    def _input(self, images: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) -> what the network takes, (N, 1, h, w)."""
+        weights = next(self.network.parameters())
+        faces = centre(images.to(weights.device), self.recipe)
+        return faces.to(weights.dtype, memory_format=torch.channels_last)
+
+    def _in_picture(self, fractions: Tensor, matrices: Tensor) -> np.ndarray:
+        """Fractions of the crops (N, 68, 2) -> pixels of the picture they were cut from."""
+        points = to_pixels(fractions, self.recipe.height, self.recipe.width) + self.recipe.margin
+        return move(points, inverse(matrices)).numpy()
 
 
 def cut_faces(
