@@ -10,7 +10,7 @@ import csv
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -175,32 +175,43 @@ SYNTHETIC = "synthetic faces"
 def write_report(reports: Path, report: Report) -> Path:
     """Write ``reports/<folder>/`` (page, figures, metrics.json, history.csv) and the index.
 
+    Returns the page's path; raises UserError where it cannot be written.
+    """
+    metrics = {**report.metrics, **_about(report)}
+
+    def fill(work: Path) -> None:
+        _write_history(work / "history.csv", report.history)
+        (work / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+        page = templates().get_template("part.html").render(_contents(report, metrics, work))
+        (work / "index.html").write_text(page, encoding="utf-8")
+
+    page = write_page(reports / report.lesson.folder, fill)
+    write_index(reports)
+    return page
+
+
+def write_page(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Let ``fill`` write a page, ``index.html``, and what belongs to it, with a ``figures`` folder.
+
     Everything is made in a folder of its own and then renamed into place; the old page leaves
     first and the new one comes last, so that a kill leaves no page beside the numbers or figures
     of another run. Returns the page's path; raises UserError where it cannot be written.
     """
-    folder = reports / report.lesson.folder
     work = folder / ".writing"
     try:
         shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
         (work / "figures").mkdir(parents=True)
-        metrics = {**report.metrics, **_about(report)}
-        _write_history(work / "history.csv", report.history)
-        (work / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-        page = _templates().get_template("part.html").render(_contents(report, metrics, work))
-        (work / "index.html").write_text(page, encoding="utf-8")
-
+        fill(work)
         (folder / "index.html").unlink(missing_ok=True)
         shutil.rmtree(folder / "figures", ignore_errors=True)
-        for name in ("figures", "history.csv", "metrics.json", "index.html"):
-            (work / name).replace(folder / name)
+        for file in sorted(work.iterdir(), key=lambda file: file.name == "index.html"):
+            file.replace(folder / file.name)
         work.rmdir()
     except OSError as fault:
         raise UserError(
             f"{fault.filename or folder}: the report cannot be written "
             f"({fault.strerror or fault}); free some space or choose another --reports"
         ) from None
-    write_index(reports)
     return folder / "index.html"
 
 
@@ -220,7 +231,7 @@ def write_index(reports: Path) -> Path:
             except (ValueError, TypeError):
                 unreadable.append(f"{file.parent.name}/metrics.json")
     page = (
-        _templates()
+        templates()
         .get_template("index.html")
         .render(runs=runs, rows=_index_rows(runs), unreadable=unreadable)
     )
@@ -302,13 +313,14 @@ def _forward(network: nn.Module, image: Tensor) -> None:
     network(image.to(next(network.parameters()).device))
 
 
-class _Gallery:
+class Gallery:
     """Saves figures below the page's folder and remembers what the page must know of them."""
 
     def __init__(self, folder: Path, mark: str) -> None:
         self.folder, self.mark = folder, mark
 
     def add(self, name: str, figure: Figure, alt: str, caption: str) -> Picture:
+        """Save ``figures/<name>.png`` with its words."""
         file = f"figures/{name}.png"
         width, height = figures.save(figure, self.folder / file, self.mark)
         return Picture(file, width, height, alt, caption)
@@ -328,7 +340,7 @@ def _about(report: Report) -> dict[str, Any]:
 
 def _contents(report: Report, metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
     """All that the template shows, figures saved."""
-    gallery = _Gallery(folder, SYNTHETIC if report.synthetic else "")
+    gallery = Gallery(folder, SYNTHETIC if report.synthetic else "")
     test = report.test
     order = test.nme.argsort(stable=True).tolist()
     ordinary = order[len(order) // 2]
@@ -366,11 +378,16 @@ def _contents(report: Report, metrics: dict[str, Any], folder: Path) -> dict[str
         "per_point": _per_point(gallery, report),
         "per_group": _per_group(gallery, report),
         "cumulative": _cumulative(gallery, report),
-        "filters": _filters(gallery, report, ordinary),
+        "filters": filters_and_responses(
+            gallery,
+            report.network,
+            _as_input(test.images[ordinary : ordinary + 1]),
+            test.names[ordinary],
+        ),
     }
 
 
-def _samples(gallery: _Gallery, report: Report) -> list[Picture]:
+def _samples(gallery: Gallery, report: Report) -> list[Picture]:
     """Each face as the network gets it, followed by the same face augmented."""
     pictures = []
     images, points = report.samples
@@ -396,7 +413,7 @@ def _samples(gallery: _Gallery, report: Report) -> list[Picture]:
     return pictures
 
 
-def _curves(gallery: _Gallery, report: Report) -> Picture:
+def _curves(gallery: Gallery, report: Report) -> Picture:
     first, last = report.history[0], report.history[-1]
     best = min(report.history, key=lambda row: row["validation_loss"])
     baseline = report.metrics["baseline_mean_face"]
@@ -423,7 +440,7 @@ def _curves(gallery: _Gallery, report: Report) -> Picture:
     return gallery.add("learning-curves", figure, alt, caption)
 
 
-def _answered(gallery: _Gallery, report: Report, name: str, face: int, remark: str = "") -> Picture:
+def _answered(gallery: Gallery, report: Report, name: str, face: int, remark: str = "") -> Picture:
     """One test face with the network's answer, and what is known of it."""
     test = report.test
     figure = figures.face(
@@ -469,7 +486,7 @@ def _mean_by_view(test: TestFaces) -> dict[str, float]:
     return {view: test.nme[[other == view for other in test.views]].mean().item() for view in views}
 
 
-def _per_point(gallery: _Gallery, report: Report) -> Picture:
+def _per_point(gallery: Gallery, report: Report) -> Picture:
     test = report.test
     eye_distance = report.scheme.eye_distance(test.all_points)  # (N,)
     offsets = (test.predicted - test.truth) / eye_distance[:, None, None]  # (N, k, 2)
@@ -494,7 +511,7 @@ def _per_point(gallery: _Gallery, report: Report) -> Picture:
     return gallery.add("error-per-point", figure, alt, caption.strip())
 
 
-def _per_group(gallery: _Gallery, report: Report) -> Picture:
+def _per_group(gallery: Gallery, report: Report) -> Picture:
     test = report.test
     means = _mean_by_view(test)
     best, worst = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
@@ -507,7 +524,7 @@ def _per_group(gallery: _Gallery, report: Report) -> Picture:
     return gallery.add("error-per-group", figure, alt, caption)
 
 
-def _cumulative(gallery: _Gallery, report: Report) -> Picture:
+def _cumulative(gallery: Gallery, report: Report) -> Picture:
     test = report.test
     curves = {"network": test.nme}
     if test.baseline_nme is not None:
@@ -537,15 +554,19 @@ def _compared(own: Tensor, other: Tensor, name: str) -> str:
     )
 
 
-def _filters(gallery: _Gallery, report: Report, face: int) -> list[Picture]:
-    """The filters of the first two convolutions, each followed by what they make of one face."""
+def filters_and_responses(
+    gallery: Gallery, network: nn.Module, image: Tensor, name: str, first: int = 2
+) -> list[Picture]:
+    """The filters of the ``first`` convolutions, each followed by what they make of one face.
+
+    image: float (1, 1, H, W) in -0.5..0.5, called ``name`` in the captions.
+    """
     pictures = []
-    convolutions = [m for m in report.network.modules() if isinstance(m, nn.Conv2d)][:2]
-    image = _as_input(report.test.images[face : face + 1])
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)][:first]
     for number, convolution in enumerate(convolutions, 1):
         weight = convolution.weight.detach().float().cpu()  # (out, in, h, w)
         count, channels, height, width = weight.shape
-        maps = _output_of(report.network, convolution, image)  # (out, H, W)
+        maps = _output_of(network, convolution, image)  # (out, H, W)
         strength = maps.flatten(1).std(dim=1)  # (out,)
         chosen = strength.argsort(descending=True, stable=True)[:8]
         names = [f"filter {index + 1}" for index in chosen.tolist()]
@@ -566,7 +587,7 @@ def _filters(gallery: _Gallery, report: Report, face: int) -> list[Picture]:
         kernels = weight[chosen, 0] if channels == 1 else None
         which = "they" if len(chosen) == count else f"the {len(chosen)} most active of them"
         caption = (
-            f"What {which} make of {report.test.names[face]}: the strongest is {names[0]}, "
+            f"What {which} make of {name}: the strongest is {names[0]}, "
             f"whose output has a standard deviation of {strength[chosen[0]]:.2f}, against "
             f"{strength.median():.2f} for the median filter. Orange is above zero and purple below."
         )
@@ -599,7 +620,8 @@ def _write_history(path: Path, history: list[dict[str, float]]) -> None:
         writer.writerows(history)
 
 
-def _templates() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
+    """The pages of ``common/templates`` and what they write numbers with."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
