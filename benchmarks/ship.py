@@ -1,0 +1,117 @@
+"""Make a trained network of part 3 the one that ships: ``python -m benchmarks.ship CHECKPOINT``.
+
+Writes ``parts/weights/part3.pt``, in half precision and without what only training needs, in place
+of the last one, and beside it the model card, whose figures are measured with the file written.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import jinja2
+import torch
+
+from common import checkpoints
+from common.attributes import ATTRIBUTES, face_attributes
+from common.device import best_device
+from common.keypoints import SCHEMES
+from common.metrics import errors_per_face
+from common.recipe import Recipe
+from datasets.splits import split, train_and_test
+from parts.evaluation import answer, protocols
+
+FILE = checkpoints.WEIGHTS / "part3.pt"
+CARD = Path(__file__).with_name("model_card.md")
+NEEDED = (
+    "network", "arguments", "weights", "recipe", "recipe_name", "scheme", "kept", "dataset",
+    "mean_shape", "versions",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Write the weights and the card, and say where."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("checkpoint", type=Path, help="such as reports/part3/checkpoint.pt")
+    parser.add_argument("--device")
+    asked = parser.parse_args()
+
+    shipped = halved(checkpoints.load(asked.checkpoint))
+    checkpoints.save(shipped, FILE)
+    FILE.with_name("README.md").write_text(card(FILE, asked.device), encoding="utf-8")
+    print(f"{FILE}: {FILE.stat().st_size / 1e6:.1f} MB, with its card beside it")
+
+
+def halved(checkpoint: checkpoints.Checkpoint) -> checkpoints.Checkpoint:
+    """What predicting needs of a checkpoint, its weights in half precision."""
+    shipped = {name: checkpoint[name] for name in NEEDED}
+    history = checkpoint["training"]["history"]
+    shipped["made_by"] = {
+        "seed": checkpoint["training"]["seed"],
+        "epochs": len(history),
+        "hours": sum(row["seconds"] for row in history) / 3600,
+    }
+    shipped["weights"] = {
+        name: weight.half() if weight.is_floating_point() else weight
+        for name, weight in checkpoint["weights"].items()
+    }
+    return shipped
+
+
+def card(file: Path, device: str | None) -> str:
+    """The model card of the weights in ``file``, measured on the faces that are here."""
+    trained = checkpoints.load(file)
+    recipe = checkpoints.recipe_of(trained)
+    network = checkpoints.network_of(trained).to(best_device(device))
+    train, _ = train_and_test("ibug", "ibug", None)
+    text = jinja2.Template(
+        CARD.read_text(encoding="utf-8"), undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return (
+        text.render(
+            file=file.name,
+            megabytes=file.stat().st_size / 1e6,
+            network=trained["network"].rpartition(".")[2],
+            parameters=sum(weight.numel() for weight in network.parameters()),
+            made_by=trained["made_by"],
+            recipe=recipe,
+            recipe_name=trained["recipe_name"],
+            folders={name: train.views.count(name) for name in sorted(set(train.views))},
+            n_train=len(train),
+            rows=protocols(network, recipe, train, None),
+            weak=weaknesses(network, recipe, trained["scheme"]),
+            torch=trained["versions"]["torch"],
+        )
+        + "\n"
+    )
+
+
+def weaknesses(
+    network: torch.nn.Module, recipe: Recipe, scheme: str, split_name: str = "test"
+) -> list[dict[str, str | float]]:
+    """For each measure of a face, the NME in % of the tenth of the test faces in which it is most
+    extreme, and of the others; the measure that matters most comes first."""
+    faces = split("ibug", split_name, None, "landmarks", SCHEMES[scheme])
+    crops, predicted, _ = answer(network, recipe, faces, tuple(range(faces.scheme.n_points)))
+    error = errors_per_face(predicted, crops, recipe)["nme"]  # (N,)
+    rows = []
+    for name, values in face_attributes(
+        crops.images[:, :1], crops.all_points, faces.scheme
+    ).items():
+        words = ATTRIBUTES[name]
+        values = values.abs() if words.even else values  # the side does not matter
+        ends = [(words.more, values)] + ([(words.less, -values)] if words.less else [])
+        for comparative, order in ends:
+            extreme = order >= order.quantile(0.9)
+            rows.append(
+                {
+                    "what": comparative,
+                    "extreme": error[extreme].mean().item(),
+                    "others": error[~extreme].mean().item(),
+                }
+            )
+    return sorted(rows, key=lambda row: row["others"] - row["extreme"])
+
+
+if __name__ == "__main__":
+    main()
