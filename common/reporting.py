@@ -243,18 +243,18 @@ def _index_rows(runs: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     """The rows of the index's table: a name and one cell per run, a dash where it has none."""
     rows = [
         ("data set", [run.get("dataset", "–") for run in runs]),
-        ("faces to train on", [_number(run.get("n_train")) for run in runs]),
-        ("faces to test on", [_number(run.get("n_test")) for run in runs]),
+        ("faces to train on", [rounded(run.get("n_train")) for run in runs]),
+        ("faces to test on", [rounded(run.get("n_test")) for run in runs]),
         ("network", [run.get("network", "–") for run in runs]),
-        ("parameters", [_number(run.get("parameters")) for run in runs]),
+        ("parameters", [rounded(run.get("parameters")) for run in runs]),
         ("recipe", [run.get("recipe", "–") for run in runs]),
-        ("epochs", [_number(run.get("epochs")) for run in runs]),
+        ("epochs", [rounded(run.get("epochs")) for run in runs]),
         ("training time", [_duration(run.get("seconds")) for run in runs]),
     ]
     for key, metric in METRICS.items():
         name = f"{metric.name}, {metric.unit}" if metric.unit else metric.name
         pairs = [(run.get(key), run.get("baseline_mean_face", {}).get(key)) for run in runs]
-        rows.append((name, [f"{_number(own)} (mean face {_number(mean)})" for own, mean in pairs]))
+        rows.append((name, [f"{rounded(own)} (mean face {rounded(mean)})" for own, mean in pairs]))
     return rows
 
 
@@ -573,7 +573,7 @@ def filters_and_responses(
 
         caption = (
             f"The {count} filters of convolution {number}, {height} × {width} pixels, weights from "
-            f"{_number(weight.min().item())} (purple) to {_number(weight.max().item())} (orange)."
+            f"{rounded(weight.min().item())} (purple) to {rounded(weight.max().item())} (orange)."
         )
         if channels > 1:
             caption += (
@@ -629,11 +629,11 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "duration": _duration}
+    environment.filters |= {"number": rounded, "duration": _duration}
     return environment
 
 
-def _number(value: float | int | None) -> str:
+def rounded(value: float | int | None) -> str:
     """Three significant digits without an exponent, counts in full, a dash for what is missing."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"

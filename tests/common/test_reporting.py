@@ -429,7 +429,7 @@ def test_a_difference_beyond_chance_is_called_better_or_worse():
     ],
 )
 def test_numbers_are_written_without_an_exponent(value, text):
-    assert reporting._number(value) == text
+    assert reporting.rounded(value) == text
 
 
 @pytest.mark.usefixtures("marks")
