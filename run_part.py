@@ -51,6 +51,14 @@ def predict(arguments: argparse.Namespace) -> int:
     return own_photos.predict(**asked)
 
 
+def compare(arguments: argparse.Namespace) -> None:
+    """Set networks side by side, trained now or before."""
+    from parts import compare
+
+    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
+    print(f"the page: {compare.compare(**asked)}")
+
+
 def export(arguments: argparse.Namespace) -> None:
     """Write a trained network as an ONNX file."""
     from parts import exporting
@@ -119,6 +127,20 @@ def command_line() -> argparse.ArgumentParser:
                 "--allow-random", action="store_true", help="if they cannot be fetched, from random"
             )
         part.set_defaults(handle=run_part)
+
+    rivals = commands.add_parser(
+        "compare", parents=[where, device], help="set networks side by side, on one page"
+    )
+    rivals.add_argument(
+        "names", nargs="*", metavar="NAME", help="default: those of --network; or ResNet18-ImageNet"
+    )
+    rivals.add_argument("--recipe", choices=("course", "best"), default="course")
+    rivals.add_argument("--dataset", metavar="NAME", help="default: youtube_faces")
+    rivals.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
+    rivals.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each network")
+    rivals.add_argument("--quick", action="store_true", help="three short epochs: half an hour")
+    rivals.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
+    rivals.set_defaults(handle=compare)
 
     listing = commands.add_parser("data", parents=[where], help="list the data sets, or fetch one")
     listing.add_argument("name", nargs="?", help="imm, ibug, youtube_faces or yunet")

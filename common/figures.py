@@ -28,6 +28,9 @@ from common.keypoints import Scheme
 
 BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#595959"
 SKY = "#56B4E9"  # bright enough to be seen on a dark photo
+MANY = (BLUE, ORANGE, "#009E73", VERMILION, "#CC79A7", GREY)  # for several networks
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))  # told apart without colour
+HEAT = "plasma"  # purple for little, yellow for much
 SIGNED = "PuOr_r"  # orange for positive, purple for negative, white for none
 FEW = 8  # points; fewer are drawn large, each with its scatter
 WIDTH, DPI = 4.6, 180  # inches and dots per inch: 10 pt letters are 11 px on a phone
@@ -243,6 +246,74 @@ def responses(kernels: Tensor | None, maps: Tensor, names: Sequence[str]) -> Fig
         if kernels is not None:
             _signed(first, kernels[index])
         _signed(grid[row * step + step - 1][column], maps[index])
+    return figure
+
+
+def curves_together(histories: dict[str, Sequence[list[dict[str, float]]]]) -> Figure:
+    """Losses of several networks on the faces that they do not learn from, and their NME.
+
+    histories: by the network's name one history a seed, each as in ``learning_curves``; a line is
+    the mean over the seeds. Training losses are thin.
+    """
+    figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
+    above, below = figure.subplots(2, sharex=True)
+    for (name, seeds), colour, line in zip(histories.items(), MANY, LINES, strict=False):
+        epochs = [row["epoch"] for row in seeds[0]]
+        dot = "o" if len(epochs) < 3 else ""
+        means = {
+            key: np.mean([[row[key] for row in history] for history in seeds], axis=0)
+            for key in ("train_loss", "validation_loss", "validation_nme")
+        }
+        look = {"color": colour, "linestyle": line}
+        above.plot(epochs, means["train_loss"], linewidth=0.6, **look)
+        above.plot(epochs, means["validation_loss"], marker=dot, label=name, **look)
+        below.plot(epochs, means["validation_nme"], marker=dot, **look)
+    for axes, name in ((above, "loss"), (below, "NME, % of eye distance")):
+        axes.set(yscale="log", ylabel=name)
+        axes.grid(alpha=0.3, which="both")
+        axes.spines[["top", "right"]].set_visible(False)
+        _plain_log_ticks(axes)
+    above.legend(fontsize=9)
+    below.set_xlabel("epoch")
+    below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return figure
+
+
+def size_against_error(points: dict[str, tuple[int, float]]) -> Figure:
+    """Parameters, logarithmic, against the NME in % of each network by its name."""
+    figure, axes = _plot(3.4)
+    for (name, (parameters, error)), colour in zip(points.items(), MANY, strict=False):
+        axes.plot(parameters, error, "o", color=colour, markersize=8)
+        where = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center", "fontsize": 9}
+        axes.annotate(name, (parameters, error), **where)
+    axes.set(xscale="log", xlabel="parameters", ylabel="NME, % of eye distance")
+    axes.margins(0.25)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} million")
+    axes.xaxis.set_minor_formatter("")
+    return figure
+
+
+def same_faces(images: Tensor, truth: Tensor, answers: dict[str, Tensor]) -> Figure:
+    """Each face in a row, its true points as rings, and each network's answer in a column.
+
+    images: uint8 (N, H, W). truth, and by the network's name its answers: (N, K, 2) pixels.
+    """
+    rows, columns = len(images), len(answers)
+    side = WIDTH / columns
+    figure = Figure(figsize=(WIDTH, rows * side + 0.3), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    mark = {"linestyle": "", "markersize": 1.6, "markeredgewidth": 0.4}
+    for column, (name, predicted) in enumerate(answers.items()):
+        grid[0][column].set_title(fill(name, 11), fontsize=8)
+        for row in range(rows):
+            axes = grid[row][column]
+            axes.imshow(images[row].numpy(), cmap="gray", vmin=0, vmax=255)
+            axes.plot(*truth[row].T.numpy(), "o", color=SKY, markerfacecolor="none", **mark)
+            axes.plot(*predicted[row].T.numpy(), "x", color=ORANGE, **mark)
+            height, width = images[row].shape
+            axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+            axes.set_axis_off()
     return figure
 
 

@@ -151,6 +151,7 @@ class Course(Recipe):
     batch: int = 16  # as the reports
     loss: str = "smooth_l1"  # as the reports; ours bends at 2 % of the side, theirs at 22 %
     learning_rate: float = 1e-3  # Adam's usual start
+    bfloat16: bool = True  # half the bits, nearly twice the speed; the reports computed in 32 bits
     shift: float = 0.058  # the course cuts 224 pixels at random out of 250
 
 
