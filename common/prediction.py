@@ -70,8 +70,8 @@ class Doubt:
         return torch.sigmoid(self.steepness * (math.log(self.even) - doubt.clamp(min=1e-6).log()))
 
 
-BY_MIRROR = Doubt(even=0.021, steepness=10.0)  # mean distance from the mirror image's answer
-BY_SPREAD = Doubt(even=0.05, steepness=5.0)  # mean standard deviation of the heatmaps
+BY_MIRROR = Doubt(even=0.0266, steepness=12.2)  # mean distance from the mirror image's answer
+BY_SPREAD = Doubt(even=0.144, steepness=49.0)  # mean standard deviation of the heatmaps
 LEANING = 15.0  # degrees from which a face is cut anew, upright; training turns it by up to 25
 LEAST_CONFIDENCE = 0.1  # below, what the detector found is no face
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 import sys
@@ -31,6 +32,7 @@ class Frames:
     def __init__(self, source: int | Path) -> None:
         """Open it. Raises UserError where there is no such camera or nothing that can be read."""
         self.live = isinstance(source, int)
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else FFmpeg adds lines to ours
         self._capture = cv2.VideoCapture(source if self.live else str(source))
         there, first = self._capture.read()
         if not there:

@@ -8,18 +8,17 @@ as a viewer shows it, its EXIF turn applied.
 from __future__ import annotations
 
 import io
-import os
 import re
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from common import filters
+from common import filters, video
 from common.drawing import SHOWN, draw_faces
 from common.errors import UserError
 from common.files import make_writable, write_atomically
@@ -32,7 +31,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 FORMATS = ("json", "csv", "pts")
 
-Frames = list[tuple[int | None, list[FoundFace]]]
+Found = list[tuple[int | None, list[FoundFace]]]
 """The faces of each frame beside its number, from 0; a picture is one frame without a number."""
 
 
@@ -150,22 +149,6 @@ def read(path: str) -> np.ndarray:
     raise UserError(f"{path}: cannot be read ({fault}); save it anew as JPEG or PNG")
 
 
-def frames_of(path: str) -> Iterator[tuple[np.ndarray, float]]:
-    """The frames of a video, uint8 (H, W, 3) RGB, each with the frames per second.
-
-    Raises UserError where not even the first can be read.
-    """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else FFmpeg adds lines to ours
-    video = cv2.VideoCapture(path)
-    rate = video.get(cv2.CAP_PROP_FPS)
-    there, frame = video.read()
-    if not there:
-        raise UserError(f"{path}: not a video that can be read; save it anew as MP4")
-    while there:
-        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), rate if rate > 0 else 25.0
-        there, frame = video.read()
-
-
 def _picture(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
     drawn = output.folder / f"{stem}.faces.jpg"
     _make_way(stem, [drawn.name, f"{stem}.json"], output)
@@ -178,21 +161,18 @@ def _picture(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str
 
 
 def _video(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
+    """Every frame by itself; ``webcam --video`` follows faces from frame to frame."""
     drawn = output.folder / f"{stem}.faces.mp4"
     _make_way(stem, [drawn.name, f"{stem}.jsonl"], output)
-    unfinished = drawn.with_name(f".{drawn.name}.tmp.mp4")  # OpenCV goes by the ending
-    found: Frames = []
-    for number, (image, rate) in enumerate(frames_of(path)):
-        size = image.shape[:2]
-        if not found:
-            code = cv2.VideoWriter_fourcc(*"mp4v")
-            writer = cv2.VideoWriter(str(unfinished), code, rate, size[::-1])
-        faces = finder.predict(image)
-        found.append((number, faces))
-        writer.write(cv2.cvtColor(output.drawn(image, faces), cv2.COLOR_RGB2BGR))
-    writer.release()
-    unfinished.replace(drawn)
-    _write(path, f"{stem}.jsonl", size, found, output)
+    found: Found = []
+    with closing(video.Frames(Path(path))) as frames:
+        width, height = frames.size
+        with closing(video.Recorder(drawn, frames.rate, frames.size, output.overwrite)) as recorder:
+            for number, (image, seconds) in enumerate(frames):
+                faces = finder.predict(image)
+                found.append((number, faces))
+                recorder.write(output.drawn(image, faces), seconds)
+    _write(path, f"{stem}.jsonl", (height, width), found, output)
     return f"{path}: {len(found)} frames, see {drawn}"
 
 
@@ -212,7 +192,7 @@ def _points_of(stem: str, folder: Path) -> list[Path]:
     return [file for file in folder.iterdir() if name.fullmatch(file.name)]
 
 
-def _write(path: str, json_name: str, size: tuple[int, int], found: Frames, output: Output) -> None:
+def _write(path: str, json_name: str, size: tuple[int, int], found: Found, output: Output) -> None:
     """The faces of a picture or of all frames of a video, in every format asked for."""
     stem, texts = Path(json_name).stem, {}
     if "json" in output.formats:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+from contextlib import closing
 
 import cv2
 import numpy as np
@@ -15,8 +16,8 @@ from small_network import checkpoint_of
 import run_part
 from common.pose import MEAN_HEAD, Pose
 from common.prediction import FaceKeypoints, FoundFace
+from common.video import Frames
 from datasets.ibug import read_pts
-from parts import own_photos
 
 
 class Seer:
@@ -321,9 +322,9 @@ def test_a_video_gives_a_line_of_json_a_frame_and_a_video(seer, predict, clip, t
     rows = (folder / "clip.csv").read_text().splitlines()
     assert [row.split(",")[1] for row in rows[1:]] == ["0", "1", "2", "3", "4"]
     assert sum(name.endswith(".pts") for name in names(folder)) == 5
-    drawn = list(own_photos.frames_of(str(folder / "clip.faces.mp4")))
-    assert len(drawn) == 5
-    assert drawn[0][1] == pytest.approx(12)
+    with closing(Frames(folder / "clip.faces.mp4")) as drawn:
+        assert len(list(drawn)) == 5
+        assert drawn.rate == pytest.approx(12)
     assert not [name for name in names(folder) if "tmp" in name]
 
 
