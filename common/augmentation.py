@@ -96,18 +96,14 @@ def warp(images: Tensor, matrices: Tensor, height: int, width: int) -> Tensor:
     small matrices are quick. What lies outside the picture repeats its edge.
     """
 
-    def unit(pixels_high: int, pixels_wide: int) -> Tensor:
-        """From pixels to the square -1..1 in which ``grid_sample`` counts, (3, 3)."""
-        return torch.tensor(
-            [[2 / pixels_wide, 0, 1 / pixels_wide - 1], [0, 2 / pixels_high, 1 / pixels_high - 1],
-             [0, 0, 1]], device=matrices.device
-        )  # fmt: skip
-
-    back = inverse(matrices) @ torch.linalg.inv(unit(height, width))  # (B, 2, 3) to source pixels
-    bottom = torch.tensor([[[0.0, 0, 1]]], device=matrices.device).expand(len(images), 1, 3)
-    theta = unit(*images.shape[-2:])[:2] @ torch.cat([back, bottom], dim=1)  # (B, 2, 3)
-    shape = [len(images), 1, height, width]
-    grid = functional.affine_grid(theta.to(images.device), shape, align_corners=False)
+    back = inverse(matrices).to(images.device)  # (B, 2, 3), to pixels of the source
+    across = torch.arange(width, device=images.device)[:, None]
+    down = torch.arange(height, device=images.device)[:, None]
+    columns = back[:, None, :, 0] * across  # (B, width, 2)
+    rows = back[:, None, :, 1] * down + back[:, None, :, 2]  # (B, height, 2)
+    size = torch.tensor([images.shape[-1], images.shape[-2]], device=images.device)
+    # ``grid_sample`` counts from -1 to 1, from edge to edge.
+    grid = ((2 * rows + 1) / size - 1)[:, :, None] + (2 * columns / size)[:, None]
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 

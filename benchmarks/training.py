@@ -1,0 +1,216 @@
+"""Faces a second while training, three ways: ``python -m benchmarks.training``.
+
+For each part and device: the network alone, on one batch that is ready; our pipeline, which picks
+bytes and varies them in batches; and the classical one, as courses have it: a ``Dataset`` that
+opens, cuts and varies every face by itself, in a ``DataLoader`` with a worker for each core. All
+three run the training loop of ``common/training.py``; only where its batches come from differs.
+The classical one varies less than ours: it turns and relights, and does no more.
+
+The ways take turns, and ratios are the median over the rounds, so that what else the machine does
+meanwhile counts little. Part 3 is measured from the small pictures at hand and from full-size
+photos, made of them for the purpose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from torchvision.transforms import functional
+
+from benchmarks.folds import PARTS, changed
+from common import training
+from common.augmentation import augment
+from common.crops import square_boxes
+from common.device import best_device, placed
+from common.faces import Faces
+from common.loading import Crops, load_crops
+from common.recipe import Recipe
+from datasets.splits import train_and_test
+
+PHOTOS = 64  # full-size photos that are made
+PHOTO_SIDE = 3000  # pixels of their longer side
+Augment = Callable[[Tensor, Tensor, Recipe, Tensor], tuple[Tensor, Tensor]]
+
+
+class OneByOne(Dataset):
+    """Faces by index, each opened, cut, turned and relit by itself, as courses teach it."""
+
+    def __init__(self, faces: Faces, recipe: Recipe, kept: tuple[int, ...]) -> None:
+        boxes = square_boxes(faces.boxes, recipe.box_scale) if recipe.box_scale else faces.boxes
+        self.files, self.boxes = faces.files, boxes.tolist()
+        self.points, self.recipe = faces.points[:, list(kept)].numpy(), recipe
+        self.relight = transforms.ColorJitter(recipe.brightness, recipe.contrast)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """float32 (1, h, w) in -0.5..0.5 and points (k, 2) in its pixels."""
+        height, width = self.recipe.height, self.recipe.width
+        left, top, wide, high = self.boxes[index]
+        face = Image.open(self.files[index]).convert("L")
+        face = face.crop((left, top, left + wide, top + high)).resize((width, height))
+        points = (self.points[index] + 0.5 - (left, top)) * (width / wide, height / high) - 0.5
+        angle = random.uniform(-self.recipe.rotation, self.recipe.rotation)
+        face = functional.rotate(self.relight(face), angle, functional.InterpolationMode.BILINEAR)
+        cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        middle = np.array([width - 1, height - 1]) / 2
+        points = (points - middle) @ np.array([[cosine, -sine], [sine, cosine]]) + middle
+        return functional.to_tensor(face) - 0.5, torch.from_numpy(points).float()
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A part's network and all that its training loop takes."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel | None
+    crops: Crops
+    images: Tensor
+    recipe: Recipe
+
+    def speed(self, augment: Augment, seconds: float) -> float:
+        """Faces a second of the loop when ``augment`` hands out the batches."""
+        steps, faces = 1, 0
+        began = time.perf_counter()
+        while (spent := time.perf_counter() - began) < seconds:
+            if faces:  # as many steps as fill the time that is left
+                left = (seconds - spent) * faces / spent / self.recipe.batch
+                steps = max(1, min(round(left), len(self.crops) // self.recipe.batch))
+            with mock.patch.object(training, "augment", augment):
+                training.train_epoch(
+                    self.network, self.images, self.crops.points, self.crops.flip_order,
+                    replace(self.recipe, steps=steps), self.optimizer, self.average, 0,
+                )  # fmt: skip
+            faces += steps * self.recipe.batch
+        return faces / spent
+
+
+def learner(number: str, changes: list[str], device: torch.device) -> Learner:
+    """A part's untrained network with its faces."""
+    name, dataset, network_for = PARTS[number]
+    part = importlib.import_module(name)
+    recipe = changed(part.RECIPES["best"](), changes)
+    crops = load_crops(train_and_test(dataset, None, None)[0], recipe, getattr(part, "NOSE", None))
+    network = network_for(part, recipe).to(device, memory_format=torch.channels_last)
+    optimizer = training.OPTIMIZERS[recipe.optimizer](network.parameters(), lr=1e-5)
+    average = AveragedModel(network, use_buffers=True) if recipe.average else None
+    return Learner(network, optimizer, average, crops, placed(crops.images, device), recipe)
+
+
+def ready(learner: Learner) -> Augment:
+    """Hands out one and the same batch, on the device."""
+    device = next(learner.network.parameters()).device
+    some = slice(learner.recipe.batch)
+    images, points = learner.crops.images[some].to(device), learner.crops.points[some].to(device)
+    batch = augment(images, points, learner.recipe, learner.crops.flip_order)
+    return lambda *_: batch
+
+
+def classical(faces: Faces, learner: Learner, workers: int) -> Augment:
+    """Hands out the batches of a ``DataLoader``, from now on."""
+    device = next(learner.network.parameters()).device
+    loader = DataLoader(
+        OneByOne(faces, learner.recipe, learner.crops.kept), learner.recipe.batch, shuffle=True,
+        num_workers=workers, persistent_workers=True, drop_last=True,
+        pin_memory=device.type == "cuda",
+    )  # fmt: skip
+
+    def without_end() -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            yield from loader
+
+    batches = without_end()
+    for _ in range(2 * workers + 1):  # what the workers hold ready when the clock starts
+        next(batches)
+
+    def augment(*_: object) -> tuple[Tensor, Tensor]:
+        images, points = next(batches)
+        images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
+        return images, points.to(device, non_blocking=True)
+
+    return augment
+
+
+def full_size(faces: Faces, folder: Path) -> Faces:
+    """Some of the faces in photos of ``PHOTO_SIDE`` pixels, enlarged into ``folder``."""
+    faces = faces.take(torch.linspace(0, len(faces) - 1, PHOTOS).long())
+    files, points, boxes = [], [], []
+    for index, file in enumerate(faces.files):
+        with Image.open(file) as picture:
+            scale = PHOTO_SIDE / max(picture.size)
+            size = round(picture.width * scale), round(picture.height * scale)
+            picture.convert("RGB").resize(size).save(folder / f"{index}.jpg", quality=90)
+        files.append(folder / f"{index}.jpg")
+        points.append((faces.points[index] + 0.5) * scale - 0.5)
+        boxes.append(faces.boxes[index] * scale)
+    return replace(faces, files=tuple(files), points=torch.stack(points), boxes=torch.stack(boxes))
+
+
+def compare(
+    number: str, changes: list[str], device: torch.device, asked: argparse.Namespace
+) -> None:
+    """Print faces a second of one part on one device, and the ratios."""
+    one = learner(number, changes, device)
+    held_ready = ready(one)
+    speeds: dict[str, list[float]] = {"network alone": [], "our pipeline": [], "classical": []}
+    sources = {"classical": one.crops.faces}
+    with tempfile.TemporaryDirectory() as folder:
+        if number == "3":
+            sources["classical, full-size photos"] = full_size(one.crops.faces, Path(folder))
+            speeds["classical, full-size photos"] = []
+        for way in (held_ready, augment):
+            one.speed(way, 0.5)  # first steps are slow
+        for _ in range(asked.rounds):
+            speeds["network alone"].append(one.speed(held_ready, asked.seconds))
+            speeds["our pipeline"].append(one.speed(augment, asked.seconds))
+            for name, faces in sources.items():
+                speeds[name].append(one.speed(classical(faces, one, asked.workers), asked.seconds))
+    ours = speeds["our pipeline"]
+    for name, values in speeds.items():
+        ratio = statistics.median(own / other for own, other in zip(ours, values, strict=True))
+        told = "" if values is ours else f"   ours: {ratio:.3g} times as fast"
+        print(
+            f"part {number}  {device.type:4}  {name:28} "
+            f"{statistics.median(values):9.1f} faces/s{told}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Read the arguments and compare part by part."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("changes", nargs="*", metavar="NAME=VALUE", help="of the parts' recipes")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=[*PARTS])
+    parser.add_argument("--devices", nargs="+", metavar="D", help="default: cpu, and cuda if there")
+    parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="default: one a core")
+    asked = parser.parse_intermixed_args()
+    devices = asked.devices or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    for device in map(best_device, devices):
+        for number in asked.parts:
+            compare(number, asked.changes, device, asked)
+
+
+if __name__ == "__main__":
+    main()
