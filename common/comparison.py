@@ -16,7 +16,15 @@ import torch
 from torch import Tensor
 
 from common import figures, kernels
-from common.reporting import SYNTHETIC, Gallery, Picture, rounded, templates, write_page
+from common.reporting import (
+    SYNTHETIC,
+    Gallery,
+    Picture,
+    rounded,
+    templates,
+    write_index,
+    write_page,
+)
 
 History = list[dict[str, float]]
 
@@ -65,7 +73,8 @@ class Comparison:
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> Path:
-    """Write the page, its figures and ``comparison.json`` into ``folder``; the page's path.
+    """Write the page, its figures and ``comparison.json`` into ``folder``, and the index above
+    it; the page's path.
 
     What else lies in the folder stays. Raises UserError where it cannot be written.
     """
@@ -75,7 +84,9 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
         page = templates().get_template("compare.html").render(_contents(comparison, work))
         (work / "index.html").write_text(page, encoding="utf-8")
 
-    return write_page(folder, fill)
+    page = write_page(folder, fill)
+    write_index(folder.parent)
+    return page
 
 
 def _numbers(comparison: Comparison) -> dict:

@@ -233,7 +233,12 @@ def write_index(reports: Path) -> Path:
     page = (
         templates()
         .get_template("index.html")
-        .render(runs=runs, rows=_index_rows(runs), unreadable=unreadable)
+        .render(
+            runs=runs,
+            rows=_index_rows(runs),
+            unreadable=unreadable,
+            compared=(reports / "compare" / "index.html").is_file(),
+        )
     )
     write_atomically(reports / "index.html", lambda file: file.write(page.encode()))
     return reports / "index.html"
