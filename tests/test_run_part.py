@@ -209,3 +209,34 @@ def test_ctrl_c_ends_with_one_line(told, root, tmp_path, monkeypatch):
     assert status == 130
     assert "--resume" in errors[-1]
     assert not any("Traceback" in line for line in errors)
+
+
+def test_asked_to_stop_twice_it_ends_at_once(monkeypatch):
+    """torchrun passes Ctrl-C on to processes that have met it already."""
+    monkeypatch.setattr(run_part, "stops", [])
+    ends = []
+    monkeypatch.setattr(os, "_exit", lambda status: ends.append(status))
+    with pytest.raises(KeyboardInterrupt):
+        run_part.stop(2, None)
+    assert ends == []
+    with pytest.raises(KeyboardInterrupt):
+        run_part.stop(15, None)
+    assert ends == [130]
+
+
+def test_ctrl_c_that_a_library_turns_into_another_error_is_ctrl_c(
+    told, root, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(run_part, "stops", [])
+
+    def turned(*_):
+        try:
+            run_part.stop(2, None)
+        except KeyboardInterrupt:
+            raise ValueError("Invalid affine transformation matrix") from None
+
+    monkeypatch.setattr(training, "train_epoch", turned)
+    status, _, errors = told("1", "--data", root, "--reports", tmp_path, "--device", "cpu")
+    assert status == 130
+    assert errors[-1].startswith("stopped")
+    assert not any("Traceback" in line for line in errors)
