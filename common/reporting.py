@@ -428,6 +428,11 @@ def _curves(gallery: Gallery, report: Report) -> Picture:
         f"{first['validation_loss']:.3g} to {last['validation_loss']:.3g}; the lowest, "
         f"{best['validation_loss']:.3g}, came in epoch {best['epoch']:g}."
     )
+    if first is last:
+        caption = (
+            f"One epoch, and no curve yet: training loss {last['train_loss']:.3g}, validation loss "
+            f"{last['validation_loss']:.3g}."
+        )
     if "loss" in baseline:
         ratio = baseline["loss"] / last["validation_loss"]
         caption += (

@@ -309,6 +309,7 @@ def test_a_single_point_and_a_single_epoch_make_a_page(tmp_path):
     )
     assert "answers 1 point." in page.source
     assert "misses the point by" in page.source
+    assert "One epoch, and no curve yet: training loss 0.3, validation loss 0.2." in page.source
     assert "Augmented: the point moved 5.0 px" in page.source
     assert "The ellipse holds two standard deviations" in page.source
 
