@@ -40,16 +40,17 @@ class OneEuro:
 
     A low-pass filter whose cutoff frequency rises with the speed of what it smooths: at rest it
     takes the tremor away, in motion it does not lag. Géry Casiez, Nicolas Roussel, Daniel Vogel:
-    1€ Filter, CHI 2012, equations 1 to 7. Here every point of the face has its own cutoff, from
-    its speed in the plane instead of per coordinate, and speeds are counted in sizes of the face
-    a second, so that a face twice as near is smoothed alike.
+    1€ Filter, CHI 2012, equations 1 to 7. Two things differ. Speeds are counted in sizes of the
+    face a second, so that a face twice as near is smoothed alike. And a point's speed is that of
+    the whole face, which 68 points tell without much noise, and half of what the point moves
+    beside it.
 
     least_cutoff: Hz at rest. gain: Hz more for each size of the face a second (the paper's beta).
     speed_cutoff: Hz, at which the speed itself is smoothed (the paper's dcutoff).
     """
 
     def __init__(
-        self, least_cutoff: float = 1.0, gain: float = 14.0, speed_cutoff: float = 1.5
+        self, least_cutoff: float = 0.7, gain: float = 12.0, speed_cutoff: float = 1.0
     ) -> None:
         self.least_cutoff, self.gain, self.speed_cutoff = least_cutoff, gain, speed_cutoff
         self.points: np.ndarray | None = None  # (K, 2), the last answer
@@ -67,7 +68,9 @@ class OneEuro:
             passed = seconds - self.seconds
             speed = (points - self.points) / passed
             self.speed = self.speed + share(self.speed_cutoff, passed) * (speed - self.speed)
-            sizes = np.linalg.norm(self.speed, axis=1, keepdims=True) / np.ptp(points, axis=0).max()
+            whole = self.speed.mean(axis=0)  # (2,)
+            beside = np.linalg.norm(self.speed - whole, axis=1, keepdims=True)  # (K, 1)
+            sizes = (np.linalg.norm(whole) + beside / 2) / np.ptp(points, axis=0).max()
             cutoff = self.least_cutoff + self.gain * sizes  # (K, 1)
             self.points = self.points + share(cutoff, passed) * (points - self.points)
         self.seconds = seconds
