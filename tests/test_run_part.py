@@ -40,7 +40,9 @@ def root(tmp_path_factory):
     return small_sets.write_imm(tmp_path_factory.mktemp("sets"))
 
 
-@pytest.mark.parametrize("line", [["--help"], ["1", "--help"], ["evaluate", "--help"]])
+@pytest.mark.parametrize(
+    "line", [["--help"], ["1", "--help"], ["evaluate", "--help"], ["predict", "--help"]]
+)
 def test_help_comes_at_once_because_no_library_is_loaded_for_it(line):
     code = (
         "import run_part\n"
@@ -150,7 +152,7 @@ def test_a_persons_mistake_is_told_in_one_line(told, root, tmp_path, monkeypatch
 
 @pytest.mark.parametrize(
     "line",
-    [[], ["4"], ["1", "--recipe", "none"], ["1", "--epochs", "many"], ["evaluate"], ["1", "--no"]],
+    [[], ["4"], ["1", "--recipe", "none"], ["1", "--epochs", "many"], ["predict"], ["1", "--no"]],
     ids=" ".join,
 )
 def test_an_unknown_word_is_told_with_the_usage(line, capsys):

@@ -1,0 +1,41 @@
+"""How well head pose is told from keypoints, on drawn heads: ``python -m benchmarks.pose``.
+
+Every head has proportions, expression, distance and turn of its own, and its keypoints are exact;
+what is left is what the mean head of ``common.pose`` does not know of the person. Turns are drawn
+as in 300-W: yaw 14, pitch 8, roll 7 degrees of standard deviation, one in ten anything up to
+60, 30, 40.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from common.keypoints import IBUG_68
+from common.pose import head_pose
+from datasets import synthetic_scene
+from datasets.synthetic import people
+
+
+def main() -> None:
+    """Print the mean absolute error of each angle, of all heads and of those turned far aside."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--heads", type=int, default=1000)
+    asked = parser.parse_args()
+
+    errors, turns = [], []
+    for seed in range(600_000_000, 600_000_000 + asked.heads):  # the people of the test split
+        person, scene, _ = people(seed, "crop")
+        subject = synthetic_scene.pose(person, scene, IBUG_68, (256, 256))
+        pose = head_pose(subject.camera.project(subject.points)[0])
+        errors.append(np.abs(np.subtract((pose.yaw, pose.pitch, pose.roll), scene.turn)))
+        turns.append(scene.turn)
+    errors, aside = np.array(errors), np.abs(np.array(turns)[:, 0]) >= 30
+    for name, some in (("all", errors), ("turned aside by 30° or more", errors[aside])):
+        yaw, pitch, roll = some.mean(axis=0)
+        print(f"{name}: {len(some)} heads, yaw {yaw:.2f}°, pitch {pitch:.2f}°, roll {roll:.2f}°")
+
+
+if __name__ == "__main__":
+    main()
