@@ -4,7 +4,7 @@
 ``fit`` runs them on the training faces and prints the three numbers that move their boxes to
 where landmarks' boxes lie, for ``common.detection.FITS``. ``confidence`` shows the network training
 faces, boxed as a detector boxes them, and windows beside them, and prints at which doubt both are
-as likely, for ``common.prediction.BY_MIRROR`` and ``BY_SPREAD``. The test set chooses nothing.
+as likely, for ``common.prediction.BY_MIRROR``. The test set chooses nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SCATTER = (0.085, 0.046, 0.094)  # of Haar's boxes about landmarks': right, down
 
 
 def main() -> None:
-    """Print one line per detector, or per kind of doubt."""
+    """Print what is asked for, a line for each detector."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     kinds = ("table", "turned", "fit", "confidence")
     parser.add_argument("what", nargs="?", choices=kinds, default="table")
@@ -127,27 +127,24 @@ def fit(detector: Detector, faces: Faces) -> None:
 
 
 def confidence(network: nn.Module, recipe: Recipe, faces: Faces) -> None:
-    """Print, for each kind of doubt, the fit and whom it takes for a face."""
+    """Print the fit of the doubt, and whom it takes for a face."""
     random = np.random.default_rng(0)
-    doubts: dict[str, list[list[Tensor]]] = {}
+    seen: list[Tensor] = []
+    beside: list[Tensor] = []
     for file, truth in zip(faces.files, square_boxes(faces.boxes, 1.0).numpy(), strict=True):
         image = np.asarray(read_picture(file, colour=True))
-        beside = _window_beside(truth, image.shape[:2], random)
-        for kind, box in enumerate((_as_detected(truth, random), beside)):
-            if box is not None:
-                for name, doubt in _doubts(network, recipe, image, box).items():
-                    doubts.setdefault(name, [[], []])[kind].append(doubt)
-    for name, kinds in doubts.items():
-        face, other = (torch.cat(kind) for kind in kinds)
-        doubt = _between(face, other)
-        taken = [
-            100 * (doubt.confidence(d) >= LEAST_CONFIDENCE).double().mean() for d in (face, other)
-        ]
-        print(
-            f"{name}: {doubt}; of {len(face)} faces {taken[0]:.1f} %, of {len(other)} windows "
-            f"{taken[1]:.1f} % have a confidence of {LEAST_CONFIDENCE} or more",
-            flush=True,
-        )
+        seen.append(_doubt(network, recipe, image, _as_detected(truth, random)))
+        if (window := _window_beside(truth, image.shape[:2], random)) is not None:
+            beside.append(_doubt(network, recipe, image, window))
+    doubt = _between(torch.cat(seen), torch.cat(beside))
+    shares = [
+        100 * (doubt.confidence(torch.cat(some)) >= LEAST_CONFIDENCE).double().mean()
+        for some in (seen, beside)
+    ]
+    print(
+        f"{doubt}; a confidence of {LEAST_CONFIDENCE} or more have {shares[0]:.1f} % of "
+        f"{len(seen)} faces and {shares[1]:.1f} % of {len(beside)} windows"
+    )
 
 
 def _as_detected(truth: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -171,16 +168,11 @@ def _window_beside(
 
 
 @torch.inference_mode()
-def _doubts(
-    network: nn.Module, recipe: Recipe, image: np.ndarray, box: np.ndarray
-) -> dict[str, Tensor]:
-    """What ``FaceKeypoints`` goes by, (1,) each, for one box (4,)."""
+def _doubt(network: nn.Module, recipe: Recipe, image: np.ndarray, box: np.ndarray) -> Tensor:
+    """How far the answers for one box (4,) and for its mirror image are apart, (1,)."""
     crop = centre(cut_faces(image, box[None], np.zeros(1), recipe)[0], recipe)
     other = mirrored(network, crop, IBUG_68.flip_order)
-    doubts = {"BY_MIRROR": (network(crop) - other).norm(dim=-1).mean(dim=1)}
-    if hasattr(network, "with_spread"):
-        doubts["BY_SPREAD"] = network.with_spread(crop)[1].mean(dim=1)
-    return doubts
+    return (network(crop) - other).norm(dim=-1).mean(dim=1)
 
 
 def _between(face: Tensor, other: Tensor) -> Doubt:

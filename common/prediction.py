@@ -71,7 +71,6 @@ class Doubt:
 
 
 BY_MIRROR = Doubt(even=0.0266, steepness=12.2)  # mean distance from the mirror image's answer
-BY_SPREAD = Doubt(even=0.144, steepness=49.0)  # mean standard deviation of the heatmaps
 LEANING = 15.0  # degrees from which a face is cut anew, upright; training turns it by up to 25
 LEAST_CONFIDENCE = 0.1  # below, what the detector found is no face
 
@@ -174,26 +173,26 @@ class FaceKeypoints:
         return found
 
     def keypoints(
-        self,
-        image: np.ndarray,
-        boxes: np.ndarray,
-        flip: bool = True,
-        angles: np.ndarray | None = None,
+        self, image: np.ndarray, boxes: np.ndarray, angles: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Keypoints in boxes that are known, from a detector or from the frame before.
+        """Keypoints in boxes that are known, the mean of each face and its mirror image.
 
         boxes: (N, 4) where landmarks' boxes lie, left, top, width, height. angles: (N,) degrees
         by which each face is turned clockwise, none by default; its box is turned with it about
-        its own centre. flip: answer the mean of the face and its mirror image, and be as sure as
-        they agree; without it, a network that draws heatmaps is asked once and is as sure as they
-        are narrow.
-        Returns float32 (N, 68, 2) in pixels of the picture, and how sure of each (N,), 0 to 1.
+        its own centre.
+        Returns float32 (N, 68, 2) in pixels of the picture, and how sure of each (N,), 0 to 1:
+        as sure as the two answers agree.
         """
         if not len(boxes):
             return np.empty((0, IBUG_68.n_points, 2), np.float32), np.empty(0, np.float32)
         angles = np.zeros(len(boxes)) if angles is None else angles
         images, matrices = cut_faces(image, boxes, angles, self.recipe)
-        fractions, confidence = self._answer(images, flip)
+        with torch.inference_mode():
+            faces = self._input(images)
+            one, other = self.network(faces), mirrored(self.network, faces, IBUG_68.flip_order)
+            doubt = (one - other).norm(dim=-1).mean(dim=1)
+            fractions = ((one + other) / 2).float().cpu()
+        confidence = BY_MIRROR.confidence(doubt.float().cpu())
         return self._in_picture(fractions, matrices), confidence.numpy()
 
     def follow(
@@ -246,19 +245,6 @@ class FaceKeypoints:
             looked = self.keypoints(image, around[again], angles=angles[again])
             points[again], confidence[again] = looked
         return points, confidence
-
-    @torch.inference_mode()
-    def _answer(self, images: Tensor, flip: bool) -> tuple[Tensor, Tensor]:
-        """uint8 (N, C, H, W) -> fractions (N, 68, 2), and how sure of them (N,)."""
-        faces = self._input(images)
-        if not flip and hasattr(self.network, "with_spread"):
-            fractions, spread = self.network.with_spread(faces)
-            doubt, known = spread.mean(dim=1), BY_SPREAD
-        else:
-            one, other = self.network(faces), mirrored(self.network, faces, IBUG_68.flip_order)
-            fractions, doubt = (one + other) / 2, (one - other).norm(dim=-1).mean(dim=1)
-            known = BY_MIRROR
-        return fractions.float().cpu(), known.confidence(doubt.float().cpu())
 
     def _input(self, images: Tensor) -> Tensor:
         """uint8 (N, C, H, W) -> what the network takes, (N, 1, h, w)."""

@@ -98,17 +98,6 @@ class Dots(nn.Module):
         return torch.stack([x, y], dim=1)[:, None].expand(-1, 68, 2)
 
 
-class Spreading(Dots):
-    """The same with heatmaps, as wide as ``spread`` says."""
-
-    def __init__(self, spread):
-        super().__init__()
-        self.spread = spread
-
-    def with_spread(self, faces):
-        return self(faces), torch.full((len(faces), 68), self.spread)
-
-
 PHOTO = Recipe(height=40, width=40, margin=5, box_scale=1.3)
 CPU = torch.device("cpu")
 
@@ -147,7 +136,7 @@ def test_the_crop_is_to_the_pixel_the_one_that_the_network_learned_from(tmp_path
     torch.testing.assert_close(matrices, learned.matrices, rtol=0, atol=0)
 
     network = Dots()
-    finder(network, recipe=recipe).keypoints(image, boxes.numpy(), flip=False)
+    finder(network, recipe=recipe).keypoints(image, boxes.numpy())
     torch.testing.assert_close(network.shown[0], centre(learned.images, recipe), rtol=0, atol=0)
 
 
@@ -200,20 +189,6 @@ def test_a_network_that_answers_otherwise_for_the_mirror_image_is_not_trusted():
     assert sure == sorted(sure, reverse=True)
     assert sure[0] > 0.95
     assert sure[-1] < 0.05
-
-
-def test_a_network_with_heatmaps_needs_one_pass_and_is_trusted_as_far_as_they_are_narrow():
-    image = spot((120, 160), (80, 60), radius=4)
-    box = np.array([[45.0, 30, 60, 60]])
-    networks = [Spreading(spread) for spread in (0.01, 0.04, 0.1, 0.3)]
-    sure = [finder(net).keypoints(image, box, flip=False)[1].item() for net in networks]
-    assert sure == sorted(sure, reverse=True)
-    assert sure[0] > 0.95
-    assert sure[-1] < 0.05
-    assert len(networks[0].shown) == 1
-    other = Dots()
-    finder(other).keypoints(image, box, flip=False)
-    assert len(other.shown) == 2  # without heatmaps, the mirror image is needed to be sure
 
 
 def one_box(x, y, side):
