@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from common.detection import Detection, overlap
-from common.faces import landmark_boxes, upright_boxes
+from common.faces import upright_boxes
 from common.keypoints import IBUG_68
 from common.prediction import LEANING, LEAST_CONFIDENCE
 from common.stopwatch import Stopwatch
@@ -28,7 +28,7 @@ Locate = Callable[[np.ndarray, np.ndarray, np.ndarray, bool], tuple[np.ndarray, 
 
 LEAVES_AFTER = 0.5  # seconds without being seen after which a face is gone
 SEARCH_EVERY = 20  # frames from one search for new faces to the next
-CHECK_EVERY = 8  # frames from one look at the mirror image, which tells faces, to the next
+CHECK_EVERY = 10  # frames from one look at the mirror image, which tells faces, to the next
 SEARCH_TAKES = 5  # frames after which its answer is taken, and waited for if need be
 SAME_FACE = 0.5  # overlap from which two tracks follow one face
 KNOWN = 0.2  # overlap from which a detection is a face that is followed already
@@ -109,10 +109,12 @@ class Track:
         by how many degrees both are turned clockwise, 0 for a face that stands about upright."""
         shift = self.smooth.speed.mean(axis=0) * (seconds - self.smooth.seconds)
         points = self.keypoints + shift.astype(np.float32)
-        box, angle = upright_boxes(torch.from_numpy(points)[None], IBUG_68)
-        if abs(angle.item()) > LEANING:
-            return box[0].numpy(), angle.item()
-        return box_of(points), 0.0
+        left, right = points[list(IBUG_68.outer_eyes)]
+        angle = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0]))
+        if abs(angle) < LEANING:
+            return box_of(points), 0.0
+        box, _ = upright_boxes(torch.from_numpy(points)[None], IBUG_68)
+        return box[0].numpy(), angle
 
 
 class Tracker:
@@ -228,5 +230,6 @@ class Tracker:
 
 
 def box_of(points: np.ndarray) -> np.ndarray:
-    """The bounding box (4,) of points (K, 2), as ``faces.landmark_boxes`` counts it."""
-    return landmark_boxes(torch.from_numpy(points)[None])[0].numpy()
+    """``faces.landmark_boxes`` of one face: (K, 2) -> (4,)."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return np.concatenate([low + 0.5, high - low])
