@@ -59,6 +59,14 @@ def compare(arguments: argparse.Namespace) -> None:
     print(f"the page: {compare.compare(**asked)}")
 
 
+def explain(arguments: argparse.Namespace) -> None:
+    """Show what a network looks at on a photo."""
+    from parts import explaining
+
+    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
+    print(f"the page: {explaining.explain(**asked)}")
+
+
 def export(arguments: argparse.Namespace) -> None:
     """Write a trained network as an ONNX file."""
     from parts import exporting
@@ -181,6 +189,18 @@ def command_line() -> argparse.ArgumentParser:
     )
     photos.add_argument("--overwrite", action="store_true", help="results that are there already")
     photos.set_defaults(handle=predict)
+
+    looks = commands.add_parser(
+        "explain", parents=[where, device], help="show what a network looks at on a photo"
+    )
+    looks.add_argument("photo", metavar="PHOTO", help="picture, or - for stdin")
+    looks.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="default: the newest of part 3"
+    )
+    looks.add_argument("--point", type=int, metavar="N", help="0 to 67 (default: the nose tip, …)")
+    looks.add_argument("--detector", choices=("haar", "lbp", "yunet"), default="haar")
+    looks.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
+    looks.set_defaults(handle=explain)
 
     onnx = commands.add_parser("export", help="write a trained network as an ONNX file")
     onnx.add_argument("checkpoint", type=Path)

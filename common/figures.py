@@ -9,6 +9,7 @@ truth is a ring and a prediction a cross, so that the two differ in shape as wel
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -18,8 +19,10 @@ import matplotlib.patheffects as effects
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
+from matplotlib.patches import Ellipse, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
@@ -220,6 +223,48 @@ def filters(weight: Tensor) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     _signed(axes, board)
     axes.set_axis_off()
+    return figure
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Values (rows, columns) that fill a picture from edge to edge, none negative.
+
+    label: their name and unit. square: middle (2,) and width and height of a dashed frame, in
+    pixels of the picture.
+    """
+
+    label: str
+    values: Tensor
+    square: tuple[Tensor, tuple[float, float]] | None = None
+
+
+def overlays(image: Tensor, point: Tensor, layers: Sequence[Overlay]) -> Figure:
+    """One face (H, W), float in -0.5..0.5, side by side under each of several overlays.
+
+    The lower a value, the more the face shows through. A ring stands at ``point`` (2,).
+    """
+    height, width = image.shape
+    part = WIDTH / max(len(layers), 2)
+    size = part * len(layers), part * height / width + 0.6
+    figure = Figure(figsize=size, layout="constrained")
+    box = (-0.5, width - 0.5, height - 0.5, -0.5)
+    outline = [effects.withStroke(linewidth=2.6, foreground="black")]
+    for axes, layer in zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True):
+        axes.imshow(image.numpy(), cmap="gray", vmin=-0.5, vmax=0.5)
+        values, largest = layer.values.numpy(), max(layer.values.max().item(), 1e-6)
+        shown = {"cmap": HEAT, "vmin": 0, "vmax": largest, "interpolation": "bilinear"}
+        axes.imshow(values, alpha=0.85 * values / largest, extent=box, **shown)
+        axes.plot(*point.tolist(), "o", color=SKY, markerfacecolor="none", path_effects=outline)
+        if layer.square is not None:
+            middle, sides = layer.square
+            corner = middle - torch.tensor(sides) / 2
+            look = {"edgecolor": SKY, "linestyle": "--", "path_effects": outline}
+            axes.add_patch(Rectangle(corner.tolist(), *sides, fill=False, **look))
+        axes.set(xlim=box[:2], ylim=box[2:])
+        axes.set_axis_off()
+        scale = ScalarMappable(Normalize(0, largest), HEAT)
+        figure.colorbar(scale, ax=axes, label=layer.label, location="bottom", pad=0.02)
     return figure
 
 

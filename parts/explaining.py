@@ -1,0 +1,55 @@
+"""What a network looks at on one of your own photos: ``python run_part.py explain PHOTO``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from common.augmentation import centre
+from common.errors import UserError
+from common.explanation import Subject, write_explanation
+from common.faces import upright_boxes
+from common.files import make_writable
+from common.keypoints import IBUG_68
+from common.prediction import FaceKeypoints, cut_faces
+from datasets import yunet
+from parts.own_photos import read
+
+POINTS = (30, 36, 48, 8)  # nose tip, outer corner of an eye, corner of the mouth, chin
+
+
+def explain(
+    photo: str,
+    checkpoint: Path | None = None,
+    point: int | None = None,
+    detector: str = "haar",
+    reports: Path = Path("reports"),
+    data: Path | None = None,
+    device: str | None = None,
+) -> Path:
+    """Write ``reports/explain/index.html`` on the surest face of a photo; returns its path.
+
+    checkpoint: of a network for 68 points, by default the newest. point: the one that is asked
+    about, 0 to 67, by default those of POINTS. data: the folder in which YuNet's file lies.
+    Raises UserError where the photo cannot be read or shows no face, where the checkpoint does not
+    fit, or where the page cannot be written.
+    """
+    if point is not None and not 0 <= point < IBUG_68.n_points:
+        raise UserError(f"--point {point}: there is no such point; take one from 0 to 67")
+    finder = FaceKeypoints.load(checkpoint, detector, device, yunet.place(data))
+    make_writable(reports / "explain")
+    image = read(photo)
+    faces = finder.predict(image)
+    if not faces:
+        raise UserError(f"{photo}: no face found; take another photo or another --detector")
+    boxes, angles = upright_boxes(torch.from_numpy(faces[0].keypoints)[None], IBUG_68)
+    crops, _ = cut_faces(image, boxes.numpy(), angles.numpy(), finder.recipe)
+    where = next(finder.network.parameters()).device
+    subject = Subject(
+        name="stdin" if photo == "-" else Path(photo).name,
+        network=finder.network,
+        face=centre(crops.to(where), finder.recipe),
+        n_faces=len(faces),
+    )
+    return write_explanation(reports, subject, POINTS if point is None else (point,))
