@@ -31,7 +31,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 from torchvision.transforms import functional
 
@@ -129,9 +129,10 @@ def ready(learner: Learner) -> Augment:
 def classical(faces: Faces, learner: Learner, workers: int) -> Augment:
     """Hands out the batches of a ``DataLoader``, from now on."""
     device = next(learner.network.parameters()).device
+    dataset = OneByOne(faces, learner.recipe, learner.crops.kept)
     loader = DataLoader(
-        OneByOne(faces, learner.recipe, learner.crops.kept), learner.recipe.batch, shuffle=True,
-        num_workers=workers, persistent_workers=True, drop_last=True,
+        dataset, learner.recipe.batch, num_workers=workers, drop_last=True,
+        sampler=RandomSampler(dataset, num_samples=len(learner.crops)),
         pin_memory=device.type == "cuda",
     )  # fmt: skip
 
