@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from common import filters
 from common.keypoints import IBUG_68
 from datasets import synthetic
 
@@ -730,12 +731,33 @@ def _bubble(sheet: Canvas, x: float, y: float, size: float) -> None:
 FILTERS = {draw.__name__: draw for draw in (sunglasses, moustache, hat, mask, octopus, diver)}
 
 
+def sheet(path: Path, seeds: Sequence[int] = (2, 9, 14, 21, 23, 31)) -> None:
+    """Write a picture of drawn faces, one for each filter."""
+    images, points, _ = synthetic.render(
+        seeds, IBUG_68, size=(340, 220), leave_out=("glasses", "occluders")
+    )
+    shown = [
+        filters.load(name).apply(image, face)
+        for name, image, face in zip(
+            FILTERS, images.permute(0, 2, 3, 1).numpy(), points.numpy(), strict=True
+        )
+    ]
+    Image.fromarray(np.hstack(shown)).save(path, quality=90)
+
+
 def main() -> None:
-    """Draw the filters named, or all."""
+    """Draw the filters named, or all; or show them on faces."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*FILTERS, []], help="default: all")
-    for name in parser.parse_args().names or FILTERS:
-        FILTERS[name]()
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FILTERS)}")
+    parser.add_argument("--sheet", type=Path, metavar="FILE.jpg", help="show all on drawn faces")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(FILTERS):
+        parser.error(f"no drawing of {', '.join(sorted(unknown))}")
+    if arguments.sheet:
+        sheet(arguments.sheet)
+    else:
+        for name in arguments.names or FILTERS:
+            FILTERS[name]()
 
 
 if __name__ == "__main__":
