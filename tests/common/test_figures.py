@@ -159,3 +159,29 @@ def test_each_response_stands_below_its_name_and_kernel(with_kernels):
     sizes = [axes.images[0].get_array().shape for axes in figure.axes if axes.images]
     assert sizes.count((20, 30)) == 6 and sizes.count((5, 5)) == (6 if with_kernels else 0)
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == names
+
+
+def test_an_overlay_is_yellow_where_its_largest_value_lies(tmp_path):
+    values = torch.zeros(10, 10)
+    values[2, 7] = 1  # the cell about (29.5, 9.5) of 40 x 40 pixels
+    layers = [figures.Overlay("a unit", values), figures.Overlay("another", values)]
+    figure = figures.overlays(torch.zeros(40, 40), torch.tensor([5.0, 30.0]), layers)
+    figures.save(figure, tmp_path / "overlays.png")
+    picture = np.asarray(Image.open(tmp_path / "overlays.png").convert("RGB")).astype(int)
+    height, width, _ = picture.shape
+    for axes in figure.axes[:2]:
+        frame = axes.get_position()
+        part = picture[
+            round(height * (1 - frame.y1)) : round(height * (1 - frame.y0)),
+            round(width * frame.x0) : round(width * frame.x1),
+        ]
+        rows, columns = np.where(part[..., 0] - part[..., 2] > 90)  # yellow
+        assert len(rows) > 30
+        assert (columns.mean() + 0.5) / part.shape[1] == pytest.approx(0.75, abs=0.02)
+        assert (rows.mean() + 0.5) / part.shape[0] == pytest.approx(0.25, abs=0.02)
+
+
+def test_an_overlay_of_nothing_shows_the_face():
+    layers = [figures.Overlay("a unit", torch.zeros(4, 4))]
+    figure = figures.overlays(torch.zeros(8, 8), torch.tensor([5.0, 3.0]), layers)
+    assert figure.axes[0].images[1].get_alpha().max() == 0

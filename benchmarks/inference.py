@@ -1,0 +1,193 @@
+"""How fast one network answers, in what, and what it costs: ``python -m benchmarks.inference``.
+
+Milliseconds a face, one and eight at once, of a network for 68 points in PyTorch and, where the
+packages of the extra ``export`` are there, in ONNX Runtime as float32 and int8, each with its NME
+on lfpw/testset. All take turns, call by call, so that whatever else the machine does disturbs all
+alike. int8 is static: its ranges are measured on training faces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from common import checkpoints
+from common.augmentation import centre
+from common.checkpoints import Checkpoint
+from common.crops import to_pixels
+from common.device import computes_in_bfloat16
+from common.errors import UserError
+from common.keypoints import IBUG_68
+from common.loading import Crops, load_crops
+from common.metrics import errors_per_face
+from common.prediction import mirrored, need_all_points
+from common.recipe import Recipe
+from datasets.splits import split
+
+Answer = Callable[[Tensor], Tensor]
+"""From float32 (B, 1, h, w) to fractions (B, 68, 2)."""
+
+INT8 = {  # how the ranges are chosen, a scale for each channel, what stays float32
+    "int8": ("MinMax", True, "last layer"),
+    "int8, last layer too": ("MinMax", True, "nothing"),
+    "int8, a scale a layer": ("MinMax", False, "last layer"),
+    "int8, entropy": ("Entropy", True, "last layer"),
+    "int8, percentile": ("Percentile", True, "last layer"),
+}
+
+
+def main() -> None:
+    """Print one line for each way of computing."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="default: the newest of part 3")
+    parser.add_argument("--calls", type=int, default=50, help="timed calls of each (50)")
+    parser.add_argument("--calibrate", type=int, default=256, help="faces that set ranges (256)")
+    asked = parser.parse_args()
+
+    path = asked.checkpoint or checkpoints.newest()
+    trained = checkpoints.load(path)
+    need_all_points(trained, path)
+    recipe = checkpoints.recipe_of(trained)
+    test = load_crops(split("ibug", "lfpw/testset", None, "landmarks", IBUG_68), recipe)
+    ways = in_pytorch(trained)
+    try:
+        ways |= in_onnx_runtime(trained, calibration_faces(recipe, asked.calibrate))
+    except UserError as fault:
+        print(f"without ONNX Runtime: {fault}")
+    faces = centre(test.images, recipe)
+    times = {count: milliseconds(ways, faces[:count], asked.calls) for count in (1, 8)}
+    first = next(iter(ways))
+    print(
+        f"{trained['network']}, {recipe.width} × {recipe.height}, {torch.get_num_threads()} "
+        f"threads; ms a face, median of {asked.calls} calls; NME on lfpw/testset, with the mirror "
+        f"image: {recipe.flip_average}\n{'':36}{'1 at once':>11}{'8 at once':>11}{'faster':>9}"
+        f"{'NME, %':>9}{'worse':>9}"
+    )
+    errors = {name: nme(way, test, recipe) for name, way in ways.items()}
+    for name in ways:
+        one, eight = times[1][name], times[8][name]
+        print(
+            f"{name:36}{one:11.2f}{eight:11.2f}{times[1][first] / one:9.2f}{errors[name]:9.3f}"
+            f"{errors[name] - errors[first]:+9.3f}"
+        )
+
+
+def in_pytorch(trained: Checkpoint) -> dict[str, Answer]:
+    """As ``predict`` runs it, ``for_video`` runs it, and plainly."""
+
+    def last(network: nn.Module, dtype: torch.dtype) -> Answer:
+        network = network.to(dtype, memory_format=torch.channels_last)
+        return lambda faces: network(faces.to(dtype, memory_format=torch.channels_last)).float()
+
+    ways = {
+        "PyTorch float32": checkpoints.network_of(trained),
+        "PyTorch float32, channels last": last(checkpoints.network_of(trained), torch.float32),
+    }
+    if computes_in_bfloat16(torch.device("cpu")):
+        half = last(checkpoints.network_of(trained), torch.bfloat16)
+        ways["PyTorch bfloat16, channels last"] = half
+    return ways
+
+
+def in_onnx_runtime(trained: Checkpoint, faces: Tensor) -> dict[str, Answer]:
+    """As float32 and in each way of INT8, whose ranges are measured on ``faces``.
+
+    Raises UserError where the packages are missing.
+    """
+    from common.onnx_files import OnnxNetwork, as_onnx
+
+    recipe = checkpoints.recipe_of(trained)
+    model = as_onnx(checkpoints.network_of(trained), recipe.height, recipe.width, {})
+    ways = {"ONNX Runtime float32": OnnxNetwork(model)}
+    for name, how in INT8.items():
+        ways[f"ONNX Runtime {name}"] = OnnxNetwork(quantised(model, faces, *how))
+    return ways
+
+
+def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept: str) -> bytes:
+    """An ONNX file's network in int8, its activations' ranges measured on faces (N, 1, h, w).
+
+    method: of ``CalibrationMethod``. per_channel: whether each filter has a scale of its own.
+    kept: in float32, the "last layer" with weights and what follows, or "nothing" but the latter.
+    """
+    import onnx
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    from common.onnx_files import INPUT
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches = iter(faces.split(16))
+
+        def get_next(self) -> dict | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {INPUT: batch.numpy()}
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, ready, small = (Path(folder) / name for name in ("plain", "ready", "small"))
+        plain.write_bytes(model)
+        quant_pre_process(plain, ready, skip_symbolic_shape=True)
+        nodes = onnx.load(ready).graph.node
+        last = max(i for i, node in enumerate(nodes) if node.op_type in ("Conv", "Gemm", "MatMul"))
+        first_kept = last + (kept == "nothing")
+        quantize_static(
+            ready,
+            small,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=per_channel,
+            activation_type=QuantType.QUInt8,  # with int8 weights: what the processor multiplies
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=[node.name for node in nodes[first_kept:]],
+            calibrate_method=CalibrationMethod[method],
+        )
+        return small.read_bytes()
+
+
+def calibration_faces(recipe: Recipe, count: int) -> Tensor:
+    """``count`` training faces from all folders, float32 (count, 1, h, w)."""
+    train = load_crops(split("ibug", "train", None, "landmarks", IBUG_68), recipe)
+    spread = torch.linspace(0, len(train) - 1, count).long()
+    return centre(train.images[spread], recipe)
+
+
+@torch.inference_mode()
+def milliseconds(ways: dict[str, Answer], faces: Tensor, calls: int) -> dict[str, float]:
+    """The median milliseconds a face that each way takes for these faces, after ten calls."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(10 + calls):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way(faces)
+            seconds[name].append(time.perf_counter() - began)
+    return {name: 1000 * statistics.median(of[10:]) / len(faces) for name, of in seconds.items()}
+
+
+@torch.inference_mode()
+def nme(way: Answer, test: Crops, recipe: Recipe) -> float:
+    """Mean NME of the test faces in %, with the mirror image where ``recipe`` asks for it."""
+    answers = []
+    for faces in centre(test.images, recipe).split(32):
+        fractions = way(faces)
+        if recipe.flip_average:
+            fractions = (fractions + mirrored(way, faces, test.flip_order)) / 2
+        answers.append(to_pixels(fractions, recipe.height, recipe.width))
+    return errors_per_face(torch.cat(answers), test, recipe)["nme"].mean().item()
+
+
+if __name__ == "__main__":
+    main()
