@@ -195,12 +195,13 @@ def _point(
     order = away.argsort()
     half = away[order][effect[order].cumsum(0) >= effect.sum() / 2][0]
     covered = int((places - middles[most]).norm(dim=-1).argmin())
+    where = "" if covered == point else f"; the answer nearest to that is {_name(covered)}"
     caption = (
         f"{_name(point).capitalize()}. A grey patch moves it by up to {effect[most]:.2g} % of the "
         f"eye distance, by {effect[here]:.2g} % where it hides the point itself, by "
         f"{effect.median():.2g} % at the median place. It moves it most at the dashed square, "
-        f"{away[most]:.0f} % of the eye distance away; the answer nearest to that is "
-        f"{_name(covered)}. Half of all movement comes from patches within {half:.0f} %."
+        f"{away[most]:.0f} % of the eye distance away{where}. Half of all movement comes from "
+        f"patches within {half:.0f} %."
     )
     image = subject.face[0, 0].cpu()
     side = PATCH * image.shape[1], PATCH * image.shape[0]
