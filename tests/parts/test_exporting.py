@@ -1,4 +1,5 @@
 import importlib
+import sys
 from dataclasses import asdict
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import parts
 import run_part
 from common import checkpoints
 from common.crops import boxes_to_keep, crop_matrices, cut, inverse, move
@@ -190,3 +192,17 @@ def test_a_checkpoint_that_is_none_is_told_in_one_line(onnxruntime, tmp_path, ca
 def test_licences_are_those_of_the_faces_a_network_learned_from():
     assert catalog.licence("ibug") == catalog.licence("mixed") == ibug.LICENCE
     assert "commercial" not in catalog.licence("synthetic")
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_package_is_told_with_the_command_that_installs_it(
+    onnxruntime, tmp_path, capsys, monkeypatch, package
+):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    for module in ("common.onnx_files", "parts.exporting"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.delattr(parts, "exporting", raising=False)
+    assert run_part.main(["export", str(tmp_path / "any.pt"), str(tmp_path / "out.onnx")]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"error: the package {package} is missing")
+    assert told.endswith('python -m pip install -e ".[export]"')

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from benchmarks import inference
+from parts.part1_nose_tip import NoseNet
+
+
+@pytest.fixture(scope="module")
+def onnx_files():
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from common import onnx_files
+
+    return onnx_files
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return NoseNet().eval()
+
+
+@pytest.mark.parametrize("how", inference.INT8.values(), ids=list(inference.INT8))
+def test_int8_answers_about_as_float_does_and_is_a_quarter_as_large(onnx_files, network, how):
+    faces = torch.rand(32, 1, 60, 80) - 0.5
+    model = onnx_files.as_onnx(network, 60, 80, {})
+    small = inference.quantised(model, faces, *how)
+    assert len(small) < 0.4 * len(model)
+    with torch.inference_mode():
+        expected = network(faces)
+    answers = onnx_files.OnnxNetwork(small)(faces)
+    off = (answers - expected).abs().max()
+    varies = (expected - expected.mean(dim=0)).abs().max()
+    assert 0 < off < varies
+
+
+def test_every_way_takes_its_turn_and_is_timed_for_each_face():
+    calls = []
+    ways = {name: lambda faces, name=name: calls.append((name, len(faces))) for name in "ab"}
+    times = inference.milliseconds(ways, torch.zeros(8, 1, 4, 4), 3)
+    assert calls == [("a", 8), ("b", 8)] * 13
+    assert times.keys() == set("ab")
+    assert all(0 < time < 1000 for time in times.values())
