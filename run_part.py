@@ -146,7 +146,7 @@ def command_line() -> argparse.ArgumentParser:
     rivals.add_argument("--dataset", metavar="NAME", help="default: youtube_faces")
     rivals.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
     rivals.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each network")
-    rivals.add_argument("--quick", action="store_true", help="three short epochs: half an hour")
+    rivals.add_argument("--quick", action="store_true", help="a short recipe: half an hour")
     rivals.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
     rivals.set_defaults(handle=compare)
 

@@ -143,10 +143,10 @@ def _lead(comparison: Comparison) -> str:
     networks = comparison.networks
     best = _best(comparison)
     error, always = _mean(networks[best], "nme"), comparison.mean_face["nme"]
+    alone = f", the least of {len(networks)} networks" if len(networks) > 1 else ""
     text = (
         f"{best} misses a point by {rounded(error)} % of the distance between the outer eye "
-        f"corners, the least of {len(networks)} networks; always answering the mean face would "
-        f"miss by {rounded(always)} %."
+        f"corners{alone}; always answering the mean face would miss by {rounded(always)} %."
     )
     light = min(networks, key=lambda name: networks[name].multiply_adds)
     if light != best:
@@ -236,10 +236,11 @@ def _size(gallery: Gallery, comparison: Comparison) -> Picture:
     networks = comparison.networks
     points = {name: (n.parameters, _mean(n, "nme")) for name, n in networks.items()}
     best, large = _best(comparison), max(networks, key=lambda name: networks[name].parameters)
-    caption = f"{best} has the smallest error with {networks[best].parameters:,} parameters; "
+    caption = f"{best} has the smallest error with {networks[best].parameters:,} parameters"
     if large == best:
-        caption += "it is the largest of all."
+        caption += ", the most of all." if len(networks) > 1 else "."
     else:
+        caption += "; "
         ratio = networks[large].parameters / networks[best].parameters
         caption += (
             f"{large} has {rounded(ratio)} times as many and misses by {points[large][1]:.1f} %."

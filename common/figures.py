@@ -348,7 +348,7 @@ def same_faces(images: Tensor, truth: Tensor, answers: dict[str, Tensor]) -> Fig
     figure = Figure(figsize=(WIDTH, rows * side + 0.3), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     grid = figure.subplots(rows, columns, squeeze=False)
-    mark = {"linestyle": "", "markersize": 1.6, "markeredgewidth": 0.4}
+    mark = {"linestyle": "", "markersize": 1 + 1.6 * side, "markeredgewidth": 0.3 + 0.2 * side}
     for column, (name, predicted) in enumerate(answers.items()):
         grid[0][column].set_title(fill(name, 11), fontsize=8)
         for row in range(rows):

@@ -19,6 +19,7 @@ SIDES = (
     "right", "lower right", "bottom", "lower left", "left", "upper left", "top", "upper right",
 )  # fmt: skip
 LINES = ("horizontally", "down to the right", "vertically", "up to the right")
+CLEAR = 0.2  # share of the energy from which a filter is more than noise, which has 0.08 at 5x5
 KINDS = ("edge", "line", "spot", "grey")
 
 
@@ -80,7 +81,10 @@ def taste(kernel: Tensor) -> Taste:
 
 
 def choose(kernels: Tensor) -> dict[int, Taste]:
-    """Of kernels (N, n, n), the purest of each kind, and of edges one of either direction."""
+    """Of kernels (N, n, n), the purest of each kind, and of edges one of either direction.
+
+    Those below ``CLEAR`` are left out, but for the purest of all where no other is left.
+    """
     tastes = [taste(kernel) for kernel in kernels]
     groups: dict[str, list[int]] = {}
     for index, one in enumerate(tastes):
@@ -89,7 +93,11 @@ def choose(kernels: Tensor) -> dict[int, Taste]:
     purest = [
         max(group, key=lambda index: tastes[index].share) for _, group in sorted(groups.items())
     ]
-    return {index: tastes[index] for index in purest}
+    clear = [index for index in purest if tastes[index].share >= CLEAR]
+    return {
+        index: tastes[index]
+        for index in clear or [max(purest, key=lambda index: tastes[index].share)]
+    }
 
 
 def respond(image: Tensor, kernel: Tensor) -> Tensor:

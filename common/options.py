@@ -46,6 +46,10 @@ class Options:
             raise UserError(f"--epochs {self.epochs}: nothing would be learned; take 1 or more")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed {self.seed}: take a whole number from 0 to {2**32 - 1}")
+        if self.recipe not in recipes:
+            raise UserError(
+                f"--recipe {self.recipe}: not for this network; it has {', '.join(recipes)}"
+            )
         asked = {"epochs": self.epochs, "loss": self.loss, "head": self.head}
         changes = {name: value for name, value in asked.items() if value is not None}
         return replace(recipes[self.recipe](), **changes)

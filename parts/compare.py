@@ -38,11 +38,10 @@ from datasets.annotations import picture_size
 from datasets.location import data_folder, not_found
 from datasets.splits import train_and_test
 from parts.part3_large_dataset import NETWORKS, new_network
-from parts.udacity_networks import RECIPES, LightNet, LightNetBN
+from parts.udacity_networks import RECIPES, LightNet, LightNetBN, Quick
 
 PRETRAINED = "ResNet18-ImageNet"  # named on the command line, as its weights must be fetched
 SHOWN = 10  # faces on the page
-QUICK_EPOCHS, QUICK_STEPS = 3, 60  # for half an hour on two cores
 COURSE_SIDE = 250  # to which the course scales a frame's shorter side
 
 
@@ -59,8 +58,8 @@ def compare(
 ) -> Path:
     """Train what is not trained yet, measure all, write ``reports/compare/`` and return the page.
 
-    names: of ``NETWORKS`` or ``PRETRAINED``; all of ``NETWORKS`` by default. quick: three short
-    epochs, for a first look. seeds: each network is trained so many times.
+    names: of ``NETWORKS`` or ``PRETRAINED``; all of ``NETWORKS`` by default. recipe: one of
+    ``RECIPES``; quick: ``Quick`` instead, for a first look. seeds: so many runs of each network.
     Raises UserError for unknown names, where the data set asked for is missing, or where a file
     was left by another recipe of the same name.
     """
@@ -70,14 +69,13 @@ def compare(
         )
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: nothing would be trained; take 1 or more")
-    options = Options(recipe, epochs=epochs, data=data, device=device, resume=True)
-    chosen = options.choose(RECIPES)
-    if quick:
-        chosen = replace(chosen, epochs=epochs or QUICK_EPOCHS, steps=QUICK_STEPS, bfloat16=True)
+    name = "quick" if quick else recipe
+    options = Options(name, epochs=epochs, data=data, device=device, resume=True)
+    chosen = options.choose(RECIPES | {"quick": Quick})
     train_faces, test_faces = faces(dataset, data)
     train, test = load_crops(train_faces, chosen), load_crops(test_faces, chosen)
 
-    settings = f"{train.faces.name.partition('/')[0]}-{recipe}-{chosen.epochs}{'-quick' * quick}"
+    settings = f"{train.faces.name.partition('/')[0]}-{name}-{chosen.epochs}"
     folder = reports / "compare" / settings
     names = list(dict.fromkeys(names)) or list(NETWORKS)
     networks: dict[str, Contestant] = {}

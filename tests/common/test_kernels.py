@@ -94,6 +94,15 @@ def test_the_purest_of_each_kind_and_of_both_ways_of_edges_is_chosen():
     assert [told.kind for told in chosen.values()] == ["edge", "edge", "grey"]
 
 
+def test_filters_that_are_mostly_noise_are_left_out_unless_all_are():
+    flicker = torch.tensor([1.0, -1]).repeat(13)[:25].view(5, 5)  # fits no pattern but a little
+    faint = flicker + 0.15 * slope(0)
+    assert taste(faint).share < 0.2
+    fainter = flicker + 0.1 * torch.ones(5, 5)
+    assert list(choose(torch.stack([faint, torch.ones(5, 5), fainter]))) == [1]
+    assert len(choose(torch.stack([faint, fainter]))) == 1
+
+
 def test_the_answer_is_a_networks_own():
     torch.manual_seed(0)
     image = torch.randint(0, 256, (20, 30), dtype=torch.uint8)

@@ -10,7 +10,7 @@ import torch
 import run_part
 from common import checkpoints, training
 from datasets import drawn
-from parts import compare, udacity_networks
+from parts import udacity_networks
 
 PAIR = ("LightNet", "LightNetBN")
 
@@ -147,6 +147,7 @@ def test_another_recipe_of_the_same_name_is_told(call, tmp_path, monkeypatch):
         (["compare", "--epochs", 0], "--epochs 0"),
         (["compare", "--dataset", "imm"], "--dataset imm"),
         (["3", "--network", "LightNet", "--head", "heatmap"], "--network LightNet"),
+        (["3", "--network", "LightNet", "--recipe", "long"], "--recipe long"),
     ],
 )
 def test_a_persons_mistake_is_told_in_one_line(call, line, named):
@@ -160,12 +161,11 @@ def test_a_persons_mistake_is_told_in_one_line(call, line, named):
 def test_without_the_frames_a_comparison_says_so_and_takes_drawn_faces(call, tmp_path, monkeypatch):
     few = {key: 6 if key[1] == "train" else 3 for key in drawn.COUNTS}
     monkeypatch.setattr(drawn, "COUNTS", few)
-    monkeypatch.setattr(compare, "QUICK_EPOCHS", 1)
-    status, _, errors = call("compare", "ResNet18", "--quick", data=tmp_path)
+    status, _, errors = call("compare", "ResNet18", "--quick", "--epochs", 1, data=tmp_path)
     assert status == 0
     assert any("youtube_faces: not found" in line for line in errors)
     folder = tmp_path / "r" / "compare"
-    assert (folder / "synthetic-course-1-quick" / "ResNet18-0.pt").is_file()
+    assert (folder / "synthetic-quick-1" / "ResNet18-0.pt").is_file()
     told = json.loads((folder / "comparison.json").read_text())
     assert told["synthetic"] is True
     assert "nme_new" not in told["baseline_mean_face"]
