@@ -89,7 +89,8 @@ def answer(
     finder = FaceKeypoints(network, recipe, detector, next(network.parameters()).device)
     found = find(finder, crops.faces)
     share, crops = 100 * len(found) / len(crops), crops.take(list(found))
-    points = torch.tensor(np.array([*found.values()])).view(len(found), len(kept), 2)  # in the pictures
+    shape = len(found), len(kept), 2
+    points = torch.tensor(np.array([*found.values()])).view(shape)  # in pixels of the pictures
     return crops, move(points, crops.matrices) - recipe.margin, share
 
 
