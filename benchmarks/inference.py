@@ -160,9 +160,9 @@ def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept:
 
 def calibration_faces(recipe: Recipe, count: int) -> Tensor:
     """``count`` training faces from all folders, float32 (count, 1, h, w)."""
-    train = load_crops(split("ibug", "train", None, "landmarks", IBUG_68), recipe)
-    spread = torch.linspace(0, len(train) - 1, count).long()
-    return centre(train.images[spread], recipe)
+    train = split("ibug", "train", None, "landmarks", IBUG_68)
+    some = train.take(torch.linspace(0, len(train) - 1, count).long(), "ibug/calibration")
+    return centre(load_crops(some, recipe).images, recipe)
 
 
 @torch.inference_mode()
