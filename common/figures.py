@@ -327,9 +327,10 @@ def curves_together(histories: dict[str, Sequence[list[dict[str, float]]]]) -> F
 def size_against_error(points: dict[str, tuple[int, float]]) -> Figure:
     """Parameters, logarithmic, against the NME in % of each network by its name."""
     figure, axes = _plot(3.4)
-    for (name, (parameters, error)), colour in zip(points.items(), MANY, strict=False):
-        axes.plot(parameters, error, "o", color=colour, markersize=8)
-        where = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center", "fontsize": 9}
+    for index, (name, (parameters, error)) in enumerate(points.items()):
+        axes.plot(parameters, error, "o", color=MANY[index % len(MANY)], markersize=8)
+        place = (0, -16 if index % 2 else 8)  # below and above, as two may lie close together
+        where = {"xytext": place, "textcoords": "offset points", "ha": "center", "fontsize": 9}
         axes.annotate(name, (parameters, error), **where)
     axes.set(xscale="log", xlabel="parameters", ylabel="NME, % of eye distance")
     axes.margins(0.25)
