@@ -329,11 +329,12 @@ def size_against_error(points: dict[str, tuple[int, float]]) -> Figure:
     figure, axes = _plot(3.4)
     for index, (name, (parameters, error)) in enumerate(points.items()):
         axes.plot(parameters, error, "o", color=MANY[index % len(MANY)], markersize=8)
-        place = (0, -16 if index % 2 else 8)  # below and above, as two may lie close together
-        where = {"xytext": place, "textcoords": "offset points", "ha": "center", "fontsize": 9}
+        # Names on either side, as two networks of one size may lie close together.
+        place, side = ((-7, -3), "right") if index % 2 else ((7, -3), "left")
+        where = {"xytext": place, "textcoords": "offset points", "ha": side, "fontsize": 9}
         axes.annotate(name, (parameters, error), **where)
     axes.set(xscale="log", xlabel="parameters", ylabel="NME, % of eye distance")
-    axes.margins(0.25)
+    axes.margins(0.4, 0.2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} million")
     axes.xaxis.set_minor_formatter("")
     return figure
