@@ -26,7 +26,7 @@ PROCESSES = multiprocessing.get_context("forkserver")  # see conftest.py for wha
 EPOCHS = 80
 KILLS = 24
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-PATIENCE = 60  # seconds; a run that takes longer hangs
+PATIENCE = 120  # seconds; a run that takes longer hangs
 
 
 def run_program(line, folder, largest_file=resource.RLIM_INFINITY):
