@@ -17,6 +17,8 @@ settings.load_profile("any machine")
 # Tests that kill processes fork them from a clean one, which has loaded these and runs no thread.
 PARTS = ("part1_nose_tip", "part2_full_face", "part3_large_dataset")
 multiprocessing.set_forkserver_preload(["run_part", *(f"parts.{name}" for name in PARTS)])
+# FFmpeg reads it once, at a process's first video, which here may be one that a test writes.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 torch.set_num_threads(1)  # tiny tensors: more threads cost time, and the order of sums
 
 

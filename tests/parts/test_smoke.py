@@ -10,7 +10,7 @@ import small_sets
 import run_part
 
 RECIPES = ("course", "best")
-UNITS = ("mse_ratio", "mse_px", "mae_px_original", "nme", "fr8", "auc8")
+UNITS = ("mse_ratio", "mse_px", "smooth_l1_224", "mae_px_original", "nme", "fr8", "auc8")
 
 
 @pytest.fixture(scope="module")
