@@ -9,10 +9,12 @@ alike. int8 is static: its ranges are measured on training faces.
 from __future__ import annotations
 
 import argparse
+import io
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
@@ -144,17 +146,18 @@ def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept:
         nodes = onnx.load(ready).graph.node
         last = max(i for i, node in enumerate(nodes) if node.op_type in ("Conv", "Gemm", "MatMul"))
         first_kept = last + (kept == "nothing")
-        quantize_static(
-            ready,
-            small,
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=per_channel,
-            activation_type=QuantType.QUInt8,  # with int8 weights: what the processor multiplies
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=[node.name for node in nodes[first_kept:]],
-            calibrate_method=CalibrationMethod[method],
-        )
+        with redirect_stdout(io.StringIO()):  # it tells of its histograms
+            quantize_static(
+                ready,
+                small,
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=per_channel,
+                activation_type=QuantType.QUInt8,  # times int8: what the processor does
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=[node.name for node in nodes[first_kept:]],
+                calibrate_method=CalibrationMethod[method],
+            )
         return small.read_bytes()
 
 
