@@ -158,7 +158,7 @@ def command_line() -> argparse.ArgumentParser:
     scores = commands.add_parser(
         "evaluate", parents=[where, device], help="print the metrics of a trained network"
     )
-    scores.add_argument("checkpoint", type=Path, nargs="?", help="default: the newest of part 3")
+    scores.add_argument("checkpoint", type=Path, nargs="?", help="default: the one that ships")
     scores.add_argument("--dataset", metavar="NAME", help="default: the one it was trained on")
     scores.add_argument("--split", default="test", metavar="NAME", help="such as helen/testset")
     scores.add_argument(
@@ -174,7 +174,7 @@ def command_line() -> argparse.ArgumentParser:
         "paths", nargs="+", metavar="PATH", help="picture, folder, video, or - for stdin"
     )
     photos.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="default: the newest of part 3"
+        "--checkpoint", type=Path, metavar="FILE", help="default: the one that ships"
     )
     photos.add_argument("--detector", choices=("haar", "lbp", "yunet"), default="haar")
     photos.add_argument(
@@ -195,7 +195,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     looks.add_argument("photo", metavar="PHOTO", help="picture, or - for stdin")
     looks.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="default: the newest of part 3"
+        "--checkpoint", type=Path, metavar="FILE", help="default: the one that ships"
     )
     looks.add_argument("--point", type=int, metavar="N", help="0 to 67 (default: the nose tip, …)")
     looks.add_argument("--detector", choices=("haar", "lbp", "yunet"), default="haar")
@@ -221,7 +221,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     live.add_argument("--no-window", dest="window", action="store_false", help="show nothing")
     live.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="default: the newest of part 3"
+        "--checkpoint", type=Path, metavar="FILE", help="default: the one that ships"
     )
     live.add_argument("--detector", choices=("haar", "lbp", "yunet"), default="haar")
     live.add_argument("--overwrite", action="store_true", help="a recording that is there already")
