@@ -220,9 +220,7 @@ def command_line() -> argparse.ArgumentParser:
         "--record", type=Path, metavar="FILE", help="write what is shown, .mp4 or .avi"
     )
     live.add_argument("--no-window", dest="window", action="store_false", help="show nothing")
-    live.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="default: the one that ships"
-    )
+    live.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the one that ships")
     live.add_argument("--detector", choices=("haar", "lbp", "yunet"), default="haar")
     live.add_argument("--overwrite", action="store_true", help="a recording that is there already")
     live.set_defaults(handle=webcam)
