@@ -163,9 +163,10 @@ def test_a_run_on_other_faces_cannot_go_on(tmp_path):
 
 def test_it_learns_to_find_a_spot(tmp_path):
     # A rate that falls: at a constant one, chance decides where the last epoch lands.
-    _, history = train(tmp_path / "one.pt", replace(PLAIN, epochs=60, cosine=True))
+    recipe = replace(PLAIN, epochs=60, cosine=True, learning_rate=5e-3)
+    _, history = train(tmp_path / "one.pt", recipe, replace(CPU, seed=1))
     assert [row["epoch"] for row in history] == list(range(1, 61))
-    assert history[-1]["train_loss"] < history[0]["train_loss"] / 8
+    assert history[-1]["train_loss"] < history[0]["train_loss"] / 20
     assert history[-1]["validation_loss"] < history[0]["validation_loss"] / 3
     assert history[-1]["validation_nme"] < history[0]["validation_nme"] / 1.5
     assert all(row["seconds"] >= 0 for row in history)
