@@ -61,7 +61,13 @@ def main() -> None:
             began = time.monotonic()
             learner = network(part, recipe)
             scores.append(
-                score(learner, some(crops, ~held_out), some(crops, held_out), recipe, seed)
+                score(
+                    learner,
+                    crops.take((~held_out).nonzero().flatten()),
+                    crops.take(held_out.nonzero().flatten()),
+                    recipe,
+                    seed,
+                )
             )
             print(
                 f"fold {fold} seed {seed}: mse_ratio {scores[-1][0]:.6f}, "
@@ -86,16 +92,6 @@ def changed(recipe: Recipe, changes: list[str]) -> Recipe:
         kind = type(getattr(recipe, name))
         recipe = replace(recipe, **{name: value == "True" if kind is bool else kind(value)})
     return recipe
-
-
-def some(crops: Crops, wanted: torch.Tensor) -> Crops:
-    """The crops where ``wanted``, bool (N,), is true."""
-    return replace(
-        crops,
-        faces=crops.faces.take(wanted.nonzero().flatten()),
-        images=crops.images[wanted],
-        matrices=crops.matrices[wanted],
-    )
 
 
 def score(
