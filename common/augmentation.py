@@ -76,15 +76,24 @@ def centre(images: Tensor, recipe: Recipe) -> Tensor:
 def random_matrices(count: int, flipped: Tensor, recipe: Recipe) -> Tensor:
     """Random moves (B, 2, 3) within the network's crop, about its centre, pixels to pixels."""
     side = torch.tensor([recipe.width, recipe.height])
-    middle = (side - 1) / 2  # (2,)
     angle = _uniform(count, recipe.rotation) * math.pi / 180
     size = torch.exp(
         _uniform(count, math.log1p(recipe.scale)) + torch.randn(count) * recipe.box_scale_spread
     )
     shift = torch.stack([_uniform(count, recipe.shift), _uniform(count, recipe.shift)], dim=1)
     shift = (shift + torch.randn(count, 2) * recipe.box_shift) * side  # (B, 2)
+    return moves(angle, size, shift, flipped, side)
+
+
+def moves(angle: Tensor, size: Tensor, shift: Tensor, flipped: Tensor, side: Tensor) -> Tensor:
+    """Moves (B, 2, 3) about a picture's centre, pixels to pixels: turn, mirror, then shift.
+
+    angle: (B,) radians, clockwise as one sees it, for y points down. size: (B,) factors. shift:
+    (B, 2) pixels. flipped: bool (B,). side: (2,) width and height of the picture, pixels.
+    """
+    middle = (side - 1) / 2  # (2,)
     cosine, sine = size * angle.cos(), size * angle.sin()
-    turn = torch.stack([cosine, -sine, sine, cosine], dim=1).view(count, 2, 2)
+    turn = torch.stack([cosine, -sine, sine, cosine], dim=1).view(len(angle), 2, 2)
     turn[:, 0] *= torch.where(flipped, -1.0, 1.0)[:, None]  # turn first, then mirror x
     return torch.cat([turn, (middle + shift - turn @ middle)[:, :, None]], dim=2)  # (B, 2, 3)
 
