@@ -16,15 +16,8 @@ import torch
 from torch import Tensor
 
 from common import figures, kernels
-from common.reporting import (
-    SYNTHETIC,
-    Gallery,
-    Picture,
-    rounded,
-    templates,
-    write_index,
-    write_page,
-)
+from common.pages import SYNTHETIC, Gallery, Picture, rounded, templates, write_page
+from common.progression import write_index
 
 History = list[dict[str, float]]
 

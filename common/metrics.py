@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,53 @@ from torch.nn import functional
 from common.crops import to_fractions, to_pixels
 from common.loading import Crops
 from common.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measure's name on the page, its unit and one sentence on what it means."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+METRICS = {
+    "nme": Metric(
+        "NME",
+        "%",
+        "Mean distance between predicted and true points, in % of the distance between the "
+        "outer eye corners, so that near and far faces count alike: the measure of the papers.",
+    ),
+    "fr8": Metric(
+        "failures", "%", "Share of the faces whose own NME is over 8 %, the limit that papers use."
+    ),
+    "auc8": Metric(
+        "AUC",
+        "%",
+        "Area under the cumulative error curve up to 8 %: 100 % would be no error at all, and "
+        "small errors count as well as failures.",
+    ),
+    "mae_px_original": Metric(
+        "MAE",
+        "px",
+        "Mean absolute error of a coordinate in pixels of the original picture: what a user of "
+        "the points sees, larger for larger pictures.",
+    ),
+    "mse_px": Metric(
+        "MSE in pixels",
+        "px²",
+        "Mean squared error of a coordinate in pixels of the network's input; its square root "
+        "is a typical error of a coordinate.",
+    ),
+    "mse_ratio": Metric(
+        "MSE of fractions",
+        "",
+        "Mean squared error of a coordinate as a fraction of the crop's width or height: the "
+        "course's loss, for comparison with its reports.",
+    ),
+}
+"""What pages show of ``metrics.json``, in this order."""
 
 
 def nme(predicted: Tensor, truth: Tensor, eye_distance: Tensor) -> Tensor:

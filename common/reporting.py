@@ -1,7 +1,7 @@
-"""The page that a run writes, and the page that sets the runs side by side.
+"""The page that a run writes.
 
-Every caption and sentence is made from the numbers of the run; ``common/templates`` holds the
-pages, ``common/figures.py`` draws.
+Every caption and sentence is made from the numbers of the run; ``common/pages.py`` knows what all
+pages are made with, ``common/figures.py`` draws.
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ from __future__ import annotations
 import csv
 import json
 import math
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from common import figures
@@ -29,9 +25,10 @@ from common.attributes import (
     quote,
     what_stands_out,
 )
-from common.errors import UserError
-from common.files import write_atomically
 from common.keypoints import Scheme
+from common.metrics import METRICS
+from common.pages import SYNTHETIC, Gallery, Picture, rounded, templates, write_page
+from common.progression import write_index
 
 
 @dataclass(frozen=True)
@@ -103,17 +100,6 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure on a page: its file relative to the page, its size in pixels and its words."""
-
-    file: str
-    width: int
-    height: int
-    alt: str
-    caption: str
-
-
-@dataclass(frozen=True)
 class Layer:
     """One row of the table of layers."""
 
@@ -121,55 +107,6 @@ class Layer:
     does: str
     output: str
     parameters: int
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A measure's name on the page, its unit and one sentence on what it means."""
-
-    name: str
-    unit: str
-    meaning: str
-
-
-METRICS = {
-    "nme": Metric(
-        "NME",
-        "%",
-        "Mean distance between predicted and true points, in % of the distance between the "
-        "outer eye corners, so that near and far faces count alike: the measure of the papers.",
-    ),
-    "fr8": Metric(
-        "failures", "%", "Share of the faces whose own NME is over 8 %, the limit that papers use."
-    ),
-    "auc8": Metric(
-        "AUC",
-        "%",
-        "Area under the cumulative error curve up to 8 %: 100 % would be no error at all, and "
-        "small errors count as well as failures.",
-    ),
-    "mae_px_original": Metric(
-        "MAE",
-        "px",
-        "Mean absolute error of a coordinate in pixels of the original picture: what a user of "
-        "the points sees, larger for larger pictures.",
-    ),
-    "mse_px": Metric(
-        "MSE in pixels",
-        "px²",
-        "Mean squared error of a coordinate in pixels of the network's input; its square root "
-        "is a typical error of a coordinate.",
-    ),
-    "mse_ratio": Metric(
-        "MSE of fractions",
-        "",
-        "Mean squared error of a coordinate as a fraction of the crop's width or height: the "
-        "course's loss, for comparison with its reports.",
-    ),
-}
-"""What the page and the index show of ``metrics.json``, in this order."""
-
-SYNTHETIC = "synthetic faces"
 
 
 def write_report(reports: Path, report: Report) -> Path:
@@ -188,79 +125,6 @@ def write_report(reports: Path, report: Report) -> Path:
     page = write_page(reports / report.lesson.folder, fill)
     write_index(reports)
     return page
-
-
-def write_page(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Let ``fill`` write a page, ``index.html``, and what belongs to it, with a ``figures`` folder.
-
-    Everything is made in a folder of its own and then renamed into place; the old page leaves
-    first and the new one comes last, so that a kill leaves no page beside the numbers or figures
-    of another run. Returns the page's path; raises UserError where it cannot be written.
-    """
-    work = folder / ".writing"
-    try:
-        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
-        (work / "figures").mkdir(parents=True)
-        fill(work)
-        (folder / "index.html").unlink(missing_ok=True)
-        shutil.rmtree(folder / "figures", ignore_errors=True)
-        for file in sorted(work.iterdir(), key=lambda file: file.name == "index.html"):
-            file.replace(folder / file.name)
-        work.rmdir()
-    except OSError as fault:
-        raise UserError(
-            f"{fault.filename or folder}: the report cannot be written "
-            f"({fault.strerror or fault}); free some space or choose another --reports"
-        ) from None
-    return folder / "index.html"
-
-
-def write_index(reports: Path) -> Path:
-    """Write ``reports/index.html``, which sets all runs found in ``reports`` side by side.
-
-    A run is a folder with an ``index.html`` and a ``metrics.json``; one that cannot be read is
-    named on the page and left out.
-    """
-    runs, unreadable = [], []
-    for file in sorted(reports.glob("*/metrics.json")):
-        if (file.parent / "index.html").is_file():
-            try:
-                runs.append(
-                    {**json.loads(file.read_text(encoding="utf-8")), "folder": file.parent.name}
-                )
-            except (ValueError, TypeError):
-                unreadable.append(f"{file.parent.name}/metrics.json")
-    page = (
-        templates()
-        .get_template("index.html")
-        .render(
-            runs=runs,
-            rows=_index_rows(runs),
-            unreadable=unreadable,
-            compared=(reports / "compare" / "index.html").is_file(),
-        )
-    )
-    write_atomically(reports / "index.html", lambda file: file.write(page.encode()))
-    return reports / "index.html"
-
-
-def _index_rows(runs: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
-    """The rows of the index's table: a name and one cell per run, a dash where it has none."""
-    rows = [
-        ("data set", [run.get("dataset", "–") for run in runs]),
-        ("faces to train on", [rounded(run.get("n_train")) for run in runs]),
-        ("faces to test on", [rounded(run.get("n_test")) for run in runs]),
-        ("network", [run.get("network", "–") for run in runs]),
-        ("parameters", [rounded(run.get("parameters")) for run in runs]),
-        ("recipe", [run.get("recipe", "–") for run in runs]),
-        ("epochs", [rounded(run.get("epochs")) for run in runs]),
-        ("training time", [_duration(run.get("seconds")) for run in runs]),
-    ]
-    for key, metric in METRICS.items():
-        name = f"{metric.name}, {metric.unit}" if metric.unit else metric.name
-        pairs = [(run.get(key), run.get("baseline_mean_face", {}).get(key)) for run in runs]
-        rows.append((name, [f"{rounded(own)} (mean face {rounded(mean)})" for own, mean in pairs]))
-    return rows
 
 
 def layers(network: nn.Module, image: Tensor) -> list[Layer]:
@@ -316,19 +180,6 @@ def _describe(module: nn.Module) -> str:
 def _forward(network: nn.Module, image: Tensor) -> None:
     network.eval()
     network(image.to(next(network.parameters()).device))
-
-
-class Gallery:
-    """Saves figures below the page's folder and remembers what the page must know of them."""
-
-    def __init__(self, folder: Path, mark: str) -> None:
-        self.folder, self.mark = folder, mark
-
-    def add(self, name: str, figure: Figure, alt: str, caption: str) -> Picture:
-        """Save ``figures/<name>.png`` with its words."""
-        file = f"figures/{name}.png"
-        width, height = figures.save(figure, self.folder / file, self.mark)
-        return Picture(file, width, height, alt, caption)
 
 
 def _about(report: Report) -> dict[str, Any]:
@@ -628,32 +479,3 @@ def _write_history(path: Path, history: list[dict[str, float]]) -> None:
         writer = csv.DictWriter(file, fieldnames=list(history[0]))
         writer.writeheader()
         writer.writerows(history)
-
-
-def templates() -> jinja2.Environment:
-    """The pages of ``common/templates`` and what they write numbers with."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": rounded, "duration": _duration}
-    return environment
-
-
-def rounded(value: float | int | None) -> str:
-    """Three significant digits without an exponent, counts in full, a dash for what is missing."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, int):
-        return f"{value:,}"
-    text = f"{value:,.0f}" if abs(value) >= 100 else f"{Decimal(f'{value:.3g}'):f}"
-    return text.replace("-", "−")
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"

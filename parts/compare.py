@@ -27,11 +27,10 @@ from common.errors import UserError
 from common.faces import Faces
 from common.loading import Crops, load_crops
 from common.losses import LOSSES
-from common.metrics import errors_per_face, mean_shape, smooth_l1_224, summarise
+from common.metrics import METRICS, errors_per_face, mean_shape, smooth_l1_224, summarise
 from common.options import Options
 from common.prediction import predict_keypoints
 from common.recipe import Recipe, reasons
-from common.reporting import METRICS
 from common.training import fit
 from datasets import youtube_faces
 from datasets.annotations import picture_size

@@ -11,10 +11,12 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from common import reporting
+from common import pages, reporting
 from common.errors import UserError
 from common.keypoints import IMM_58
-from common.reporting import METRICS, Lesson, Report, layers, write_index, write_report
+from common.metrics import METRICS
+from common.progression import write_index
+from common.reporting import Lesson, Report, layers, write_report
 
 HEIGHT, WIDTH, COUNT = 48, 64, 12
 
@@ -141,7 +143,7 @@ def marks(monkeypatch):
         noted.append(mark)
         return 1, 1
 
-    monkeypatch.setattr(reporting.figures, "save", save)
+    monkeypatch.setattr(pages.figures, "save", save)
     return noted
 
 
@@ -338,7 +340,7 @@ def test_a_run_that_is_killed_leaves_the_page_before_it_whole(tmp_path, monkeypa
 @pytest.mark.usefixtures("marks")
 def test_no_page_ever_stands_beside_the_numbers_of_another_run(tmp_path, monkeypatch):
     write_report(tmp_path, made_up_report())
-    folder, rename = tmp_path / "part9", reporting.Path.replace
+    folder, rename = tmp_path / "part9", pages.Path.replace
     seen = []
 
     def watched(self, target):
@@ -348,7 +350,7 @@ def test_no_page_ever_stands_beside_the_numbers_of_another_run(tmp_path, monkeyp
         seen.append(not page.exists() or f"<code>{recipe}</code>" in page.read_text())
         return renamed
 
-    monkeypatch.setattr(reporting.Path, "replace", watched)
+    monkeypatch.setattr(pages.Path, "replace", watched)
     write_report(tmp_path, made_up_report(recipe_name="course"))
     assert len(seen) == 4 and all(seen)
 
@@ -430,7 +432,7 @@ def test_a_difference_beyond_chance_is_called_better_or_worse():
     ],
 )
 def test_numbers_are_written_without_an_exponent(value, text):
-    assert reporting.rounded(value) == text
+    assert pages.rounded(value) == text
 
 
 @pytest.mark.usefixtures("marks")

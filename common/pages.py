@@ -1,0 +1,100 @@
+"""What every page under ``reports`` is made with: templates, figures with their words, numbers.
+
+``common/templates`` holds the pages, ``common/figures.py`` draws.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import jinja2
+from matplotlib.figure import Figure
+
+from common import figures
+from common.errors import UserError
+
+SYNTHETIC = "synthetic faces"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on a page: its file relative to the page, its size in pixels and its words."""
+
+    file: str
+    width: int
+    height: int
+    alt: str
+    caption: str
+
+
+class Gallery:
+    """Saves figures below the page's folder and tells what the page must know of them."""
+
+    def __init__(self, folder: Path, mark: str) -> None:
+        self.folder, self.mark = folder, mark
+
+    def add(self, name: str, figure: Figure, alt: str, caption: str) -> Picture:
+        """Save ``figures/<name>.png`` with its words."""
+        file = f"figures/{name}.png"
+        width, height = figures.save(figure, self.folder / file, self.mark)
+        return Picture(file, width, height, alt, caption)
+
+
+def write_page(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Let ``fill`` write a page, ``index.html``, and what belongs to it, with a ``figures`` folder.
+
+    Everything is made in a folder of its own and then renamed into place; the old page leaves
+    first and the new one comes last, so that a kill leaves no page beside the numbers or figures
+    of another run. Returns the page's path; raises UserError where it cannot be written.
+    """
+    work = folder / ".writing"
+    try:
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+        (work / "figures").mkdir(parents=True)
+        fill(work)
+        (folder / "index.html").unlink(missing_ok=True)
+        shutil.rmtree(folder / "figures", ignore_errors=True)
+        for file in sorted(work.iterdir(), key=lambda file: file.name == "index.html"):
+            file.replace(folder / file.name)
+        work.rmdir()
+    except OSError as fault:
+        raise UserError(
+            f"{fault.filename or folder}: the report cannot be written "
+            f"({fault.strerror or fault}); free some space or choose another --reports"
+        ) from None
+    return folder / "index.html"
+
+
+def templates() -> jinja2.Environment:
+    """The pages of ``common/templates`` and what they write numbers with."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": rounded, "duration": duration}
+    return environment
+
+
+def rounded(value: float | int | None) -> str:
+    """Three significant digits without an exponent, counts in full, a dash for what is missing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{Decimal(f'{value:.3g}'):f}"
+    return text.replace("-", "−")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them, a dash for what is missing."""
+    if seconds is None:
+        return "–"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
