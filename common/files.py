@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from common.errors import UserError
+
+ABANDONED = 600.0  # seconds
 
 
 def cache_folder() -> Path:
@@ -36,9 +40,10 @@ def write_atomically(
     remedy: what else to do where it cannot be written.
     Raises UserError where the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.tmp")  # one name: a killed writer leaves one file
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # others may write it, too
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
         with open(temporary, "wb") as file:
             write(file)
             file.flush()
@@ -55,3 +60,11 @@ def write_atomically(
     finally:
         with suppress(OSError):  # gone already, or the folder was never one
             temporary.unlink()
+
+
+def _clear(path: Path) -> None:
+    """Remove what killed writers of ``path`` left: files that have not grown for ``ABANDONED``."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError):  # another writer was quicker
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()

@@ -72,6 +72,42 @@ def test_a_killed_writer_leaves_what_was_there(tmp_path):
     assert path.read_bytes() == b"new"
 
 
+def _write_together(path, together, letter):
+    def write(file):
+        file.write(letter)
+        file.flush()
+        together.wait(60)  # now both have begun
+        file.write(letter)
+
+    write_atomically(path, write)
+
+
+def test_two_processes_that_write_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "file"
+    processes = multiprocessing.get_context("forkserver")
+    together = processes.Barrier(2)
+    both = [
+        processes.Process(target=_write_together, args=(path, together, letter), daemon=True)
+        for letter in (b"a", b"b")
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert path.read_bytes() in (b"aa", b"bb")
+    assert names(tmp_path) == ["file"]
+
+
+def test_what_killed_writers_left_long_ago_is_cleared_away(tmp_path):
+    path, left, fresh = (tmp_path / name for name in ("file", ".file.1.tmp", ".file.2.tmp"))
+    for file in (left, fresh):
+        file.write_bytes(b"half")
+    os.utime(left, (1e9, 1e9))
+    write_atomically(path, lambda file: file.write(b"new"))
+    assert names(tmp_path) == [".file.2.tmp", "file"]
+
+
 @pytest.fixture
 def disk_of_a_megabyte():
     """Files cannot grow over 1 MiB here: what a full disk looks like to who writes."""
