@@ -82,10 +82,13 @@ def to_pixels(fractions: Tensor, height: int, width: int) -> Tensor:
     return fractions * fractions.new_tensor([width, height]) - 0.5
 
 
-def cut(picture: Image.Image, box: Tensor, height: int, width: int) -> np.ndarray:
+def cut(
+    picture: Image.Image | np.ndarray, box: Tensor, height: int, width: int, mode: str | None = None
+) -> np.ndarray:
     """Cut ``box`` out of a picture and resize it to uint8 (C, height, width).
 
-    picture: PIL image of mode "L" (C = 1) or "RGB" (C = 3).
+    picture: of mode "L" (C = 1) or "RGB" (C = 3), or such a picture's pixels, uint8 (H, W) or
+    (H, W, 3). mode: one of these two, to which it is turned first; only what is cut is turned.
     box: (4,) left, top, width, height counted from the picture's edge. Where it reaches outside,
     the edge pixels are repeated, as ``augmentation.warp`` repeats them: a black margin would be
     an edge for the network to hold on to.
@@ -93,44 +96,60 @@ def cut(picture: Image.Image, box: Tensor, height: int, width: int) -> np.ndarra
     Training, testing and prediction all cut with this function. Shrinking averages over all
     pixels (PIL's antialiased bilinear filter), so that small crops of large photos stay smooth.
     """
-    left, top, box_width, box_height = box.tolist()
-    right, bottom = left + box_width, top + box_height
-    outside = (
-        max(0, math.ceil(-left)),
-        max(0, math.ceil(-top)),
-        max(0, math.ceil(right - picture.width)),
-        max(0, math.ceil(bottom - picture.height)),
-    )
-    if any(outside):
-        before_x, before_y, after_x, after_y = outside
-        pixels = np.asarray(picture)  # (h, w) or (h, w, 3)
-        margins = [(before_y, after_y), (before_x, after_x), (0, 0)][: pixels.ndim]
-        picture = Image.fromarray(np.pad(pixels, margins, mode="edge"))
-        left, right, top, bottom = (
-            left + before_x, right + before_x, top + before_y, bottom + before_y,
-        )  # fmt: skip
-    crop = picture.resize((width, height), Image.Resampling.BILINEAR, (left, top, right, bottom))
+    pixels, (left, top, box_width, box_height) = np.asarray(picture), box.tolist()
+    columns, before_x, after_x = _reach(left, box_width, pixels.shape[1], width)
+    rows, before_y, after_y = _reach(top, box_height, pixels.shape[0], height)
+    left, top = left - columns.start + before_x, top - rows.start + before_y
+    area = pixels[rows, columns]
+    if before_x or after_x or before_y or after_y:
+        margins = before_y, after_y, before_x, after_x
+        area = cv2.copyMakeBorder(area, *margins, cv2.BORDER_REPLICATE)
+    inside = (left, top, left + box_width, top + box_height)
+    patch = Image.fromarray(area).convert(mode)
+    crop = patch.resize((width, height), Image.Resampling.BILINEAR, inside)
     return np.atleast_3d(np.asarray(crop)).transpose(2, 0, 1)
 
 
+def _reach(start: float, length: float, size: int, cells: int) -> tuple[slice, int, int]:
+    """What a resize of ``length`` pixels to ``cells`` looks at, of ``size`` pixels there are: the
+    pixels, and how often the edge's are repeated before and after them."""
+    stop, blur = start + length, max(length / cells, 1.0) + 1  # how far the filter looks beyond
+    first = min(max(math.floor(start - blur), 0), size - 1)
+    last = max(min(math.ceil(stop + blur), size), first + 1)
+    return slice(first, last), max(math.ceil(-start), 0), max(math.ceil(stop - size), 0)
+
+
 def cut_turned(
-    picture: Image.Image, box: Tensor, angle: float, height: int, width: int
+    picture: Image.Image | np.ndarray,
+    box: Tensor,
+    angle: float,
+    height: int,
+    width: int,
+    mode: str | None = None,
 ) -> tuple[np.ndarray, Tensor]:
     """``cut`` for a face that is turned in the picture: the crop shows it upright.
 
     angle: degrees by which the face, and the box (4,) about its own centre, are turned clockwise.
     Returns uint8 (C, height, width) and the matrix (2, 3) from the picture's pixels to the crop's.
     """
-    centre = box[:2] + box[2:] / 2  # (2,)
+    pixels, centre = np.asarray(picture), box[:2] + box[2:] / 2  # (2,)
     sides = box[2:].ceil() + 2  # of the upright patch, with a pixel to spare around the box
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     turn = torch.tensor([[cosine, sine], [-sine, cosine]])  # counter-clockwise, back upright
     to_patch = torch.cat([turn, ((sides - 1) / 2 - turn @ (centre - 0.5))[:, None]], dim=1)
+    reach = sides.norm().item()  # no turn of the patch is wider
+    (columns, *_), (rows, *_) = (
+        _reach(middle - reach / 2, reach, size, size)
+        for middle, size in zip(centre.tolist(), pixels.shape[1::-1], strict=True)
+    )
+    area = Image.fromarray(pixels[rows, columns]).convert(mode)
+    from_area = to_patch.clone()
+    from_area[:, 2] += turn @ torch.tensor([float(columns.start), float(rows.start)])
     patch = cv2.warpAffine(
-        np.asarray(picture), to_patch.numpy(), sides.int().tolist(), borderMode=cv2.BORDER_REPLICATE
+        np.asarray(area), from_area.numpy(), sides.int().tolist(), borderMode=cv2.BORDER_REPLICATE
     )
     upright = torch.cat([(sides - box[2:]) / 2, box[2:]])  # the box in the patch
     to_crop = crop_matrices(upright[None], height, width)[0]
     matrix = to_crop[:, :2] @ to_patch
     matrix[:, 2] += to_crop[:, 2]
-    return cut(Image.fromarray(patch), upright, height, width), matrix
+    return cut(patch, upright, height, width), matrix

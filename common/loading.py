@@ -37,7 +37,7 @@ from common.files import cache_folder, write_atomically
 from common.keypoints import flip_order_within
 from common.recipe import Recipe
 
-CACHE_VERSION = 2  # raised when the way of cutting changes, so that older caches are rebuilt
+CACHE_VERSION = 3  # raised when the way of cutting changes, so that older caches are rebuilt
 STRIP = 256  # faces that are in memory at once while they are cut
 CHECKED = 1 << 30  # bytes whose checksums are compared at every start: about a second's work
 END = struct.Struct("<QI")  # length and checksum of the notes

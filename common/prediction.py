@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 
 from common import checkpoints, detection
 from common.attributes import openness
@@ -53,6 +53,21 @@ def mirrored(network: nn.Module, faces: Tensor, flip_order: Tensor) -> Tensor:
     """What a network answers for the mirror images of (B, 1, h, w), mirrored back: (B, k, 2)."""
     answer = network(faces.flip(-1))[:, flip_order.to(faces.device)]  # left and right exchanged
     return torch.stack([1 - answer[..., 0], answer[..., 1]], dim=-1)
+
+
+def quick(network: nn.Module) -> nn.Module:
+    """A copy that answers sooner: with every batch normalisation folded into the convolution
+    before it, and in half the bits where the processor computes with so few itself.
+
+    Only of a network that draws heatmaps; others come back as they are. The means of heatmaps are
+    taken in full precision, and the points move by 0.03 pixels of the crop; coordinates themselves
+    would be rounded to half a pixel.
+    """
+    if not hasattr(network, "heatmaps"):
+        return network
+    folded = fuse(network.eval()).to(memory_format=torch.channels_last)
+    half = computes_in_bfloat16(next(network.parameters()).device)
+    return folded.to(torch.bfloat16) if half else folded
 
 
 @dataclass(frozen=True)
@@ -139,14 +154,8 @@ class FaceKeypoints:
         return cls(network, recipe, detection.load(detector, model), best_device(device))
 
     def for_video(self) -> FaceKeypoints:
-        """This, with a network that computes in half the bits where the processor does so itself.
-
-        Only one that draws heatmaps: their means are taken in full precision, and the points move
-        by 0.03 pixels of the crop. Coordinates themselves would be rounded to half a pixel.
-        """
-        device = next(self.network.parameters()).device
-        if hasattr(self.network, "with_spread") and computes_in_bfloat16(device):
-            self.network.to(torch.bfloat16)
+        """This, with the network as ``quick`` makes it."""
+        self.network = quick(self.network)
         return self
 
     def predict(self, image: np.ndarray) -> list[FoundFace]:
@@ -266,14 +275,14 @@ def cut_faces(
     boxes: (N, 4) landmarks' boxes; angles: (N,) degrees, clockwise. Returns uint8 (N, C, H, W) of
     ``recipe.kept_size``, and the matrices (N, 2, 3) from the picture's pixels to theirs.
     """
-    picture = Image.fromarray(image).convert("RGB" if recipe.colour else "L")
+    mode = "RGB" if recipe.colour else "L"
     kept = boxes_to_keep(torch.as_tensor(boxes, dtype=torch.float32), recipe)
     crops, matrices = [], crop_matrices(kept, *recipe.kept_size)
     for index, angle in enumerate(angles.tolist()):
         if angle:
-            crop, matrices[index] = cut_turned(picture, kept[index], angle, *recipe.kept_size)
+            crop, matrices[index] = cut_turned(image, kept[index], angle, *recipe.kept_size, mode)
         else:
-            crop = cut(picture, kept[index], *recipe.kept_size)
+            crop = cut(image, kept[index], *recipe.kept_size, mode)
         crops.append(torch.from_numpy(crop.copy()))
     return torch.stack(crops), matrices
 

@@ -10,6 +10,7 @@ from common.crops import (
     boxes_to_keep,
     crop_matrices,
     cut,
+    cut_turned,
     inverse,
     move,
     refit,
@@ -157,3 +158,33 @@ def test_where_the_box_reaches_outside_the_edge_repeats():
     assert (crop[:, 120:] == 149).all()
     assert (crop[50, 20:120] == ramp[40]).all()
     assert (crop[0] == crop[99]).all()
+
+
+@pytest.mark.parametrize("angle", [0.0, 33.0])
+def test_a_crop_depends_on_nothing_but_what_it_shows(angle):
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    left, top = 50, 40  # what is cut away of the picture
+    part = picture[top:280, left:330]
+    for box in ((120.3, 110.7, 90.0, 90.0), (150.0, 120.0, 60.5, 64.25)):
+        whole, near = torch.tensor(box), torch.tensor(box) - torch.tensor([left, top, 0, 0])
+        if angle:
+            crops = [
+                cut_turned(pixels, where, angle, 48, 40, "L")[0]
+                for pixels, where in ((picture, whole), (part, near))
+            ]
+        else:
+            crops = [cut(picture, whole, 48, 40, "L"), cut(part, near, 48, 40, "L")]
+        np.testing.assert_array_equal(*crops)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_turning_grey_what_is_cut_is_cutting_what_was_turned_grey(mode):
+    picture = picture_of_dots("RGB", sigma=2.5)
+    for box in ((30.4, 21.7, 140.2, 139.1), (-60.0, -45.5, 300.0, 290.0)):
+        box = torch.tensor(box)
+        expected = cut(picture.convert(mode), box, 90, 110)
+        np.testing.assert_array_equal(cut(np.asarray(picture), box, 90, 110, mode), expected)
+        turned, _ = cut_turned(picture.convert(mode), box, 20.0, 90, 110)
+        pixels = np.asarray(picture)
+        np.testing.assert_array_equal(cut_turned(pixels, box, 20.0, 90, 110, mode)[0], turned)

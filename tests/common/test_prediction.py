@@ -13,7 +13,7 @@ from PIL import Image
 from small_network import checkpoint_of
 from torch import nn
 
-from common import checkpoints
+from common import checkpoints, prediction
 from common.augmentation import centre
 from common.crops import move
 from common.detection import Detector
@@ -22,8 +22,10 @@ from common.faces import Faces
 from common.keypoints import IBUG_68
 from common.loading import load_crops, read_picture
 from common.pose import MEAN_HEAD
-from common.prediction import FaceKeypoints, cut_faces, predict_keypoints
+from common.prediction import FaceKeypoints, cut_faces, predict_keypoints, quick
 from common.recipe import Recipe
+from datasets import synthetic
+from parts.part3_large_dataset import HeatmapResNet18, ResNet18
 
 RECIPE = Recipe(height=20, width=30, margin=2)
 PLACES = torch.tensor([[4, 5], [17, 3], [12, 14]])  # (3, 2) of 30 x 20 pixels
@@ -331,3 +333,40 @@ def test_a_face_that_leans_is_cut_anew_upright_and_answered_there(angle):
     assert math.degrees(math.atan2(across[1], across[0])) == pytest.approx(angle, abs=3)
     middle = (face.keypoints[36] + face.keypoints[45]) / 2 - face.keypoints[8]
     assert middle @ chin < 0  # the eyes lie on the other side than the chin
+
+
+def blocks(count, side):
+    """Smooth noise, float32 (count, 1, side, side)."""
+    coarse = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(1)) - 0.5
+    return nn.functional.interpolate(coarse, size=side, mode="bilinear")
+
+
+def test_folding_batch_normalisation_changes_no_answer(monkeypatch):
+    torch.manual_seed(0)
+    network, faces = HeatmapResNet18(68, channels=16), blocks(4, 64)
+    with torch.no_grad():
+        for _ in range(3):
+            network(faces)  # in training mode: the running means are no longer 0 and 1
+    network.eval()
+    monkeypatch.setattr(prediction, "computes_in_bfloat16", lambda device: False)
+    folded = quick(network)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(faces) * 64, network(faces) * 64, rtol=0, atol=1e-3)
+
+
+def test_half_the_bits_move_the_points_of_faces_by_hundredths_of_a_pixel(monkeypatch):
+    monkeypatch.setattr(prediction, "computes_in_bfloat16", lambda device: True)
+    trained = checkpoints.load(checkpoints.newest())
+    network, side = checkpoints.network_of(trained), trained["recipe"]["height"]
+    images, _, _ = synthetic.render(range(2), IBUG_68, size=(side, side))
+    faces = images.float().mean(dim=1, keepdim=True) / 255 - 0.5
+    with torch.inference_mode():
+        moved = (quick(network)(faces.bfloat16()) - network(faces)).norm(dim=-1) * side
+    assert moved.mean() < 0.05
+    assert moved.max() < 0.5
+
+
+def test_coordinates_are_not_rounded_to_half_the_bits():
+    network = ResNet18(68)
+    assert quick(network) is network
