@@ -52,6 +52,11 @@ LESSON = Lesson(
         "and see what it was worth.",
         "Part 2 asks for all 58 points: `python run_part.py 2`.",
     ),
+    carries_over=(
+        "A place is a number that a network can answer: a fraction of the picture's width, one of "
+        "its height. The loop that trains it goes on unchanged to the next parts; the points "
+        "become more and the pictures larger."
+    ),
 )
 NOSE = (52,)  # the points that are learned, by their number in the scheme
 
@@ -59,17 +64,23 @@ NOSE = (52,)  # the points that are learned, by their number in the scheme
 class NoseNet(nn.Module):
     """Three convolutions and two fully connected layers: one grey face in, one point out.
 
-    Takes float (B, 1, 60, 80) in -0.5..0.5, returns fractions (B, 1, 2).
+    Takes float (B, 1, height, width) in -0.5..0.5, returns fractions (B, 1, 2).
+    kernels: the sides of the three convolutions' filters.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, height: int = 60, width: int = 80, kernels: tuple[int, ...] = (7, 5, 3)
+    ) -> None:
         super().__init__()
+        self.arguments = {"height": height, "width": width, "kernels": kernels}
+        first, second, third = kernels
         self.features = nn.Sequential(
-            nn.Conv2d(1, 12, 7), nn.ReLU(), nn.MaxPool2d(3, 2),
-            nn.Conv2d(12, 16, 5), nn.ReLU(), nn.MaxPool2d(3, 2),
-            nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(1, 12, first), nn.ReLU(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(12, 16, second), nn.ReLU(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(16, 32, third), nn.ReLU(), nn.MaxPool2d(3, 2),
         )  # fmt: skip
-        self.head = nn.Sequential(nn.Linear(576, 200), nn.ReLU(), nn.Linear(200, 2))
+        left = self.features(torch.zeros(1, 1, height, width)).numel()  # 576 of 60 x 80 pixels
+        self.head = nn.Sequential(nn.Linear(left, 200), nn.ReLU(), nn.Linear(200, 2))
 
     def forward(self, faces: Tensor) -> Tensor:
         """(B, 1, 60, 80) -> (B, 1, 2)."""

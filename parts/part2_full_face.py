@@ -52,30 +52,47 @@ LESSON = Lesson(
         "training and the validation loss come apart: that is overfitting.",
         "Part 3 has sixteen times as many faces, in the wild: `python run_part.py 3`.",
     ),
+    carries_over=(
+        "A face may be turned, moved, mirrored and relit as long as its points go along, left and "
+        "right exchanged. Part 3 does the same to thousands of faces, each cut out by a box "
+        "first, and to a deeper network, which draws a map of each point."
+    ),
 )
 
 
 class FaceNet(nn.Module):
     """Five convolutions: one grey face in, 58 points out.
 
-    Takes float (B, 1, 120, 160) in -0.5..0.5, returns fractions (B, 58, 2).
+    Takes float (B, 1, height, width) in -0.5..0.5, returns fractions (B, n_points, 2).
+    kernels: the sides of the five convolutions' filters.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        height: int = 120,
+        width: int = 160,
+        kernels: tuple[int, ...] = (7, 5, 3, 3, 3),
+        n_points: int = 58,
+    ) -> None:
         super().__init__()
+        self.arguments = {
+            "height": height, "width": width, "kernels": kernels, "n_points": n_points
+        }  # fmt: skip
+        first, second, third, fourth, fifth = kernels
         self.features = nn.Sequential(
-            nn.Conv2d(1, 4, 7), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(4, 8, 5), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(8, 16, 3), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 56, 3), nn.ReLU(),
+            nn.Conv2d(1, 4, first), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(4, 8, second), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(8, 16, third), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, fourth), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(32, 56, fifth), nn.ReLU(),
         )  # fmt: skip
-        self.head = nn.Sequential(nn.Linear(840, 420), nn.ReLU(), nn.Linear(420, 116))
+        left = self.features(torch.zeros(1, 1, height, width)).numel()  # 840 of 120 x 160 pixels
+        self.head = nn.Sequential(nn.Linear(left, 420), nn.ReLU(), nn.Linear(420, 2 * n_points))
 
     def forward(self, faces: Tensor) -> Tensor:
         """(B, 1, 120, 160) -> (B, 58, 2)."""
         features = self.features(faces)  # (B, 56, 3, 5)
-        return self.head(features.flatten(1)).view(-1, 58, 2)
+        return self.head(features.flatten(1)).unflatten(1, (-1, 2))
 
 
 @dataclass(frozen=True)
