@@ -33,6 +33,7 @@ from common.metrics import mean_shape, nme
 from common.options import Options
 from common.prediction import predict_keypoints
 from common.recipe import Recipe
+from common.watching import Film
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 SECONDS_BETWEEN_CHECKPOINTS = 10  # short runs would otherwise spend their time on writing
@@ -66,13 +67,15 @@ def fit(
     optimizer = OPTIMIZERS[recipe.optimizer](
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    learners: dict[str, Any] = {"network": network, "optimizer": optimizer}
+    film = Film(validation, recipe)
+    learners: dict[str, Any] = {"network": network, "optimizer": optimizer, "film": film}
     average, answering = None, network
     if recipe.average:
         decay = get_ema_multi_avg_fn(recipe.average)
         average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
         learners["average"], answering = average, average.module
     history = _restore(checkpoint, learners, train, recipe, options) if options.resume else []
+    film.note(len(history), answering)
     saved_at = time.monotonic()
     with tqdm(total=recipe.epochs, initial=len(history), desc="training", unit="epoch") as bar:
         for epoch in range(len(history), recipe.epochs):
@@ -84,6 +87,7 @@ def fit(
             row = {"epoch": epoch + 1, "train_loss": loss}
             row |= from_first(lambda: watch(answering, validation, recipe))
             history.append(row | {"learning_rate": rate, "seconds": time.monotonic() - began})
+            film.note(epoch + 1, answering)
             bar.set_postfix(loss=f"{loss:.2e}", nme=f"{row['validation_nme']:.2f} %")
             bar.update()
             last = epoch + 1 == recipe.epochs
@@ -221,6 +225,6 @@ def _restore(
             f"{path}: was trained on {checkpoint['dataset']}, not on {dataset}; leave out --resume "
             "to start anew"
         )
-    for name, learner in learners.items():
-        learner.load_state_dict(training[name])
+    for name in learners.keys() & training.keys():  # older checkpoints hold no film
+        learners[name].load_state_dict(training[name])
     return training["history"]

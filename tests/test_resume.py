@@ -101,6 +101,9 @@ def assert_same_end(one, other):
     assert first["weights"].keys() == second["weights"].keys()
     for name, weights in first["weights"].items():
         assert torch.equal(weights, second["weights"][name])
+    films = [checkpoint["training"]["film"]["frames"] for checkpoint in (first, second)]
+    assert films[0].keys() == films[1].keys()
+    assert all(torch.equal(frame, films[1][epoch]) for epoch, frame in films[0].items())
     metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (one, other)]
     for measured in metrics:
         measured.pop("seconds")
