@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import small_sets
 import torch
 from torch import nn
 
-from common import distributed
+from common import distributed, training
 from common.errors import UserError
 from common.options import Options
 from common.recipe import Recipe
@@ -24,6 +25,7 @@ PLAIN = Recipe(
     learning_rate=3e-3, average=0.5, start_at_mean=True, rotation=10.0, scale=0.1, flip=0.5,
     brightness=0.2, contrast=0.2, occlusion=0.3, blur=0.3,
 )  # fmt: skip
+CPU = Options(device="cpu")
 
 
 class Layers(nn.Module):
@@ -40,17 +42,39 @@ class Layers(nn.Module):
         return self.layers(faces).view(-1, 1, 2)
 
 
-def train(folder, normalise):
+def train(folder, normalise, options=CPU):
     """A trained network's weights and the history."""
     from test_training import TRAIN, VALIDATION
 
     torch.manual_seed(0)
     network = Layers(normalise)
     name = folder / f"{normalise}.pt"
-    history = fit(network, TRAIN, VALIDATION, PLAIN, Options(device="cpu"), name)
+    history = fit(network, TRAIN, VALIDATION, PLAIN, options, name)
     return network.state_dict(), [
         {name: value for name, value in row.items() if name != "seconds"} for row in history
     ]
+
+
+class Stopped(Exception):
+    pass
+
+
+def train_stop_and_go_on(folder):
+    """The same as ``train``, stopped in its last epoch and gone on with."""
+    whole = training.train_epoch
+
+    def stop_in_the_last(*arguments):
+        if arguments[-1] == PLAIN.epochs - 1:
+            raise Stopped
+        return whole(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+        patch.setattr(training, "train_epoch", stop_in_the_last)
+        with pytest.raises(Stopped):
+            train(folder, normalise=True)
+    distributed.from_first(lambda: None)  # torchrun would start no process before all have ended
+    return train(folder, normalise=True, options=replace(CPU, resume=True))
 
 
 def fail():
@@ -63,6 +87,9 @@ def train_together(folder):
         rank = int(os.environ["RANK"])
         print("heard")
         results = {"trained": [train(folder, normalise) for normalise in (False, True)]}
+        again = folder / "again"
+        distributed.from_first(again.mkdir)
+        results["resumed"] = train_stop_and_go_on(again)
         results["known"] = distributed.from_first(lambda: f"from {rank}")
         try:
             distributed.from_first(fail)
@@ -100,6 +127,15 @@ def test_both_processes_end_with_the_same_weights_and_metrics(two, normalise):
     assert first.keys() == second.keys()
     for name, weights in first.items():
         assert torch.equal(weights, second[name]), name
+
+
+def test_stopped_together_and_resumed_together_they_end_with_the_same_weights(two):
+    for saved in two[0]:
+        (weights, history), (resumed, rows) = saved["trained"][True], saved["resumed"]
+        assert rows == history
+        assert len(rows) == PLAIN.epochs
+        for name, values in weights.items():
+            assert torch.equal(values, resumed[name]), name
 
 
 def test_two_processes_take_the_steps_of_one(two, tmp_path):
