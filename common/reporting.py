@@ -28,7 +28,7 @@ from common.attributes import (
 from common.keypoints import Scheme
 from common.metrics import METRICS
 from common.pages import SYNTHETIC, Gallery, Picture, rounded, templates, write_page
-from common.progression import write_index
+from common.progression import Portrait, write_index
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,9 @@ class Lesson:
     """The words that a part gives to its page.
 
     folder: where the page lies below ``reports``, e.g. ``"part1"``. question: what is asked.
-    notes: facts to know before reading the numbers. try_next: what to change and watch. What
-    stands between backticks in these three is code.
+    notes: facts to know before reading the numbers. try_next: what to change and watch.
+    carries_over: what the next part takes from this one, for the start page. What stands between
+    backticks in these is code.
     """
 
     folder: str
@@ -45,6 +46,7 @@ class Lesson:
     question: str
     notes: tuple[str, ...]
     try_next: tuple[str, ...]
+    carries_over: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Report:
     ``baseline_mean_face`` (metrics, and ``loss`` in the unit of the history's losses),
     ``seconds``, ``epochs``, ``n_train``, ``n_test`` and ``dataset``, and ``beside``: the measures
     of other networks on the same test faces by their names, whose ``TestFaces.nme`` are here in
-    beside.
+    beside. portrait: a test face in its whole picture, where the network sees whole pictures.
     """
 
     lesson: Lesson
@@ -97,6 +99,7 @@ class Report:
     test: TestFaces
     synthetic: bool
     beside: Mapping[str, Tensor] = field(default_factory=dict)
+    portrait: Portrait | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ def write_report(reports: Path, report: Report) -> Path:
         (work / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
         page = templates().get_template("part.html").render(_contents(report, metrics, work))
         (work / "index.html").write_text(page, encoding="utf-8")
+        if report.portrait is not None:
+            report.portrait.save(work)
 
     page = write_page(reports / report.lesson.folder, fill)
     write_index(reports)
@@ -183,11 +188,22 @@ def _forward(network: nn.Module, image: Tensor) -> None:
 
 
 def _about(report: Report) -> dict[str, Any]:
-    """What the index must know of a run beside its metrics."""
+    """What the start page must know of a run beside its metrics."""
+    height, width = report.test.images.shape[-2:]
+    kinds = [type(module) for module in report.network.modules()]
+    counted = {
+        "convolution": kinds.count(nn.Conv2d),
+        "fully connected layer": kinds.count(nn.Linear),
+    }
     return {
         "title": report.lesson.title,
         "question": report.lesson.question,
+        "carries_over": report.lesson.carries_over,
         "recipe": report.recipe_name,
+        "recipe_values": {name: value for name, value, _ in report.recipe},
+        "input": [width, height],
+        "n_points": len(report.kept),
+        "layers": " and ".join(f"{n} {name}{'s' * (n > 1)}" for name, n in counted.items() if n),
         "network": type(report.network).__name__,
         "parameters": sum(parameter.numel() for parameter in report.network.parameters()),
         "synthetic": report.synthetic,

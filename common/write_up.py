@@ -7,17 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from common import checkpoints
 from common.augmentation import augment, centre
 from common.crops import to_fractions, to_pixels
-from common.loading import Crops
+from common.loading import Crops, read_picture
 from common.losses import LOSSES
 from common.metrics import errors_per_face, mean_shape, measure, summarise
 from common.options import Options
 from common.prediction import predict_keypoints
+from common.progression import Portrait
 from common.recipe import Recipe, reasons
 from common.reporting import Lesson, Report, TestFaces, write_report
 
@@ -72,6 +74,7 @@ def write_up(
     checkpoint = options.reports / lesson.folder / "checkpoint.pt"
     checkpoints.save({**checkpoints.load(checkpoint), "metrics": metrics}, checkpoint)
 
+    nme = errors_per_face(predicted, test, recipe)["nme"]
     torch.manual_seed(options.seed)
     some = torch.randperm(len(train))[:SHOWN]
     images, points = train.images[some], train.points[some]
@@ -90,7 +93,7 @@ def write_up(
             images=_network_crops(test.images, recipe),
             truth=test.points - recipe.margin,
             predicted=predicted,
-            nme=errors_per_face(predicted, test, recipe)["nme"],
+            nme=nme,
             baseline_nme=errors_per_face(mean_face, test, recipe)["nme"],
             all_points=test.all_points - recipe.margin,
             names=tuple(path.stem for path in test.faces.files),
@@ -98,8 +101,18 @@ def write_up(
         ),
         synthetic=metrics["synthetic"],
         beside={name: errors["nme"] for name, errors in others.items()},
+        portrait=None if recipe.box_scale else _portrait(test, nme, metrics["synthetic"]),
     )
     return write_report(options.reports, report)
+
+
+def _portrait(test: Crops, nme: Tensor, synthetic: bool) -> Portrait:
+    """The test face in the middle of the ranking, in its whole picture."""
+    ordinary = int(nme.argsort(stable=True)[len(nme) // 2])
+    faces = test.faces
+    image = np.asarray(read_picture(faces.files[ordinary], colour=False))
+    points, name = faces.points[ordinary], faces.files[ordinary].stem
+    return Portrait(name, image, points, faces.scheme, synthetic)
 
 
 def _network_crops(images: Tensor, recipe: Recipe) -> Tensor:

@@ -56,6 +56,11 @@ LESSON = Lesson(
         "--split lfpw/testset`.",
         "See what dlib's boxes cost: add `--boxes file`.",
     ),
+    carries_over=(
+        "A face that is cut out by its box is answered wherever it stands in a photo: `python "
+        "run_part.py predict photo.jpg` finds the boxes and leads the points back to the photo's "
+        "own pixels."
+    ),
 )
 
 

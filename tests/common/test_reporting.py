@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torchvision.models import resnet18
 
@@ -139,7 +140,7 @@ def marks(monkeypatch):
     noted = []
 
     def save(_figure, path, mark):
-        path.write_bytes(b"drawn")
+        Image.new("L", (1, 1)).save(path)
         noted.append(mark)
         return 1, 1
 
@@ -283,7 +284,7 @@ def test_synthetic_faces_are_marked_on_page_figures_metrics_and_index(tmp_path, 
     assert page.source.index("Synthetic faces.") < page.source.index("<nav")
     assert set(marks) == {"synthetic faces"}
     assert json.loads((path.parent / "metrics.json").read_text())["synthetic"] is True
-    assert "synthetic faces" in (tmp_path / "index.html").read_text()
+    assert "Synthetic faces." in (tmp_path / "index.html").read_text()
 
 
 def test_real_faces_are_not_called_synthetic(written):
@@ -362,30 +363,80 @@ def test_a_folder_that_cannot_be_written_ends_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def two_parts(folder):
+    """Pages of two parts whose recipes differ; the start page."""
+    recipes = (
+        [("epochs", "3", "enough"), ("batch", "16", "small"), ("rotation", "10.0", "turned")],
+        [("epochs", "9", "more"), ("batch", "16", "small"), ("he_init", "True", "strong")],
+    )
+    for number, recipe in enumerate(recipes, 1):
+        report = made_up_report(recipe=recipe, recipe_name=f"recipe{number}")
+        lesson = replace(
+            report.lesson,
+            folder=f"part{number}",
+            title=f"Part {number}: circles",
+            carries_over=f"Roundness, {number} times.",
+        )
+        write_report(folder, replace(report, lesson=lesson))
+    return Page(folder / "index.html")
+
+
 @pytest.mark.usefixtures("marks")
-def test_the_index_sets_the_runs_side_by_side(tmp_path):
-    for number, recipe in ((1, "course"), (2, "best")):
-        report = made_up_report(recipe_name=recipe)
-        lesson = replace(report.lesson, folder=f"part{number}", title=f"Part {number}")
-        write_report(tmp_path, replace(report, lesson=lesson))
-    page = Page(tmp_path / "index.html")
-    assert [link["href"] for link in page.all("a")] == ["part1/index.html", "part2/index.html"]
-    assert page.texts["th"][:3] == ["measure", "Part 1", "Part 2"]
+def test_the_start_page_leads_through_the_parts_and_sets_them_side_by_side(tmp_path):
+    page = two_parts(tmp_path)
+    anchors = ["#part1", "#part2", "#numbers"]
+    pages = ["part1/index.html", "part2/index.html"]
+    assert [link["href"] for link in page.all("a")] == anchors + pages
+    assert page.texts["th"][:3] == ["measure", "Part 1: circles", "Part 2: circles"]
     row = re.search(r'<th scope="row">recipe</th>(.*?)</tr>', page.source).group(1)
-    assert re.findall(r">(\w+)</td>", row) == ["course", "best"]
+    assert re.findall(r">(\w+)</td>", row) == ["recipe1", "recipe2"]
     assert "1.5 (mean face 30)" in page.source
     for picture in page.all("img"):
         assert picture["alt"] and (tmp_path / picture["src"]).is_file()
+    told = " ".join(" ".join(text.split()) for text in page.texts["dd"])
+    for words in (
+        "Where are the points?",
+        "SmallNet, 1,982 weights in 2 convolutions and 1 fully connected layer",
+        "a picture of 64 × 48 pixels in, 58 points out",
+        "3 epochs on 40 faces took 75 s",
+        "misses by 1.5 % of the distance between the outer eye corners on 12 faces",
+        "would miss by 30 %, 20 times as much",
+        "Roundness, 1 times. Of the 3 values that Part 1 sets in its recipe, Part 2 keeps 1 "
+        "(batch), changes 1 (epochs 3 → 9), leaves out 1 (rotation), adds 1 (he_init True).",
+        "Roundness, 2 times.",
+    ):
+        assert words in told
+    assert "The 2 parts that were run here trained for 2.5 min in all." in page.texts["p"][0]
 
 
-def test_the_index_names_what_it_cannot_read_and_leaves_out_what_has_no_page(tmp_path):
-    (tmp_path / "part1").mkdir()
-    (tmp_path / "part1" / "index.html").write_text("a page")
-    (tmp_path / "part1" / "metrics.json").write_text('{"half": ')
-    (tmp_path / "part2").mkdir()
-    (tmp_path / "part2" / "metrics.json").write_text("{}")
+@pytest.mark.usefixtures("marks")
+def test_the_start_page_tells_what_runs_of_before_knew_and_names_other_pages(tmp_path):
+    two_parts(tmp_path)
+    file = tmp_path / "part1" / "metrics.json"
+    known = ("title", "question", "nme", "synthetic", "network", "recipe")
+    metrics = json.loads(file.read_text())
+    file.write_text(json.dumps({key: metrics[key] for key in known}))
+    (tmp_path / "compare").mkdir()
+    (tmp_path / "compare" / "index.html").write_text("<title>A &amp; B</title>")
+    page = Page(write_index(tmp_path))
+    assert "Of the 3 values" not in page.source
+    assert "Where are the points?" in page.source
+    assert page.all("a")[-1] == {"href": "compare/index.html"}
+    assert page.texts["a"][-1] == "A & B"
+
+
+def test_the_start_page_names_what_it_cannot_read_and_leaves_out_what_has_no_page(tmp_path):
+    for number, numbers in ((1, '{"half": '), (2, '{"nme": 3.0}')):
+        (tmp_path / f"part{number}").mkdir()
+        (tmp_path / f"part{number}" / "index.html").write_text("a page")
+        (tmp_path / f"part{number}" / "metrics.json").write_text(numbers)
+    (tmp_path / "part3").mkdir()
+    (tmp_path / "part3" / "metrics.json").write_text("{}")
     source = write_index(tmp_path).read_text()
-    assert "part1/metrics.json cannot be read" in source and "part2" not in source
+    assert "No part has been run here yet" in source
+    assert "part1/metrics.json cannot be read" in source
+    assert "part2/metrics.json cannot be read" in source
+    assert "part3" not in source
 
 
 @pytest.mark.parametrize(
