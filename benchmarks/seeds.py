@@ -6,15 +6,14 @@ Every seed is a full run of the part, pages included, in a temporary folder.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.folds import PARTS
 from common.options import Options
+from parts.trials import PARTS
 
 SHOWN = ("mse_ratio", "mse_px", "nme", "fr8", "auc8", "mae_px_original")
 
@@ -28,7 +27,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     asked = parser.parse_args()
 
-    part = importlib.import_module(PARTS[asked.part][0])
+    part, _ = PARTS[asked.part]
     columns: dict[str, list[float]] = {name: [] for name in (*SHOWN, "seconds")}
     for seed in range(asked.seeds):
         with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,6 @@ photos, made of them for the purpose.
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import os
 import random
@@ -35,7 +34,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from benchmarks.folds import PARTS, changed
+from benchmarks.folds import changed
 from common import training
 from common.augmentation import augment
 from common.crops import square_boxes
@@ -44,6 +43,7 @@ from common.faces import Faces
 from common.loading import Crops, load_crops
 from common.recipe import Recipe
 from datasets.splits import train_and_test
+from parts.trials import PARTS, Trial, network_of
 
 PHOTOS = 64  # full-size photos that are made
 PHOTO_SIDE = 3000  # pixels of their longer side
@@ -107,11 +107,10 @@ class Learner:
 
 def learner(number: str, changes: list[str], device: torch.device) -> Learner:
     """A part's untrained network with its faces."""
-    name, dataset, network_for = PARTS[number]
-    part = importlib.import_module(name)
+    part, dataset = PARTS[number]
     recipe = changed(part.RECIPES["best"](), changes)
     crops = load_crops(train_and_test(dataset, None, None)[0], recipe, getattr(part, "NOSE", None))
-    network = network_for(part, recipe).to(device, memory_format=torch.channels_last)
+    network = network_of(Trial(number, recipe), 0).to(device, memory_format=torch.channels_last)
     optimizer = training.OPTIMIZERS[recipe.optimizer](network.parameters(), lr=1e-5)
     average = AveragedModel(network, use_buffers=True) if recipe.average else None
     return Learner(network, optimizer, average, crops, placed(crops.images, device), recipe)

@@ -364,6 +364,55 @@ def same_faces(images: Tensor, truth: Tensor, answers: dict[str, Tensor]) -> Fig
     return figure
 
 
+def ladder(errors: dict[str, Sequence[float]], always: float | None, climb: bool) -> Figure:
+    """The NME in % of each step, one row each: a dot for the mean, a bar of one deviation to
+    either side, a faint dot a seed.
+
+    always: that of the mean face, a dotted line. climb: join the dots; else a line marks the
+    first, which the others are held against.
+    """
+    figure, axes = _plot(1.0 + 0.3 * len(errors))
+    means = [np.mean(values) for values in errors.values()]
+    for row, values in enumerate(errors.values()):
+        axes.plot(values, [row] * len(values), "o", color=ORANGE, markersize=3, alpha=0.7)
+        wide = np.std(values, ddof=1) if len(values) > 1 else 0
+        axes.errorbar(means[row], row, xerr=wide, fmt="o", color=BLUE, capsize=3, markersize=5)
+    if climb:
+        axes.plot(means, range(len(means)), color=BLUE, linewidth=0.8, alpha=0.5)
+    else:
+        axes.axvline(means[0], color=BLUE, linewidth=0.8, linestyle="--")
+    if always is not None:
+        axes.axvline(always, color=GREY, linestyle=":")
+        axes.text(always, -0.9, "mean face", color=GREY, fontsize=8, ha="right")
+    axes.set_yticks(range(len(errors)), [fill(name, 26) for name in errors], fontsize=9)
+    axes.set(xscale="log", xlabel="NME, % of eye distance", ylim=(len(errors) - 0.5, -1))
+    _plain_log_ticks(axes)
+    return figure
+
+
+def names(faces: dict[str, tuple[Tensor, Tensor]], scheme: Scheme) -> Figure:
+    """Faces side by side, by their titles: rings for points that the scheme numbers on the left
+    of the picture, crosses for those on the right.
+
+    Each is a picture (H, W), 0..255, and points (K, 2) in its pixels.
+    """
+    part = WIDTH / len(faces)
+    figure = Figure(figsize=(WIDTH, part + 0.5), layout="constrained")
+    left, right = ([pair[side] for pair in scheme.flip_pairs] for side in (0, 1))
+    mark = {"linestyle": "", "markersize": 1.5 + part, "markeredgewidth": 0.8}
+    for axes, (title, (image, points)) in zip(
+        figure.subplots(1, len(faces), squeeze=False)[0], faces.items(), strict=True
+    ):
+        axes.imshow(image.numpy(), cmap="gray", vmin=0, vmax=255)
+        axes.plot(*points[left].T.numpy(), "o", color=SKY, markerfacecolor="none", **mark)
+        axes.plot(*points[right].T.numpy(), "x", color=ORANGE, **mark)
+        start, top, end, bottom = _square_around(points, image.shape[1], image.shape[0])
+        axes.set(xlim=(start, end), ylim=(bottom, top))
+        axes.set_title(fill(title, 16), fontsize=9)
+        axes.set_axis_off()
+    return figure
+
+
 def _plot(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots()

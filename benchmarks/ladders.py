@@ -1,0 +1,60 @@
+"""``docs/ladders.md`` and its charts, from numbers that are kept: ``python -m benchmarks.ladders``.
+
+``--reports DIR`` takes over what ``python run_part.py ladder`` measured there, into
+``docs/ladders/part1.json`` and so on. ``--charts DIR`` draws the charts.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from common import ladders
+from common.files import write_atomically
+from common.pages import Gallery
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+HEAD = """# What each step buys
+
+From the mean face to the course's recipe to ours, one change at a time; then each change taken \
+away from the top alone, and questions beside it. Every step is trained with several seeds. NME \
+is the mean distance between predicted and true points, in % of the distance between the outer \
+eye corners. ± is one standard deviation over the seeds; that of a difference is taken over pairs \
+of runs of the same seed. A difference under two of its deviations is called chance. Sentences \
+follow from the numbers. This file is written from `docs/ladders/` by `python -m \
+benchmarks.ladders`, the charts by the same with `--charts DIR`.
+"""
+
+
+def main() -> None:
+    """Take over what is asked for, write the page, draw what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--reports", type=Path, metavar="DIR", help="ladders to take over")
+    parser.add_argument("--charts", type=Path, metavar="DIR", help="draw the charts there")
+    asked = parser.parse_args()
+    write(DOCS, asked.reports, asked.charts)
+
+
+def write(docs: Path, reports: Path | None, charts: Path | None) -> None:
+    """Write ``docs/ladders.md`` from the numbers in ``docs/ladders``.
+
+    reports: a folder whose ladders' numbers are taken over first. charts: where to draw.
+    """
+    for part in ("1", "2", "3"):
+        if reports and (file := reports / f"ladder{part}" / "ladder.json").is_file():
+            text = ladders.as_json(ladders.read(file)).encode()
+            write_atomically(
+                docs / "ladders" / f"part{part}.json", lambda to, text=text: to.write(text)
+            )
+    kept = [ladders.read(file) for file in sorted((docs / "ladders").glob("part*.json"))]
+    pages = "\n".join([HEAD, *map(ladders.markdown, kept)]).encode()
+    write_atomically(docs / "ladders.md", lambda to: to.write(pages))
+    for ladder in kept if charts else ():
+        folder = charts / f"part{ladder.part}"
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        for number, group in enumerate(ladder.groups):
+            print(folder / ladders.chart(Gallery(folder, ""), ladder, number).file, group.title)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,312 @@
+"""Ladders: what each change of a recipe gives, over several seeds, and the page that tells it.
+
+Every sentence follows from the numbers; ``common/templates/ladder.html`` holds the page,
+``common/figures.py`` draws. The same numbers, kept as JSON, give ``docs/ladders.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common import figures
+from common.errors import UserError
+from common.pages import (
+    SYNTHETIC,
+    Gallery,
+    Picture,
+    duration,
+    rounded,
+    templates,
+    write_page,
+)
+
+CLEAR = 2  # deviations that a difference must be away from nothing to be told as one
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change: its name, why it may help, in one sentence, and the values that it sets.
+
+    Several values only where one without the others means nothing, such as height and width.
+    taken_away: whether it is also undone at the top, all others kept.
+    """
+
+    name: str
+    why: str
+    changes: Mapping[str, Any]
+    taken_away: bool = True
+
+
+@dataclass(frozen=True)
+class Question:
+    """Steps that stand beside the ladder, each taken alone from its top.
+
+    measure: which of the errors is told. first: changes that all of them, and what they are held
+    against, share.
+    """
+
+    title: str
+    words: str
+    steps: tuple[Step, ...]
+    measure: str = "nme"
+    first: Mapping[str, Any] = field(default_factory=dict)
+    against: str = "all changes together"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What was measured of one step: the NME in % and the processor's seconds, one a seed.
+
+    change: the values that the step sets. missing: why there are no errors.
+    """
+
+    name: str
+    change: str
+    why: str
+    errors: list[float]
+    seconds: list[float]
+    parameters: int
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rungs that answer one question. The first is what the others are held against; in a climb
+    each is held against the one before."""
+
+    title: str
+    words: str
+    rungs: list[Rung]
+    climb: bool = False
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """All that was measured of a part. setting: one sentence on faces and machine. groups: the
+    ladder, each change taken away, and the questions beside it."""
+
+    part: str
+    setting: str
+    command: str
+    torch: str
+    synthetic: bool
+    seeds: int
+    mean_face: float
+    groups: list[Group]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """By how much an error fell from one rung to another, run by run of the same seed.
+
+    deviation: standard deviation of that difference over the seeds; None of a single one.
+    """
+
+    mean: float
+    deviation: float | None
+
+    @property
+    def clear(self) -> bool:
+        """Whether the difference is larger than what chance gives."""
+        return self.deviation is not None and abs(self.mean) > CLEAR * self.deviation
+
+
+def gain(before: Sequence[float], after: Sequence[float]) -> Gain:
+    """What the step from ``before`` to ``after`` gives; entries of the same seeds in each."""
+    differences = [one - other for one, other in zip(before, after, strict=True)]
+    several = len(differences) > 1
+    return Gain(statistics.mean(differences), statistics.stdev(differences) if several else None)
+
+
+def gains(group: Group) -> list[Gain | None]:
+    """The gain of each rung over what it is held against; None of the first and where none is."""
+    told: list[Gain | None] = []
+    reference: Rung | None = None
+    for rung in group.rungs:
+        known = reference is not None and rung.errors
+        told.append(gain(reference.errors, rung.errors) if known else None)
+        if rung.errors and (reference is None or group.climb):
+            reference = rung
+    return told
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± standard deviation over the seeds, the mean alone of a single one."""
+    if not values:
+        return "–"
+    text = rounded(statistics.mean(values))
+    return f"{text} ± {rounded(statistics.stdev(values))}" if len(values) > 1 else text
+
+
+def verdict(one: Gain | None) -> str:
+    """A gain in words: what it is, and whether chance explains it."""
+    if one is None:
+        return "–"
+    text = f"{rounded(abs(one.mean))} {'less' if one.mean > 0 else 'more'}"
+    if one.deviation is None:
+        return f"{text}, one seed"
+    return f"{text} ± {rounded(one.deviation)}{'' if one.clear else ', chance may give that'}"
+
+
+def conclusions(group: Group) -> list[str]:
+    """What the numbers of a group say, in sentences."""
+    changes = [
+        (rung.name, one)
+        for rung, one in zip(group.rungs, gains(group), strict=True)
+        if one is not None
+    ]
+    if not changes:
+        return []
+    told = []
+    for better, words in ((True, "made the error smaller"), (False, "made it larger")):
+        clear = [(name, one) for name, one in changes if one.clear and (one.mean > 0) == better]
+        clear.sort(key=lambda change: -abs(change[1].mean))
+        listed = ", ".join(f"{name} (by {rounded(abs(one.mean))})" for name, one in clear)
+        counted = f"{len(clear)} of {len(changes)} changes {words}"
+        told.append(f"{counted}: {listed}." if clear else f"No change {words}.")
+    if unclear := [name for name, one in changes if not one.clear]:
+        why = (
+            f"the difference is less than {CLEAR} of its own standard deviations over the seeds"
+            if changes[0][1].deviation is not None
+            else "one seed cannot tell"
+        )
+        told.append(f"Chance may explain {', '.join(unclear)}: {why}.")
+    return told
+
+
+def lead(ladder: Ladder) -> str:
+    """The whole climb in one sentence."""
+    climbed = [rung for rung in ladder.groups[0].rungs if rung.errors]
+    first, last = climbed[0], climbed[-1]
+    factor = statistics.mean(first.errors) / statistics.mean(last.errors)
+    return (
+        f"Always answering the mean face misses by {rounded(ladder.mean_face)} % of the distance "
+        f"between the outer eye corners, {first.name} by {spread(first.errors)} %, and with all "
+        f"{len(climbed) - 1} changes by {spread(last.errors)} %: the error is divided by "
+        f"{rounded(factor)}."
+    )
+
+
+def rows(group: Group) -> list[dict[str, str]]:
+    """The cells of a group's table, all as text."""
+    return [
+        {
+            "name": rung.name,
+            "change": rung.change,
+            "why": rung.missing or rung.why,
+            "nme": spread(rung.errors),
+            "gain": verdict(one),
+            "seconds": spread(rung.seconds),
+            "parameters": rounded(rung.parameters) if rung.errors else "–",
+        }
+        for rung, one in zip(group.rungs, gains(group), strict=True)
+    ]
+
+
+def write_ladder(
+    folder: Path,
+    ladder: Ladder,
+    more: Callable[[Gallery], list[Picture]] = lambda gallery: [],
+) -> Path:
+    """Write the page, its charts and ``ladder.json`` into ``folder``; the page's path.
+
+    more: adds figures that numbers alone do not give. What else lies in the folder stays. Raises
+    UserError where it cannot be written.
+    """
+
+    def fill(work: Path) -> None:
+        (work / "ladder.json").write_text(as_json(ladder), encoding="utf-8")
+        gallery = Gallery(work, SYNTHETIC if ladder.synthetic else "")
+        page = (
+            templates()
+            .get_template("ladder.html")
+            .render(
+                ladder=ladder,
+                lead=lead(ladder),
+                sections=[(f"g{i}", group.title) for i, group in enumerate(ladder.groups)],
+                charts=[chart(gallery, ladder, i) for i in range(len(ladder.groups))],
+                rows=[rows(group) for group in ladder.groups],
+                told=[conclusions(group) for group in ladder.groups],
+                more=more(gallery),
+                clear=CLEAR,
+            )
+        )
+        (work / "index.html").write_text(page, encoding="utf-8")
+
+    return write_page(folder, fill)
+
+
+def chart(gallery: Gallery, ladder: Ladder, number: int) -> Picture:
+    """The chart of one group."""
+    group = ladder.groups[number]
+    measured = {rung.name: rung.errors for rung in group.rungs if rung.errors}
+    always = ladder.mean_face if group.climb else None
+    figure = figures.ladder(measured, always, group.climb)
+    best = min(measured, key=lambda name: statistics.mean(measured[name]))
+    seeds = f"{ladder.seeds} seeds" if ladder.seeds > 1 else "one seed"
+    caption = (
+        f"Dots are the mean over {seeds}"
+        f"{', bars one standard deviation to either side' if ladder.seeds > 1 else ''}. "
+        f"Least: {best}, {spread(measured[best])} %."
+    )
+    alt = f"{group.title}: NME of each of {len(measured)} steps as a dot with its deviation"
+    return gallery.add(f"ladder-{number}", figure, alt, caption)
+
+
+def as_json(ladder: Ladder) -> str:
+    """All numbers, a line a rung."""
+    return json.dumps(asdict(ladder), indent=1, ensure_ascii=False) + "\n"
+
+
+def read(file: Path) -> Ladder:
+    """What ``as_json`` wrote. Raises UserError where the file is missing or something else."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        groups = [
+            Group(**group | {"rungs": [Rung(**rung) for rung in group["rungs"]]})
+            for group in told["groups"]
+        ]
+        return Ladder(**told | {"groups": groups})
+    except (OSError, ValueError, TypeError, KeyError) as fault:
+        raise UserError(
+            f"{file}: not the numbers of a ladder ({fault}); write them with: python run_part.py "
+            "ladder 1"
+        ) from None
+
+
+def markdown(ladder: Ladder) -> str:
+    """A part's ladder for ``docs/ladders.md``: setting, tables and sentences."""
+    pieces = [
+        f"## Part {ladder.part}",
+        lead(ladder),
+        f"{ladder.setting} {cost(ladder)}",
+        f"`{ladder.command}`, torch {ladder.torch}.",
+    ]
+    for group in ladder.groups:
+        against = "the one before" if group.climb else group.rungs[0].name
+        table = [
+            f"| step | sets | NME, % | against {against} | time, s | parameters | why |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for row in rows(group):
+            change = f"`{row['change']}`" if row["change"] else ""
+            cells = row["name"], change, *(row[key] for key in COLUMNS)
+            table.append(f"| {' | '.join(cells)} |")
+        pieces += [f"### {group.title}", group.words, "\n".join(table)]
+        pieces.append(" ".join(conclusions(group)))
+    return "\n\n".join(filter(None, pieces)) + "\n"
+
+
+COLUMNS = ("nme", "gain", "seconds", "parameters", "why")
+
+
+def cost(ladder: Ladder) -> str:
+    """How long all runs took the processor; one that several groups show counts once."""
+    runs = {tuple(rung.seconds) for group in ladder.groups for rung in group.rungs}
+    spent = duration(sum(map(sum, runs)))
+    return f"Training all {ladder.seeds * len(runs)} networks took the processor {spent}."

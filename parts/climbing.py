@@ -1,0 +1,302 @@
+"""The engine of ``python run_part.py ladder 1`` (2, 3); what it climbs stands in ``ladders.py``.
+
+Every step is trained with several seeds and asked for training faces that were held out
+(``parts.trials``). A finished run leaves a small file below ``reports/ladder1/runs``, named by its
+values, seed and data set, and is never trained again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common import figures
+from common.augmentation import centre
+from common.crops import to_pixels
+from common.device import best_device
+from common.errors import UserError
+from common.files import write_atomically
+from common.ladders import Group, Ladder, Question, Rung, Step, write_ladder
+from common.loading import Crops
+from common.metrics import errors_per_face, mean_shape
+from common.options import Options
+from common.pages import Gallery, Picture, duration
+from parts import trials
+from parts.ladders import PLANS, Plan
+from parts.trials import Trial
+
+COURSE, OURS = "the course's recipe", "all changes together"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One group of the page before it is measured: a question, and what is trained for it."""
+
+    question: Question
+    tried: tuple[tuple[Step, Trial], ...]
+    climb: bool = False
+
+
+def ladder(
+    part: str,
+    quick: bool = False,
+    seeds: int = 3,
+    data: Path | None = None,
+    device: str | None = None,
+    reports: Path = Path("reports"),
+) -> Path:
+    """Train what is not trained yet, write ``reports/ladder<part>/`` and return the page.
+
+    quick: the ladder alone, one seed and few epochs: its shape in ten minutes on two cores.
+    Raises UserError where nothing would be trained or the folder cannot be written.
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds {seeds}: nothing would be trained; take 1 or more")
+    plan, seeds = PLANS[part], 1 if quick else seeds
+    asked = quickly(plan) if quick else groups(plan)
+    folder = reports / f"ladder{part}{'-quick' * quick}"
+    start = asked[0].tried[0][1]
+    learned, held_out = trials.crops_of(start, data)
+    options = Options(data=data, device=device, resume=True)
+    minutes = plan.minutes / (plan.quick if quick else 1)
+    every = list(dict.fromkeys(trial for group in asked for _, trial in group.tried))
+    results = measured(every, seeds, learned, options, folder / "runs", minutes)
+    always = mean_shape(learned, start.recipe)
+    always = to_pixels(always, start.recipe.height, start.recipe.width)
+    told = Ladder(
+        part=part,
+        setting=(
+            f"Each network learned from {len(learned):,} training faces of "
+            f"{learned.faces.name.partition('/')[0]} and was asked for {len(held_out):,} other "
+            "training faces, unless a step says otherwise; no test face chose anything. The time "
+            f"is the processor's, for training one network on {best_device(device)}."
+        ),
+        command=f"python run_part.py ladder {part} " + ("--quick" if quick else f"--seeds {seeds}"),
+        torch=str(torch.__version__),
+        synthetic=learned.faces.name.startswith("synthetic"),
+        seeds=seeds,
+        mean_face=errors_per_face(always.expand(len(held_out), -1, -1), held_out, start.recipe)[
+            "nme"
+        ]
+        .mean()
+        .item(),
+        groups=[group_of(one, results) for one in asked],
+    )
+
+    def figures_beside(gallery: Gallery) -> list[Picture]:
+        return [] if quick or part != "2" else classic_mistake(gallery, plan, results, data)
+
+    return write_ladder(folder, told, figures_beside)
+
+
+def groups(plan: Plan) -> list[Asked]:
+    """The ladder, each change taken away, and the questions beside it."""
+    climbed = climb(plan)
+    top = climbed.tried[-1][1]
+    begin = asdict(plan.start) | asdict(plan.start.recipe)
+    away = [(Step(OURS, "The top of the ladder.", {}), top)]
+    for step in plan.steps:
+        if step.taken_away:
+            undone = {name: begin[name] for name in step.changes}
+            left_out = replace(step, name=f"without {step.name}", changes=undone)
+            away.append((left_out, top.changed(**undone)))
+    kept = ", ".join(step.name for step in plan.steps if not step.taken_away)
+    without = Question(
+        "Each change taken away",
+        "The ladder asks what a change gives to those before it; this asks what it gives to all "
+        f"others. Not undone, as they make up the time that all get: {kept}.",
+        (),
+    )
+    beside = []
+    for question in plan.questions:
+        base = top.changed(**question.first)
+        tried = [(step, base.changed(**step.changes)) for step in question.steps]
+        first = Step(question.against, "What the others are held against.", {})
+        beside.append(Asked(question, ((first, base), *tried)))
+    return [climbed, Asked(without, tuple(away)), *beside]
+
+
+def climb(plan: Plan) -> Asked:
+    """Each step on top of those before it."""
+    trial = plan.start
+    tried = [(Step(COURSE, "Where the ladder begins.", {}), trial)]
+    for step in plan.steps:
+        trial = trial.changed(**step.changes)
+        tried.append((step, trial))
+    question = Question(
+        "The ladder", "One change at a time; each step keeps those before it.", plan.steps
+    )
+    return Asked(question, tuple(tried), climb=True)
+
+
+def quickly(plan: Plan) -> list[Asked]:
+    """The ladder alone, with a fraction of the epochs."""
+    climbed = climb(plan)
+    tried = [
+        (step, trial.changed(epochs=-(-trial.recipe.epochs // plan.quick)))
+        for step, trial in climbed.tried
+    ]
+    words = f"{climbed.question.words} For a first look, by 1/{plan.quick} of the epochs."
+    return [Asked(replace(climbed.question, words=words), tuple(tried), climb=True)]
+
+
+def measured(
+    every: list[Trial],
+    seeds: int,
+    learned: Crops,
+    options: Options,
+    folder: Path,
+    minutes: float,
+) -> dict[Trial, list[dict[str, Any]]]:
+    """What each trial gave, one result a seed; trained now where ``folder`` holds none.
+
+    All trials with the first seed come first, so that what was stopped can be read with fewer.
+    A trial that cannot be had here gives one result, ``missing``: why. minutes: what a run may
+    take, before one was measured.
+    """
+    files = {
+        (trial, seed): folder / f"{key(trial, seed, learned)}.json"
+        for seed in range(seeds)
+        for trial in every
+    }
+    missing: dict[Trial, str] = {}
+    for file in files.values():
+        if file.is_file():  # a kill may have come between the two
+            file.with_suffix(".pt").unlink(missing_ok=True)
+    waiting = [run for run, file in files.items() if not file.is_file()]
+    began = time.monotonic()
+    for done, (trial, seed) in enumerate(waiting):
+        left = (time.monotonic() - began) / 60 / done if done else minutes
+        left *= len(waiting) - done
+        print(
+            f"run {len(files) - len(waiting) + done + 1} of {len(files)}, about "
+            f"{duration(60 * left)} left",
+            file=sys.stderr,
+            flush=True,
+        )
+        if trial not in missing:
+            try:
+                result = run(trial, seed, replace(options, seed=seed), files[trial, seed])
+                write = json.dumps(result, indent=1).encode()
+                write_atomically(files[trial, seed], lambda file, write=write: file.write(write))
+                files[trial, seed].with_suffix(".pt").unlink()
+            except Unavailable as fault:
+                missing[trial] = str(fault)
+    return {
+        trial: [{"missing": missing[trial]}]
+        if trial in missing
+        else [json.loads(files[trial, seed].read_text()) for seed in range(seeds)]
+        for trial in every
+    }
+
+
+class Unavailable(Exception):
+    """What a trial needs cannot be had here."""
+
+
+def key(trial: Trial, seed: int, learned: Crops) -> str:
+    """A name for one run: the same for the same values, seed and data set."""
+    faces = learned.faces.name.partition("/")[0], len(learned)
+    told = json.dumps([trial.told(), seed, faces], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def run(trial: Trial, seed: int, options: Options, file: Path) -> dict[str, Any]:
+    """Train one network and measure it, going on from a checkpoint beside ``file``.
+
+    Raises Unavailable where boxes, lists or first weights cannot be had here.
+    """
+    try:
+        learned, asked = trials.crops_of(trial, options.data)
+        network = trials.network_of(trial, seed)
+    except UserError as fault:
+        raise Unavailable(str(fault)) from None
+    file.parent.mkdir(parents=True, exist_ok=True)
+    clock, work = time.monotonic(), time.process_time()
+    history = trials.train(network, learned, trial.recipe, options, file.with_suffix(".pt"))
+    share = (time.process_time() - work) / (time.monotonic() - clock)  # of the time, and of cores
+    errors, answers = trials.ask(network, asked, trial.recipe)
+    return {
+        "trial": trial.told(),
+        "seed": seed,
+        "faces": [len(learned), len(asked)],
+        "errors": errors,
+        "seconds": sum(epoch["seconds"] for epoch in history) * share,
+        "parameters": sum(weights.numel() for weights in network.parameters()),
+        "answer": answers[0].tolist(),  # fractions of the crop, for the first face
+        "torch": str(torch.__version__),
+    }
+
+
+def group_of(asked: Asked, results: Mapping[Trial, list[dict[str, Any]]]) -> Group:
+    """A group of the page, from what its trials gave."""
+    rungs = []
+    for step, trial in asked.tried:
+        told = results[trial]
+        missing = told[0].get("missing", "")
+        rungs.append(
+            Rung(
+                name=step.name,
+                change=" ".join(f"{name}={value}" for name, value in step.changes.items()),
+                why=step.why,
+                errors=[] if missing else [one["errors"][asked.question.measure] for one in told],
+                seconds=[] if missing else [one["seconds"] for one in told],
+                parameters=0 if missing else told[0]["parameters"],
+                missing=missing,
+            )
+        )
+    return Group(asked.question.title, asked.question.words, rungs, asked.climb)
+
+
+def classic_mistake(
+    gallery: Gallery, plan: Plan, results: Mapping[Trial, list[dict[str, Any]]], data: Path | None
+) -> list[Picture]:
+    """A mirrored face whose points kept their names, and what a network learns from such."""
+    top = climb(plan).tried[-1][1]
+    recipe, wrong = top.recipe, top.changed(pairs=False)
+    _, asked = trials.crops_of(top, data)
+    image = ((centre(asked.images[:1], recipe) + 0.5) * 255).round()[0, 0]  # (h, w)
+    truth = asked.points[0] - recipe.margin  # (58, 2)
+    mirrored = torch.stack([recipe.width - 1 - truth[:, 0], truth[:, 1]], dim=1)
+    name = asked.faces.files[0].stem
+    shown = {
+        "the face": (image, truth),
+        "mirrored, names exchanged": (image.flip(-1), mirrored[asked.flip_order]),
+        "mirrored, names kept": (image.flip(-1), mirrored),
+    }
+    caption = (
+        "The classic mistake. Points that the annotation numbers on the left of the picture are "
+        "blue rings, those on the right orange crosses. In a mirrored face left and right must "
+        f"exchange their names (middle); on the right {len(asked.faces.scheme.flip_pairs)} pairs "
+        "did not, and each names the wrong side."
+    )
+    answers = {
+        words: (
+            image,
+            to_pixels(torch.tensor(results[trial][0]["answer"]), recipe.height, recipe.width),
+        )
+        for words, trial in (("learned with exchange", top), ("learned without", wrong))
+    }
+    apart = [(points - truth).norm(dim=1).mean().item() for _, points in answers.values()]
+    told = (
+        f"What two networks answer for {name}, a face held out. Half of the faces taught the "
+        "second one that the right eye is the left one. Squared or absolute, the best answer to "
+        f"both is in between. Points are off by {apart[0]:.1f} and {apart[1]:.1f} px on average."
+    )
+    scheme = asked.faces.scheme
+    return [
+        gallery.add(
+            "names", figures.names(shown, scheme), "A face and two mirror images of it", caption
+        ),
+        gallery.add(
+            "learned", figures.names(answers, scheme), "Two networks' answers for a face", told
+        ),
+    ]
