@@ -7,11 +7,14 @@ Every sentence follows from the numbers; ``common/templates/ladder.html`` holds 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from scipy.special import stdtrit
 
 from common import figures
 from common.errors import UserError
@@ -24,8 +27,6 @@ from common.pages import (
     templates,
     write_page,
 )
-
-CLEAR = 2  # deviations that a difference must be away from nothing to be told as one
 
 
 @dataclass(frozen=True)
@@ -104,23 +105,27 @@ class Ladder:
 class Gain:
     """By how much an error fell from one rung to another, run by run of the same seed.
 
-    deviation: standard deviation of that difference over the seeds; None of a single one.
+    within: half of the interval that holds the mean difference in 95 of 100 such ladders, by
+    Student's t; None of a single seed.
     """
 
     mean: float
-    deviation: float | None
+    within: float | None
 
     @property
     def clear(self) -> bool:
-        """Whether the difference is larger than what chance gives."""
-        return self.deviation is not None and abs(self.mean) > CLEAR * self.deviation
+        """Whether the interval leaves out that nothing changed."""
+        return self.within is not None and abs(self.mean) > self.within
 
 
 def gain(before: Sequence[float], after: Sequence[float]) -> Gain:
     """What the step from ``before`` to ``after`` gives; entries of the same seeds in each."""
     differences = [one - other for one, other in zip(before, after, strict=True)]
-    several = len(differences) > 1
-    return Gain(statistics.mean(differences), statistics.stdev(differences) if several else None)
+    mean, count = statistics.mean(differences), len(differences)
+    if count == 1:
+        return Gain(mean, None)
+    error = statistics.stdev(differences) / math.sqrt(count)
+    return Gain(mean, float(stdtrit(count - 1, 0.975)) * error)
 
 
 def gains(group: Group) -> list[Gain | None]:
@@ -144,13 +149,14 @@ def spread(values: Sequence[float]) -> str:
 
 
 def verdict(one: Gain | None) -> str:
-    """A gain in words: what it is, and whether chance explains it."""
+    """A gain in words, with its interval."""
     if one is None:
         return "–"
-    text = f"{rounded(abs(one.mean))} {'less' if one.mean > 0 else 'more'}"
-    if one.deviation is None:
+    size = abs(one.mean)
+    text = f"{rounded(size)} {'less' if one.mean > 0 else 'more'}"
+    if one.within is None:
         return f"{text}, one seed"
-    return f"{text} ± {rounded(one.deviation)}{'' if one.clear else ', chance may give that'}"
+    return f"{text} ({rounded(size - one.within)} to {rounded(size + one.within)})"
 
 
 def conclusions(group: Group) -> list[str]:
@@ -170,11 +176,9 @@ def conclusions(group: Group) -> list[str]:
         counted = f"{len(clear)} of {len(changes)} changes {words}"
         told.append(f"{counted}: {listed}." if clear else f"No change {words}.")
     if unclear := [name for name, one in changes if not one.clear]:
-        why = (
-            f"the difference is less than {CLEAR} of its own standard deviations over the seeds"
-            if changes[0][1].deviation is not None
-            else "one seed cannot tell"
-        )
+        why = "the seeds differ by as much"
+        if changes[0][1].within is None:
+            why = "one seed cannot tell"
         told.append(f"Chance may explain {', '.join(unclear)}: {why}.")
     return told
 
@@ -233,7 +237,6 @@ def write_ladder(
                 rows=[rows(group) for group in ladder.groups],
                 told=[conclusions(group) for group in ladder.groups],
                 more=more(gallery),
-                clear=CLEAR,
             )
         )
         (work / "index.html").write_text(page, encoding="utf-8")
@@ -307,6 +310,7 @@ COLUMNS = ("nme", "gain", "seconds", "parameters", "why")
 
 def cost(ladder: Ladder) -> str:
     """How long all runs took the processor; one that several groups show counts once."""
-    runs = {tuple(rung.seconds) for group in ladder.groups for rung in group.rungs}
+    rungs = [rung for group in ladder.groups for rung in group.rungs if rung.seconds]
+    runs = {tuple(rung.seconds) for rung in rungs}
     spent = duration(sum(map(sum, runs)))
     return f"Training all {ladder.seeds * len(runs)} networks took the processor {spent}."
