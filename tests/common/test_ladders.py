@@ -1,0 +1,185 @@
+import json
+import re
+from html import unescape
+
+import pytest
+
+from common import ladders
+from common.errors import UserError
+from common.ladders import Gain, Group, Ladder, Rung, conclusions, gain, gains, spread, verdict
+
+
+def rung(name, *errors, missing=""):
+    return Rung(name, f"{name}=1", f"Why {name}.", list(errors), [2.0] * len(errors), 100, missing)
+
+
+CLIMB = Group(
+    "The ladder",
+    "One at a time.",
+    [
+        rung("course", 10.0, 12.0, 11.0),
+        rung("batch", 6.0, 8.2, 6.8),  # 4.0, 3.8, 4.2 less
+        rung("flip", 6.1, 8.1, 6.7),  # 0.1 more, 0.1 and 0.1 less
+        rung("noise", 9.1, 11.3, 9.7),  # 3.0, 3.2, 3.0 more
+    ],
+    climb=True,
+)
+AWAY = Group(
+    "Taken away",
+    "One alone.",
+    [rung("all", 5.0, 6.0, 7.0), rung("a", 6.0, 7.1, 8.1), rung("gone", missing="no list here")],
+)
+
+
+def made_up(*groups, seeds=3, **changes):
+    told = {
+        "part": "1",
+        "setting": "Learned from 9 faces.",
+        "command": "python run_part.py ladder 1 --seeds 3",
+        "torch": "2.9",
+        "synthetic": False,
+        "seeds": seeds,
+        "mean_face": 22.0,
+        "groups": list(groups or (CLIMB, AWAY)),
+    }
+    return Ladder(**told | changes)
+
+
+@pytest.fixture
+def page(tmp_path):
+    return ladders.write_ladder(tmp_path / "ladder1", made_up())
+
+
+def words(page):
+    return unescape(re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", page.read_text())))
+
+
+def test_a_gain_is_taken_over_pairs_of_the_same_seed():
+    told = gain([10, 12, 11], [6, 8.2, 6.8])
+    assert told.mean == pytest.approx(4.0)
+    # 4.0, 3.8, 4.2: deviation 0.2; 4.3027 is Student's t of two degrees of freedom
+    assert told.within == pytest.approx(4.3027 * 0.2 / 3**0.5, rel=1e-4)
+    assert gain([3.0], [2.0]) == Gain(1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("mean", "within", "clear"),
+    [(1.1, 1.0, True), (-1.1, 1.0, True), (0.9, 1.0, False), (9.0, None, False), (0.0, 0.0, False)],
+)
+def test_a_gain_is_clear_where_its_interval_leaves_out_nothing(mean, within, clear):
+    assert Gain(mean, within).clear is clear
+
+
+def test_a_climb_is_held_against_the_step_before_and_other_groups_against_the_first():
+    told = gains(CLIMB)
+    assert told[0] is None
+    assert [round(one.mean, 3) for one in told[1:]] == [4.0, 0.033, -3.067]
+    told = gains(AWAY)
+    assert told[1].mean == pytest.approx(-1.067, abs=1e-3)
+    assert told[0] is told[2] is None
+
+
+def test_a_missing_step_of_a_climb_is_stepped_over():
+    group = Group("", "", [rung("a", 5.0), rung("b", missing="none"), rung("c", 3.0)], climb=True)
+    assert gains(group)[2] == Gain(2.0, None)
+
+
+def test_values_are_told_with_their_deviation():
+    assert spread([10, 12, 11]) == "11 ± 1"
+    assert spread([2.5]) == "2.5"
+    assert spread([]) == "–"
+    assert verdict(Gain(4.0, 0.2)) == "4 less (3.8 to 4.2)"
+    assert verdict(Gain(-3.0, 0.2)) == "3 more (2.8 to 3.2)"
+    assert verdict(Gain(0.1, 0.3)) == "0.1 less (−0.2 to 0.4)"
+    assert verdict(Gain(0.1, None)) == "0.1 less, one seed"
+
+
+def test_sentences_follow_from_the_numbers():
+    assert conclusions(CLIMB) == [
+        "1 of 3 changes made the error smaller: batch (by 4).",
+        "1 of 3 changes made it larger: noise (by 3.07).",
+        "Chance may explain flip: the seeds differ by as much.",
+    ]
+    assert conclusions(AWAY) == [
+        "No change made the error smaller.",
+        "1 of 1 changes made it larger: a (by 1.07).",
+    ]
+    one = Group("", "", [rung("a", 5.0), rung("b", 3.0)])
+    assert conclusions(one)[-1] == "Chance may explain b: one seed cannot tell."
+    assert conclusions(Group("", "", [rung("a", 5.0), rung("b", missing="x")])) == []
+
+
+def test_the_lead_tells_the_whole_climb(page):
+    # 11 of the course; the top is the climb's last, (9.1 + 11.3 + 9.7) / 3
+    assert (
+        "Always answering the mean face misses by 22 % of the distance between the outer eye "
+        "corners, course by 11 ± 1 %, and with all 3 changes by 10 ± 1.14 %: the error is divided "
+        "by 1.1."
+    ) in words(page)
+
+
+def test_the_page_shows_all_numbers_and_why_some_are_missing(page):
+    told = words(page)
+    assert "noise noise=1 10 ± 1.14 3.07 more (2.78 to 3.35) 2 ± 0 100 Why noise." in told
+    assert "gone gone=1 – – – – no list here" in told
+    assert "against the one before" in told and "against all" in told
+
+
+def test_every_figure_has_a_caption_and_words_for_those_who_cannot_see_it(page):
+    text = page.read_text()
+    captions = re.findall(r"<figcaption>(.+?)</figcaption>", text)
+    pictures = re.findall(r'<img src="(.+?)" width="\d+" height="\d+" alt="(.+?)"', text)
+    assert len(captions) == len(pictures) == text.count("<figure>") == 2
+    assert all((page.parent / file).is_file() for file, _ in pictures)
+    assert "Least: flip, 6.97 ± 1.03 %." in captions[0]
+    assert pictures[0][1] == "The ladder: NME of each of 4 steps as a dot with its deviation"
+
+
+def test_a_page_of_drawn_faces_says_so(tmp_path):
+    told = ladders.write_ladder(tmp_path / "ladder1", made_up(synthetic=True))
+    assert "None of the numbers says anything about real ones" in words(told)
+
+
+def test_numbers_are_read_as_they_were_written(page):
+    assert ladders.read(page.parent / "ladder.json") == made_up()
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"groups": 3}', '{"groups": [{"rungs": [{}]}]}'])
+def test_other_files_are_refused_in_one_line(tmp_path, text):
+    file = tmp_path / "ladder.json"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"ladder\.json: not the numbers of a ladder"):
+        ladders.read(file)
+
+
+def test_markdown_holds_the_same_cells():
+    text = ladders.markdown(made_up())
+    assert (
+        "| noise | `noise=1` | 10 ± 1.14 | 3.07 more (2.78 to 3.35) | 2 ± 0 | 100 | Why noise. |"
+        in text
+    )
+    assert "1 of 3 changes made the error smaller: batch (by 4)." in text
+    assert text.count("\n|---|") == 2
+
+
+def test_a_run_that_several_groups_show_costs_once():
+    shared = rung("same", 5.0, 6.0)
+    other = Rung("other", "", "Why.", [4.0, 4.0], [1.0, 4.0], 100)
+    ladder = made_up(
+        Group("", "", [shared, other], climb=True), Group("", "", [shared, rung("gone")]), seeds=2
+    )
+    assert ladders.cost(ladder) == "Training all 4 networks took the processor 9 s."
+
+
+def test_docs_are_written_from_the_numbers(tmp_path, page, capsys):
+    from benchmarks.ladders import write
+
+    write(tmp_path / "docs", page.parents[1], tmp_path / "charts")
+    kept = tmp_path / "docs" / "ladders" / "part1.json"
+    assert json.loads(kept.read_text()) == json.loads((page.parent / "ladder.json").read_text())
+    text = (tmp_path / "docs" / "ladders.md").read_text()
+    assert text.startswith("# What each step buys") and "\n## Part 1\n" in text
+    assert len(list((tmp_path / "charts").rglob("*.png"))) == 2
+    kept.write_text(kept.read_text().replace('"mean_face": 22.0', '"mean_face": 44.0'))
+    write(tmp_path / "docs", None, None)
+    assert "misses by 44 %" in (tmp_path / "docs" / "ladders.md").read_text()
