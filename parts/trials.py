@@ -100,19 +100,17 @@ def crops_of(trial: Trial, data: Path | None, fold: int = 0) -> tuple[Crops, Cro
     if not trial.pairs:
         faces = replace(faces, scheme=replace(faces.scheme, flip_pairs=()))
     if trial.dlib_list:
-        train, asked = _around_dlibs_list(faces, trial.dlib_list == "seen", data)
+        train, asked = around_dlibs_list(faces, trial.dlib_list == "seen", data)
         return load_crops(train, trial.recipe, points), load_crops(asked, trial.recipe, points)
     crops = load_crops(faces, trial.recipe, points)
     out = held_out(crops.faces, fold)
     rest = (~out).nonzero().flatten()
     if trial.faces:
-        rest = rest[
-            torch.randperm(len(rest), generator=torch.Generator().manual_seed(0))[: trial.faces]
-        ]
+        rest = rest[_some(len(rest), trial.faces)]
     return crops.take(rest), crops.take(out.nonzero().flatten())
 
 
-def _around_dlibs_list(faces: Faces, seen: bool, data: Path | None) -> tuple[Faces, Faces]:
+def around_dlibs_list(faces: Faces, seen: bool, data: Path | None) -> tuple[Faces, Faces]:
     """As many faces to learn from either way, and the standard test faces of dlib's list."""
     listed = split("ibug", "dlib/train", data, "landmarks", faces.scheme)
     _, test = train_and_test("ibug", "ibug", data)
@@ -120,8 +118,13 @@ def _around_dlibs_list(faces: Faces, seen: bool, data: Path | None) -> tuple[Fac
     asked = test.take([i for i, file in enumerate(test.files) if file in names], "ibug/listed")
     learned = listed if seen else faces
     count = min(len(listed), len(faces))
-    some = torch.randperm(len(learned), generator=torch.Generator().manual_seed(0))[:count]
-    return learned.take(some.sort().values, f"{learned.name}-{count}"), asked
+    return learned.take(_some(len(learned), count), f"{learned.name}-{count}"), asked
+
+
+def _some(count: int, wanted: int) -> Tensor:
+    """Indices of ``wanted`` among ``count`` faces, always the same, in their order."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    return order[:wanted].sort().values
 
 
 def network_of(trial: Trial, seed: int) -> nn.Module:
