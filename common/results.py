@@ -19,9 +19,10 @@ COLUMNS = (
 
 def as_dict(face: FoundFace) -> dict[str, Any]:
     """One face in plain values; pixels to a thousandth, as finer is noise."""
-    return {
+    followed = {} if face.number is None else {"number": face.number}
+    return followed | {
         "box": [round(side, 3) for side in face.box],
-        "score": round(face.score, 4),
+        "score": None if face.score is None else round(face.score, 4),
         "confidence": round(face.confidence, 4),
         "keypoints": [[round(x, 3), round(y, 3)] for x, y in face.keypoints.tolist()],
         "pose": {
@@ -48,7 +49,8 @@ def as_csv(image: str, faces: list[FoundFace], frame: int | None = None) -> str:
     """One line of COLUMNS per face; coordinates as in JSON, counted from 0."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    for number, face in enumerate(map(as_dict, faces), start=1):
+    for place, face in enumerate(map(as_dict, faces), start=1):
+        number = face.get("number", place)
         places = [value for point in face["keypoints"] for value in point]
         others = (face["score"], face["confidence"], *face["pose"].values())
         opened = (face["eyes_open"], face["mouth_open"])

@@ -23,8 +23,9 @@ from common.drawing import SHOWN, draw_faces
 from common.errors import UserError
 from common.files import make_writable, write_atomically
 from common.loading import read_picture
-from common.prediction import FaceKeypoints, FoundFace
+from common.prediction import FaceKeypoints, FoundFace, describe
 from common.results import COLUMNS, as_csv, as_json, as_pts
+from common.tracking import Track, Tracker, box_of
 from datasets import yunet
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -161,19 +162,26 @@ def _picture(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str
 
 
 def _video(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
-    """Every frame by itself; ``webcam --video`` follows faces from frame to frame."""
+    """Faces are followed from frame to frame; each keeps its number."""
     drawn = output.folder / f"{stem}.faces.mp4"
     _make_way(stem, [drawn.name, f"{stem}.jsonl"], output)
     found: Found = []
-    with closing(video.Frames(Path(path))) as frames:
+    tracker = Tracker(finder.detect, lambda *where: finder.keypoints(*where[:3]))
+    with closing(video.Frames(Path(path))) as frames, closing(tracker):
         width, height = frames.size
         with closing(video.Recorder(drawn, frames.rate, frames.size, output.overwrite)) as recorder:
             for number, (image, seconds) in enumerate(frames):
-                faces = finder.predict(image)
+                faces = [followed(track) for track in tracker.update(image, seconds)]
                 found.append((number, faces))
                 recorder.write(output.drawn(image, faces), seconds)
     _write(path, f"{stem}.jsonl", (height, width), found, output)
     return f"{path}: {len(found)} frames, see {drawn}"
+
+
+def followed(track: Track) -> FoundFace:
+    """What is told of a face while it is followed."""
+    box = tuple(box_of(track.keypoints).tolist())
+    return describe(box, None, track.confidence, track.keypoints, track.number)
 
 
 def _make_way(stem: str, names: list[str], output: Output) -> None:
@@ -205,8 +213,8 @@ def _write(path: str, json_name: str, size: tuple[int, int], found: Found, outpu
             file.unlink()
         for frame, faces in found:
             of_frame = stem if frame is None else f"{stem}.frame{frame:06d}"
-            for number, face in enumerate(faces, start=1):
-                texts[f"{of_frame}.face{number}.pts"] = as_pts(face)
+            for place, face in enumerate(faces, start=1):
+                texts[f"{of_frame}.face{face.number or place}.pts"] = as_pts(face)
     for name, text in texts.items():
         write_atomically(output.folder / name, lambda file, text=text: file.write(text.encode()))
 

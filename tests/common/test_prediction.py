@@ -367,6 +367,16 @@ def test_half_the_bits_move_the_points_of_faces_by_hundredths_of_a_pixel(monkeyp
     assert moved.max() < 0.5
 
 
+def test_the_detector_sees_less_of_a_video():
+    shapes = []
+    looking = finder(Dots(), lambda image: (shapes.append(image.shape), nothing(image))[1])
+    looking.detector = replace(looking.detector, longest=640)
+    frame = np.zeros((500, 1000, 3), np.uint8)
+    looking.detect(frame, turned=False)
+    looking.for_video().detect(frame, turned=False)
+    assert shapes == [(320, 640, 3), (240, 480, 3)]
+
+
 def test_coordinates_are_not_rounded_to_half_the_bits():
     network = ResNet18(68)
     assert quick(network) is network

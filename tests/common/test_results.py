@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,16 @@ def test_csv_says_the_same_as_json():
         points = [[float(row[f"x{i}"]), float(row[f"y{i}"])] for i in range(68)]
         assert points == face["keypoints"]
     assert as_csv("a.mp4", FACES, frame=3).startswith("a.mp4,3,1,10.25,")
+
+
+def test_a_face_that_was_followed_has_a_number_and_no_score():
+    face = replace(FACES[0], score=None, number=4)
+    (told,) = json.loads(as_json("a.mp4", (480, 640), [face], frame=2))["faces"]
+    assert (told["number"], told["score"]) == (4, None)
+    (row,) = csv.DictReader(
+        io.StringIO(",".join(COLUMNS) + "\n" + as_csv("a.mp4", [face], frame=2))
+    )
+    assert (row["frame"], row["face"], row["score"]) == ("2", "4", "")
 
 
 def test_pts_are_read_back_by_the_reader_of_300w(tmp_path):
