@@ -1,12 +1,15 @@
 """Video: frames a second, what they go into, and how calm and how quick the smoothed points are.
 
 ``python -m benchmarks.video [--checkpoint FILE] [--threads N]`` draws a face, 640x480, and films it
-at rest and moving by 5 pixels a frame, with a camera's noise.
+at rest and moving by 5 pixels a frame, with a camera's noise. Speed is that of ``webcam --video
+FILE --no-window``: reading included, nothing drawn since nothing is shown.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -14,34 +17,35 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from common.keypoints import IBUG_68
 from common.prediction import FaceKeypoints
-from common.stopwatch import OWN
-from common.tracking import Tracker
+from common.stopwatch import OWN, Stopwatch
+from common.tracking import Track, Tracker
 from common.video import Frames, Recorder
 from datasets import synthetic
 from parts.webcam import View, follow
 
-SIZE, RATE, STEP, NOISE = (
-    (640, 480),
-    30.0,
-    5.0,
-    4.0,
-)  # pixels, frames/s, pixels a frame, grey levels
+SIZE, RATE = (640, 480), 30.0  # pixels, frames a second
+STEP, NOISE = 5.0, 4.0  # pixels a frame, grey levels
 
 
-def film(frames: int, step: float) -> list[np.ndarray]:
-    """Frames uint8 (480, 640, 3) of a drawn face that moves to the right and back, with noise."""
+def film(frames: int, step: float, lean: float) -> list[np.ndarray]:
+    """Frames uint8 (480, 640, 3) of a drawn face that moves to the right and back, with noise.
+
+    lean: by how many degrees it leans clockwise.
+    """
     random = np.random.default_rng(0)
-    images, _, _ = synthetic.render([4], IBUG_68, size=SIZE[::-1], leave_out=("occluders",))
-    picture = images[0].permute(1, 2, 0).numpy()
+    images, points, _ = synthetic.render([4], IBUG_68, size=SIZE[::-1], leave_out=("occluders",))
+    picture, left, right = images[0].permute(1, 2, 0).numpy(), *points[0, list(IBUG_68.outer_eyes)]
+    drawn = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0]))
+    turn = cv2.getRotationMatrix2D((SIZE[0] / 2, SIZE[1] / 2), drawn - lean, 1.0)  # (2, 3)
     places = 60 * np.arccos(np.cos(np.arange(frames) * step * np.pi / 60)) / np.pi - 30
     shown = []
     for place in places:
-        moved = cv2.warpAffine(
-            picture, np.float32([[1, 0, place], [0, 1, 0]]), SIZE, borderMode=cv2.BORDER_REPLICATE
-        )
+        way = turn + [[0, 0, place], [0, 0, 0]]
+        moved = cv2.warpAffine(picture, way, SIZE, borderMode=cv2.BORDER_REPLICATE)
         noisy = moved + random.normal(0, NOISE, moved.shape)
         shown.append(np.clip(np.round(noisy), 0, 255).astype(np.uint8))
     return shown
@@ -67,12 +71,12 @@ def jitter(places: np.ndarray) -> float:
     return float(np.sqrt(((places - places.mean(axis=0)) ** 2).sum(axis=2).mean()))
 
 
-def smoothing(finder: FaceKeypoints) -> None:
+def smoothing(finder: FaceKeypoints, lean: float) -> None:
     """Print jitter at rest and lag in motion, without the first second, in which both settle."""
-    raw, smooth = (places[30:] for places in points(finder, film(150, 0.0)))
+    raw, smooth = (places[30:] for places in points(finder, film(150, 0.0, lean)))
     before, after = jitter(raw), jitter(smooth)
     print(f"at rest: jitter {before:.3f} px, smoothed {after:.3f} px, ratio {after / before:.2f}")
-    raw, smooth = points(finder, film(150, STEP))
+    raw, smooth = points(finder, film(150, STEP, lean))
     way = raw.mean(axis=1)[:, 0]  # (frames,) of the whole face
     direction = np.sign(np.gradient(way))
     behind = direction * (way - smooth.mean(axis=1)[:, 0])
@@ -81,31 +85,60 @@ def smoothing(finder: FaceKeypoints) -> None:
     print(f"moving {STEP:.0f} px a frame: lag {lag:.2f} frames")
 
 
-def speed(finder: FaceKeypoints, count: int) -> None:
-    """Print frames a second from a file, with the points drawn, and the share of our own code."""
-    spent = [0.0]
-    finder.network.register_forward_pre_hook(lambda *_: began.append(time.perf_counter()))
-    finder.network.register_forward_hook(
-        lambda *_: spent.append(time.perf_counter() - began.pop()) and None
-    )
-    began: list[float] = []
+def speed(finder: FaceKeypoints, count: int, lean: float) -> None:
+    """Print frames a second from a file, nothing shown or recorded, and the share of our own code.
+
+    Our own code is all that the frames wait for beside reading, detector and network.
+    """
+    network = Stopwatch()
+    finder.network = Timed(finder.network, network)
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "face.avi"
         recorder = Recorder(video, RATE, SIZE, overwrite=False)
-        for number, frame in enumerate(film(60, STEP) * (count // 60)):
+        shown = film(60, STEP, lean)
+        for number, frame in enumerate(shown * (count // 60)):
             recorder.write(frame, number / RATE)
         recorder.close()
-        frames = Frames(video)
+        frames, used = Frames(video), time.process_time()
         clock = follow(frames, finder, View([None], {}), None, window=False)
+        used = time.process_time() - used
         frames.close()
-    print(clock)
-    total, network = sum(clock.seconds.values()), sum(spent)
-    own = total - network - clock.seconds["detect"] - clock.seconds["read"]
+    spent = clock.per_frame()
+    answers = 1000 * network.seconds["network"] / clock.frames
+    own, all_of_it = spent[OWN] + spent["network"] - answers, sum(spent.values())
+    drawing = milliseconds_to_draw(shown[0], finder)
     print(
-        f"the network alone {1000 * network / clock.frames:.2f} ms a frame; our own code, cropping "
-        f"and drawing included: {1000 * own / clock.frames:.2f} ms, {100 * own / total:.0f} %; "
-        f"following alone {100 * clock.seconds[OWN] / total:.0f} %"
+        f"{torch.get_num_threads()} threads, no window: {clock}\n"
+        f"the network itself {answers:.2f} ms a frame; our own code, cropping included, {own:.2f} "
+        f"ms, {100 * own / all_of_it:.0f} %; drawing the points, where they are shown, "
+        f"{drawing:.2f} ms more, {100 * (own + drawing) / (all_of_it + drawing):.0f} %\n"
+        f"processor time of all threads {1000 * used / clock.frames:.1f} ms a frame"
     )
+
+
+class Timed(nn.Module):
+    """A network whose time is counted as ``clock``'s stage "network"."""
+
+    def __init__(self, network: nn.Module, clock: Stopwatch) -> None:
+        super().__init__()
+        self.network, self.clock = network, clock
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """As the network."""
+        with self.clock.stage("network"):
+            return self.network(faces)
+
+
+def milliseconds_to_draw(image: np.ndarray, finder: FaceKeypoints) -> float:
+    """The median of 100 drawings of a face's points."""
+    boxes = np.array([face.box for face in finder.detect(image)[:1]])
+    points, _ = finder.keypoints(image, boxes)
+    view, times = View([None], {}), []
+    for _ in range(100):
+        began = time.perf_counter()
+        view.draw(image, [Track(1, points[0], 1.0)])
+        times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times)
 
 
 def main() -> None:
@@ -113,13 +146,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, help="default: the newest of part 3")
     parser.add_argument("--count", type=int, default=600, help="frames (600)")
+    parser.add_argument("--lean", type=float, default=0.0, help="degrees; over 15 costs more (0)")
     parser.add_argument("--threads", type=int, help="of the network (default: torch's)")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     finder = FaceKeypoints.load(arguments.checkpoint).for_video()
-    smoothing(finder)
-    speed(finder, arguments.count)
+    smoothing(finder, arguments.lean)
+    speed(finder, arguments.count, arguments.lean)
 
 
 if __name__ == "__main__":

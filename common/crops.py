@@ -132,24 +132,26 @@ def cut_turned(
     angle: degrees by which the face, and the box (4,) about its own centre, are turned clockwise.
     Returns uint8 (C, height, width) and the matrix (2, 3) from the picture's pixels to the crop's.
     """
-    pixels, centre = np.asarray(picture), box[:2] + box[2:] / 2  # (2,)
-    sides = box[2:].ceil() + 2  # of the upright patch, with a pixel to spare around the box
+    pixels, box = np.asarray(picture), box.double().numpy()
+    middle, side = box[:2] + box[2:] / 2 - 0.5, box[2:]  # (2,), (2,)
+    sides = np.ceil(side) + 2  # of the upright patch, with a pixel to spare around the box
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    turn = torch.tensor([[cosine, sine], [-sine, cosine]])  # counter-clockwise, back upright
-    to_patch = torch.cat([turn, ((sides - 1) / 2 - turn @ (centre - 0.5))[:, None]], dim=1)
-    reach = sides.norm().item()  # no turn of the patch is wider
+    turn = np.array([[cosine, sine], [-sine, cosine]])  # counter-clockwise, back upright
+    reach = math.hypot(*sides)  # no turn of the patch is wider
     (columns, *_), (rows, *_) = (
-        _reach(middle - reach / 2, reach, size, size)
-        for middle, size in zip(centre.tolist(), pixels.shape[1::-1], strict=True)
+        _reach(middle[axis] - reach / 2, reach, pixels.shape[1 - axis], round(reach))
+        for axis in (0, 1)
     )
     area = Image.fromarray(pixels[rows, columns]).convert(mode)
-    from_area = to_patch.clone()
-    from_area[:, 2] += turn @ torch.tensor([float(columns.start), float(rows.start)])
+    shift = (sides - 1) / 2 - turn @ (middle - (columns.start, rows.start))  # area to patch
     patch = cv2.warpAffine(
-        np.asarray(area), from_area.numpy(), sides.int().tolist(), borderMode=cv2.BORDER_REPLICATE
+        np.asarray(area),
+        np.column_stack([turn, shift]),
+        sides.astype(int).tolist(),
+        borderMode=cv2.BORDER_REPLICATE,
     )
-    upright = torch.cat([(sides - box[2:]) / 2, box[2:]])  # the box in the patch
-    to_crop = crop_matrices(upright[None], height, width)[0]
-    matrix = to_crop[:, :2] @ to_patch
-    matrix[:, 2] += to_crop[:, 2]
-    return cut(patch, upright, height, width), matrix
+    upright = torch.from_numpy(np.concatenate([(sides - side) / 2, side])).float()
+    scale = (width, height) / side
+    offset = (np.array([width, height]) - 1) / 2 - scale * (turn @ middle)  # middle to middle
+    matrix = np.column_stack([scale[:, None] * turn, offset])
+    return cut(patch, upright, height, width), torch.from_numpy(matrix).float()

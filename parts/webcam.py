@@ -112,12 +112,13 @@ def follow(
             if image is None:
                 break
             tracks = tracker.update(image, seconds)
-            with clock.stage("draw"):
-                drawn = view.draw(image, tracks)
-                if recorder is not None:
-                    recorder.write(drawn, seconds)
-                if window and not show(drawn, clock, view, seconds, frames.live):
-                    break
+            if recorder is not None or window:
+                with clock.stage("draw"):
+                    drawn = view.draw(image, tracks)
+                    if recorder is not None:
+                        recorder.write(drawn, seconds)
+                    if window and not show(drawn, clock, view, seconds, frames.live):
+                        break
             clock.frame()
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
