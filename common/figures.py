@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
@@ -27,6 +28,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 
+from common.files import write_atomically
 from common.keypoints import Scheme
 
 BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#595959"
@@ -48,12 +50,13 @@ def save(figure: Figure, path: Path, mark: str = "") -> tuple[int, int]:
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5, "alpha": 0.85}
         where = {"x": 0.99, "y": 0.01, "ha": "right", "va": "bottom"}
         figure.text(s=mark, color=VERMILION, fontsize=8, bbox=box, **where)
-    figure.savefig(path, dpi=DPI)
-    with Image.open(path) as picture:
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=DPI)
+    with Image.open(drawn) as picture:
         # A third of the bytes. Maximum coverage keeps every colour within 3 of 255; the usual
         # median cut gives up the few coloured marks for more greys.
         small = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=0)
-    small.save(path, optimize=True)
+    write_atomically(path, lambda file: small.save(file, "PNG", optimize=True))
     return small.size
 
 

@@ -37,6 +37,7 @@ class Gallery:
 
     def __init__(self, folder: Path, mark: str) -> None:
         self.folder, self.mark = folder, mark
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
 
     def add(self, name: str, figure: Figure, alt: str, caption: str) -> Picture:
         """Save ``figures/<name>.png`` with its words."""

@@ -37,3 +37,27 @@ def real_data():
     if not (root / imm.FOLDER).is_dir() or not (root / ibug.FOLDER).is_dir():
         pytest.skip("the real faces are not here")
     return root
+
+
+@pytest.fixture(scope="session")
+def small_root(tmp_path_factory):
+    """A folder with a few drawn faces in the layout of IMM and of 300-W."""
+    import small_sets
+
+    return small_sets.write_ibug(small_sets.write_imm(tmp_path_factory.mktemp("sets")))
+
+
+@pytest.fixture(scope="session")
+def small_reports(tmp_path_factory, small_root):
+    """All parts run with both recipes on ``small_root``; the reports folder of each recipe."""
+    import run_part
+
+    folders = {recipe: tmp_path_factory.mktemp(recipe) for recipe in ("course", "best")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for recipe, folder in folders.items():
+            for part in "123":
+                line = [part, "--recipe", recipe, "--epochs", "1", "--device", "cpu"]
+                line += ["--data", str(small_root), "--reports", str(folder)]
+                assert run_part.main(line) == 0
+    return folders

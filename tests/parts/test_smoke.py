@@ -5,7 +5,6 @@ import json
 import re
 
 import pytest
-import small_sets
 
 import run_part
 
@@ -13,39 +12,20 @@ RECIPES = ("course", "best")
 UNITS = ("mse_ratio", "mse_px", "smooth_l1_224", "mae_px_original", "nme", "fr8", "auc8")
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sets")
-    return small_sets.write_ibug(small_sets.write_imm(folder))
-
-
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory, root):
-    """All parts with both recipes; the reports folder of each recipe."""
-    folders = {recipe: tmp_path_factory.mktemp(recipe) for recipe in RECIPES}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        for recipe, folder in folders.items():
-            for part in "123":
-                line = [part, "--recipe", recipe, "--epochs", "1", "--device", "cpu"]
-                assert run_part.main([*line, "--data", str(root), "--reports", str(folder)]) == 0
-    return folders
-
-
 @pytest.fixture(params=[(part, recipe) for part in "123" for recipe in RECIPES], ids="-".join)
-def run(request, reports):
+def run(request, small_reports):
     """A part's number and the folder that its run wrote."""
     part, recipe = request.param
-    return part, reports[recipe] / f"part{part}"
+    return part, small_reports[recipe] / f"part{part}"
 
 
 @pytest.fixture
-def evaluate(root, capsys):
+def evaluate(small_root, capsys):
     """Calls ``run_part.py evaluate``; the exit status, stdout and the lines of stderr."""
 
     def call(checkpoint, *more):
         capsys.readouterr()
-        line = ["evaluate", str(checkpoint), "--data", str(root), "--device", "cpu"]
+        line = ["evaluate", str(checkpoint), "--data", str(small_root), "--device", "cpu"]
         status = run_part.main([*line, *more])
         out, err = capsys.readouterr()
         return status, out, err.strip().splitlines()
@@ -103,9 +83,11 @@ def test_evaluate_repeats_the_numbers_of_the_run(run, evaluate):
     assert f"{metrics['nme']:.5g}" in rows["all"]
 
 
-def test_evaluate_takes_one_folder_and_other_boxes(reports, evaluate):
+def test_evaluate_takes_one_folder_and_other_boxes(small_reports, evaluate):
     def measured(*more):
-        status, out, _ = evaluate(reports["best"] / "part3" / "checkpoint.pt", "--json", *more)
+        status, out, _ = evaluate(
+            small_reports["best"] / "part3" / "checkpoint.pt", "--json", *more
+        )
         assert status == 0
         return json.loads(out)
 
@@ -130,8 +112,8 @@ def test_evaluate_takes_one_folder_and_other_boxes(reports, evaluate):
         ("part9", [], "part9"),
     ],
 )
-def test_evaluate_tells_in_one_line_what_does_not_fit(reports, evaluate, part, more, named):
-    status, out, errors = evaluate(reports["best"] / part / "checkpoint.pt", *more)
+def test_evaluate_tells_in_one_line_what_does_not_fit(small_reports, evaluate, part, more, named):
+    status, out, errors = evaluate(small_reports["best"] / part / "checkpoint.pt", *more)
     assert status == 2
     assert out == ""
     (line,) = [line for line in errors if line.startswith("error: ")]

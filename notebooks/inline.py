@@ -1,0 +1,110 @@
+"""What a notebook shows below its cells: the figures of ``common/figures.py`` and the run's page.
+
+Jupyter and Colab show a cell's last value as HTML where it can say itself so; nothing of theirs
+is imported here.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import io
+import re
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+from common import figures
+from common.augmentation import augment, centre
+from common.loading import Crops
+from common.pages import rounded
+from common.recipe import Recipe, reasons
+from common.reporting import layers
+
+COUNT = 8  # faces
+
+
+@dataclass(frozen=True)
+class Html:
+    """A cell's last value that shows itself."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.text
+
+
+def recipe(recipe: Recipe) -> Html:
+    """Every value that the recipe sets, and why."""
+    return _table(("value", "set to", "why"), reasons(recipe))
+
+
+def faces(crops: Crops, recipe: Recipe) -> Html:
+    """Some training faces as the network gets them, and below them augmented, with their points."""
+    images, points = crops.images[:COUNT], crops.points[:COUNT]
+    plain = centre(images, recipe), points - recipe.margin
+    rows = []
+    for those, places in (plain, augment(images, points, recipe, crops.flip_order)):
+        pairs = zip(those[:, 0], places, strict=True)
+        shown = [figures.face(*pair, crops.faces.scheme, crops.kept) for pair in pairs]
+        rows.append(
+            "".join(_picture(figure, "A training face with its points") for figure in shown)
+        )
+    return Html("<br>".join(rows))
+
+
+def network(network: nn.Module, recipe: Recipe) -> Html:
+    """The network's own source and what each of its steps makes of a picture."""
+    source = escape(inspect.getsource(type(network)))
+    picture = torch.zeros(1, 1, recipe.height, recipe.width)
+    heads = ("step", "what it does", "output", "parameters")
+    rows = [
+        (step.name, step.does, step.output, rounded(step.parameters))
+        for step in layers(network, picture)
+    ]
+    return Html(f"<pre>{source}</pre>{_table(heads, rows).text}")
+
+
+def curves(history: list[dict[str, float]]) -> Html:
+    """Losses and NME over the epochs."""
+    alt = "Training and validation loss, and validation NME, per epoch"
+    return Html(_picture(figures.learning_curves(history, {}), alt, width=500))
+
+
+def page(path: Path) -> Html:
+    """The page that the run wrote, with its figures, in a frame of its own."""
+
+    def inside(match: re.Match) -> str:
+        return f'src="{_data((path.parent / match[1]).read_bytes())}"'
+
+    text = re.sub(r'src="(figures/[^"]+)"', inside, path.read_text(encoding="utf-8"))
+    text = re.sub(r' href="[^#][^"]*"', "", text)  # other files cannot be reached from here
+    return Html(
+        f'<iframe title="The page of this run" srcdoc="{escape(text)}" '
+        'style="width: 100%; height: 48rem; border: 1px solid"></iframe>'
+    )
+
+
+def _picture(figure: Figure, alt: str, width: int = 110) -> str:
+    file = io.BytesIO()
+    figure.savefig(file, dpi=2 * width / figure.get_figwidth())
+    source = _data(file.getvalue())
+    return (
+        f'<img src="{source}" alt="{alt}" style="width: {width}px; display: inline; margin: 2px">'
+    )
+
+
+def _data(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> Html:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    return Html(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")

@@ -1,0 +1,111 @@
+"""The notebooks: those in the repository are those of the parts' files, and they run."""
+
+import ast
+import json
+import os
+import re
+import sys
+from html import unescape
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from common import pages
+from common.options import Options
+from notebooks import make
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def cells(name, kind):
+    notebook = json.loads((make.FOLDER / f"{name}.ipynb").read_text(encoding="utf-8"))
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == kind]
+
+
+def run_cell(source, names):
+    """Run a cell as Jupyter does; what it shows of its last value."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "cell", "exec"), names)
+    if last is None:
+        return ""
+    value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+    return "" if value is None else value._repr_html_()
+
+
+@pytest.mark.parametrize("name", make.PARTS)
+def test_the_notebook_is_what_the_parts_file_makes(name):
+    text = (make.FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert text == make.notebook(make.PARTS[name]), "run: python -m notebooks.make"
+
+
+@pytest.mark.parametrize("name", make.PARTS)
+def test_nothing_that_a_run_left_is_kept(name):
+    for cell in cells(name, "code"):
+        assert cell["outputs"] == [] and cell["execution_count"] is None
+
+
+@pytest.mark.parametrize("name", make.PARTS)
+def test_the_notebook_runs_and_shows_its_steps(name, small_root, tmp_path, monkeypatch):
+    monkeypatch.chdir(make.FOLDER)  # where Jupyter starts it
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def save(_figure, path, _mark=""):  # drawing takes most of a run's time
+        Image.new("L", (1, 1)).save(path)
+        return 1, 1
+
+    monkeypatch.setattr(pages.figures, "save", save)
+    asked = Options(epochs=1, data=small_root, device="cpu", reports=tmp_path)
+    names, shown = {}, []
+    for cell in cells(name, "code"):
+        if cell["metadata"].get("tags") == ["parameters"]:
+            names["options"] = asked
+        else:
+            shown.append(run_cell("".join(cell["source"]), names))
+    assert Path.cwd() == REPOSITORY and sys.path[0] == str(REPOSITORY)
+    recipe, faces, network, curves, page = filter(None, shown)
+    assert "<td>epochs</td><td>1</td>" in recipe
+    assert faces.count("<img") == 2 * min(8, len(names["train"]))
+    assert f"class {type(names['network']).__name__}(nn.Module):" in network
+    assert "<td>Conv2d</td>" in network
+    assert curves.count("<img") == 1
+    written = (tmp_path / name / "index.html").read_text()
+    inside = unescape(re.search('srcdoc="([^"]*)"', page)[1])
+    assert inside.count("<img") == written.count("<img") > 20
+    assert 'src="figures' not in inside and "history.csv</a>" in inside
+    assert len(names["history"]) == 1
+
+
+def test_on_an_empty_machine_the_first_cell_fetches_and_installs_the_project(tmp_path, monkeypatch):
+    called = []
+
+    def run(command, check):
+        called.append(command)
+        Path("course").mkdir(exist_ok=True)
+        Path("course/run_part.py").touch()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr("subprocess.run", run)
+    first = "".join(cells("part1", "code")[0]["source"])
+    for _ in range(2):  # Colab, restarted, starts above the project again
+        os.chdir(tmp_path)
+        run_cell(first, {})
+        assert Path.cwd() == tmp_path / "course" and sys.path[0] == os.getcwd()
+    assert called == [
+        ["git", "clone", "--depth", "1", make.REPOSITORY, "course"],
+        [sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"],
+    ]
+
+
+def test_a_run_is_cut_at_its_numbered_comments():
+    source = '"""A part."""\n\ndef run(options):\n    """Run."""\n    recipe = 1\n\n'
+    source += (
+        "    # 1. The faces.\n    if recipe:\n        faces = 2\n\n    # 2. Crops.\n    crops = 3\n"
+    )
+    assert make.steps(source + "    return crops\n") == [
+        ("0. The recipe: every value with its reason.", "recipe = 1"),
+        ("1. The faces.", "if recipe:\n    faces = 2"),
+        ("2. Crops.", "crops = 3"),
+    ]
