@@ -173,7 +173,8 @@ def spline(source: np.ndarray, target: np.ndarray) -> Map:
     def terms(points: np.ndarray) -> np.ndarray:
         """(M, 2) -> (M, N + 3): r² log r from each source, then 1, x, y."""
         unit = (points - middle) / size
-        square = ((unit[:, None] - (source - middle) / size) ** 2).sum(axis=2)  # (M, N)
+        across, down = (unit[:, axis, None] - (source - middle)[:, axis] / size for axis in (0, 1))
+        square = across * across + down * down  # (M, N)
         bending = 0.5 * square * np.log(np.maximum(square, 1e-12))
         return np.column_stack([bending, np.ones(len(unit)), unit])
 
