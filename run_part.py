@@ -59,6 +59,14 @@ def compare(arguments: argparse.Namespace) -> None:
     print(f"the page: {compare.compare(**asked)}")
 
 
+def ladder(arguments: argparse.Namespace) -> None:
+    """Show what each step from the mean face to a part's recipe buys."""
+    from parts import climbing
+
+    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
+    print(f"the page: {climbing.ladder(**asked)}")
+
+
 def explain(arguments: argparse.Namespace) -> None:
     """Show what a network looks at on a photo."""
     from parts import explaining
@@ -72,6 +80,13 @@ def export(arguments: argparse.Namespace) -> None:
     from parts import exporting
 
     print(exporting.export(arguments.checkpoint, arguments.output, arguments.overwrite))
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Tell which exercises are done, and what is wrong with the others."""
+    from parts.exercises.checking import check
+
+    return check(arguments.part, arguments.file, arguments.save_dir)
 
 
 def webcam(arguments: argparse.Namespace) -> None:
@@ -150,6 +165,15 @@ def command_line() -> argparse.ArgumentParser:
     rivals.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
     rivals.set_defaults(handle=compare)
 
+    rungs = commands.add_parser(
+        "ladder", parents=[where, device], help="what each step of a part's recipe buys"
+    )
+    rungs.add_argument("part", choices=("1", "2", "3"))
+    rungs.add_argument("--quick", action="store_true", help="its shape: ten minutes")
+    rungs.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each step")
+    rungs.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
+    rungs.set_defaults(handle=ladder)
+
     listing = commands.add_parser("data", parents=[where], help="list the data sets, or fetch one")
     listing.add_argument("name", nargs="?", help="imm, ibug, youtube_faces or yunet")
     listing.add_argument("--download", action="store_true", help="fetch the data set NAME")
@@ -207,6 +231,18 @@ def command_line() -> argparse.ArgumentParser:
     onnx.add_argument("output", type=Path, metavar="OUT.onnx")
     onnx.add_argument("--overwrite", action="store_true", help="OUT.onnx if it is there already")
     onnx.set_defaults(handle=export)
+
+    tasks = commands.add_parser("check", help="check the exercises of a part")
+    tasks.add_argument("part", choices=("1", "2", "3"))
+    tasks.add_argument(
+        "--file", type=Path, metavar="MY.py", help="default: exercises/partN.py, edited in place"
+    )
+    tasks.add_argument(
+        "--save-dir", type=Path, default=Path("reports/exercises"), metavar="DIR",
+        help="where pictures of mistakes go (default: reports/exercises)",
+    )  # fmt: skip
+    tasks.set_defaults(handle=check)
+
     live = commands.add_parser(
         "webcam", parents=[where, device], help="follow the faces of a camera or a video"
     )

@@ -1,0 +1,1 @@
+"""What checks the exercises: the tasks of each part, their known mistakes, and the judge."""
