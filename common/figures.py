@@ -377,7 +377,7 @@ def ladder(errors: dict[str, Sequence[float]], always: float | None, climb: bool
     figure, axes = _plot(1.0 + 0.3 * len(errors))
     means = [np.mean(values) for values in errors.values()]
     for row, values in enumerate(errors.values()):
-        axes.plot(values, [row] * len(values), "o", color=ORANGE, markersize=3, alpha=0.7)
+        axes.plot(values, [row] * len(values), "o", color=ORANGE, markersize=2.5, zorder=3)
         wide = np.std(values, ddof=1) if len(values) > 1 else 0
         axes.errorbar(means[row], row, xerr=wide, fmt="o", color=BLUE, capsize=3, markersize=5)
     if climb:

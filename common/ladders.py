@@ -140,12 +140,17 @@ def gains(group: Group) -> list[Gain | None]:
     return told
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(errors: Sequence[float]) -> str:
     """Mean ± standard deviation over the seeds, the mean alone of a single one."""
-    if not values:
+    if not errors:
         return "–"
-    text = rounded(statistics.mean(values))
-    return f"{text} ± {rounded(statistics.stdev(values))}" if len(values) > 1 else text
+    text = hundredths(statistics.mean(errors))
+    return f"{text} ± {hundredths(statistics.stdev(errors))}" if len(errors) > 1 else text
+
+
+def hundredths(value: float) -> str:
+    """A percentage as it is told, with two decimals."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # no −0.00
 
 
 def verdict(one: Gain | None) -> str:
@@ -153,10 +158,10 @@ def verdict(one: Gain | None) -> str:
     if one is None:
         return "–"
     size = abs(one.mean)
-    text = f"{rounded(size)} {'less' if one.mean > 0 else 'more'}"
+    text = f"{hundredths(size)} {'less' if one.mean > 0 else 'more'}"
     if one.within is None:
         return f"{text}, one seed"
-    return f"{text} ({rounded(size - one.within)} to {rounded(size + one.within)})"
+    return f"{text} ({hundredths(size - one.within)} to {hundredths(size + one.within)})"
 
 
 def conclusions(group: Group) -> list[str]:
@@ -172,7 +177,7 @@ def conclusions(group: Group) -> list[str]:
     for better, words in ((True, "made the error smaller"), (False, "made it larger")):
         clear = [(name, one) for name, one in changes if one.clear and (one.mean > 0) == better]
         clear.sort(key=lambda change: -abs(change[1].mean))
-        listed = ", ".join(f"{name} (by {rounded(abs(one.mean))})" for name, one in clear)
+        listed = ", ".join(f"{name} (by {hundredths(abs(one.mean))})" for name, one in clear)
         counted = f"{len(clear)} of {len(changes)} changes {words}"
         told.append(f"{counted}: {listed}." if clear else f"No change {words}.")
     if unclear := [name for name, one in changes if not one.clear]:
@@ -189,9 +194,9 @@ def lead(ladder: Ladder) -> str:
     first, last = climbed[0], climbed[-1]
     factor = statistics.mean(first.errors) / statistics.mean(last.errors)
     return (
-        f"Always answering the mean face misses by {rounded(ladder.mean_face)} % of the distance "
-        f"between the outer eye corners, {first.name} by {spread(first.errors)} %, and with all "
-        f"{len(climbed) - 1} changes by {spread(last.errors)} %: the error is divided by "
+        f"Always answering the mean face misses by {hundredths(ladder.mean_face)} % of the "
+        f"distance between the outer eye corners, {first.name} by {spread(first.errors)} %, and "
+        f"with all {len(climbed) - 1} changes by {spread(last.errors)} %: the error is divided by "
         f"{rounded(factor)}."
     )
 
@@ -205,7 +210,7 @@ def rows(group: Group) -> list[dict[str, str]]:
             "why": rung.missing or rung.why,
             "nme": spread(rung.errors),
             "gain": verdict(one),
-            "seconds": spread(rung.seconds),
+            "seconds": rounded(statistics.mean(rung.seconds)) if rung.errors else "–",
             "parameters": rounded(rung.parameters) if rung.errors else "–",
         }
         for rung, one in zip(group.rungs, gains(group), strict=True)
@@ -244,6 +249,9 @@ def write_ladder(
     return write_page(folder, fill)
 
 
+BARS = ", bars one standard deviation to either side, small orange dots single seeds"
+
+
 def chart(gallery: Gallery, ladder: Ladder, number: int) -> Picture:
     """The chart of one group."""
     group = ladder.groups[number]
@@ -254,7 +262,7 @@ def chart(gallery: Gallery, ladder: Ladder, number: int) -> Picture:
     seeds = f"{ladder.seeds} seeds" if ladder.seeds > 1 else "one seed"
     caption = (
         f"Dots are the mean over {seeds}"
-        f"{', bars one standard deviation to either side' if ladder.seeds > 1 else ''}. "
+        f"{BARS if ladder.seeds > 1 else ''}. "
         f"Least: {best}, {spread(measured[best])} %."
     )
     alt = f"{group.title}: NME of each of {len(measured)} steps as a dot with its deviation"

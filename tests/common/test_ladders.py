@@ -85,18 +85,18 @@ def test_a_missing_step_of_a_climb_is_stepped_over():
 
 
 def test_values_are_told_with_their_deviation():
-    assert spread([10, 12, 11]) == "11 ± 1"
-    assert spread([2.5]) == "2.5"
+    assert spread([10, 12, 11]) == "11.00 ± 1.00"
+    assert spread([2.5]) == "2.50"
     assert spread([]) == "–"
-    assert verdict(Gain(4.0, 0.2)) == "4 less (3.8 to 4.2)"
-    assert verdict(Gain(-3.0, 0.2)) == "3 more (2.8 to 3.2)"
-    assert verdict(Gain(0.1, 0.3)) == "0.1 less (−0.2 to 0.4)"
-    assert verdict(Gain(0.1, None)) == "0.1 less, one seed"
+    assert verdict(Gain(4.0, 0.2)) == "4.00 less (3.80 to 4.20)"
+    assert verdict(Gain(-3.0, 0.2)) == "3.00 more (2.80 to 3.20)"
+    assert verdict(Gain(0.1, 0.3)) == "0.10 less (−0.20 to 0.40)"
+    assert verdict(Gain(0.1, None)) == "0.10 less, one seed"
 
 
 def test_sentences_follow_from_the_numbers():
     assert conclusions(CLIMB) == [
-        "1 of 3 changes made the error smaller: batch (by 4).",
+        "1 of 3 changes made the error smaller: batch (by 4.00).",
         "1 of 3 changes made it larger: noise (by 3.07).",
         "Chance may explain flip: the seeds differ by as much.",
     ]
@@ -112,16 +112,16 @@ def test_sentences_follow_from_the_numbers():
 def test_the_lead_tells_the_whole_climb(page):
     # 11 of the course; the top is the climb's last, (9.1 + 11.3 + 9.7) / 3
     assert (
-        "Always answering the mean face misses by 22 % of the distance between the outer eye "
-        "corners, course by 11 ± 1 %, and with all 3 changes by 10 ± 1.14 %: the error is divided "
-        "by 1.1."
+        "Always answering the mean face misses by 22.00 % of the distance between the outer eye "
+        "corners, course by 11.00 ± 1.00 %, and with all 3 changes by 10.03 ± 1.14 %: the error "
+        "is divided by 1.1."
     ) in words(page)
 
 
 def test_the_page_shows_all_numbers_and_why_some_are_missing(page):
     told = words(page)
-    assert "noise noise=1 10 ± 1.14 3.07 more (2.78 to 3.35) 2 ± 0 100 Why noise." in told
-    assert "gone gone=1 – – – – no list here" in told
+    assert "noise noise=1 Why noise. 10.03 ± 1.14 3.07 more (2.78 to 3.35) 2 100" in told
+    assert "gone gone=1 no list here – – – –" in told
     assert "against the one before" in told and "against all" in told
 
 
@@ -154,11 +154,9 @@ def test_other_files_are_refused_in_one_line(tmp_path, text):
 
 def test_markdown_holds_the_same_cells():
     text = ladders.markdown(made_up())
-    assert (
-        "| noise | `noise=1` | 10 ± 1.14 | 3.07 more (2.78 to 3.35) | 2 ± 0 | 100 | Why noise. |"
-        in text
-    )
-    assert "1 of 3 changes made the error smaller: batch (by 4)." in text
+    cells = "noise", "`noise=1`", "10.03 ± 1.14", "3.07 more (2.78 to 3.35)", "2", "100"
+    assert f"| {' | '.join(cells)} | Why noise. |" in text
+    assert "1 of 3 changes made the error smaller: batch (by 4.00)." in text
     assert text.count("\n|---|") == 2
 
 
@@ -182,4 +180,4 @@ def test_docs_are_written_from_the_numbers(tmp_path, page, capsys):
     assert len(list((tmp_path / "charts").rglob("*.png"))) == 2
     kept.write_text(kept.read_text().replace('"mean_face": 22.0', '"mean_face": 44.0'))
     write(tmp_path / "docs", None, None)
-    assert "misses by 44 %" in (tmp_path / "docs" / "ladders.md").read_text()
+    assert "misses by 44.00 %" in (tmp_path / "docs" / "ladders.md").read_text()
