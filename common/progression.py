@@ -128,7 +128,8 @@ def _step(reports: Path, run: Run) -> Run:
             f"; a picture of {run['input'][0]} × {run['input'][1]} pixels in, "
             f"{run['n_points']} point{'s' * (run['n_points'] != 1)} out"
         )
-    cost = f"{rounded(run.get('epochs'))} epochs on {rounded(run.get('n_train'))} faces took "
+    epochs, many = run.get("epochs"), "" if run.get("epochs") == 1 else "s"
+    cost = f"{rounded(epochs)} epoch{many} on {rounded(run.get('n_train'))} faces took "
     cost += duration(run.get("seconds"))
     if "device" in run:
         cost += f" ({run['device']}, a machine with {run['cores']} cores)"

@@ -1,0 +1,209 @@
+"""Every kind of page, made by the commands that make it, and walked as a reader would."""
+
+import re
+import shutil
+from dataclasses import replace
+from itertools import pairwise
+from urllib.parse import unquote
+
+import pytest
+import walk
+from PIL import Image
+
+import run_part
+from common import checkpoints, explanation
+from common.keypoints import IBUG_68
+from common.prediction import FaceKeypoints, describe
+from common.progression import write_index
+from datasets import drawn, ibug, synthetic
+from parts import climbing, ladders
+
+KINDS = ("part1", "part2", "part3", "part3-mixed", "compare", "explain", "ladder1", ".")
+pytestmark = pytest.mark.timeout(900)  # the first test waits until all pages are made
+LEAST = 4.5  # WCAG 2.2 AA: the contrast of text and what lies behind it
+TEXTS, GROUNDS = ("ink", "quiet", "link"), ("paper", "card")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, small_root, small_reports):
+    """A reports folder with every kind of page."""
+    reports = tmp_path_factory.mktemp("site") / "reports"
+    shutil.copytree(small_reports["best"], reports)
+
+    def few(setting, split):  # in place of rendered ones
+        faces = ibug.load(small_root, split)
+        return replace(faces, name=f"synthetic/{split}")
+
+    plan = ladders.PLANS["1"]
+    start = plan.start.changed(epochs=1, batch=4)
+    flip = ladders.steps(replace(start.recipe, flip=0.5), ("flip", "flip", "Mirrored."))
+    plan = replace(plan, start=start, steps=flip, questions=())
+    images, points, _ = synthetic.render([3], IBUG_68, "crop", (200, 220))
+    photo = reports.parent / "Ada & friends.png"
+    Image.fromarray(images[0].permute(1, 2, 0).numpy()).save(photo)
+    face = describe((0.0, 0.0, 1.0, 1.0), 1.0, 1.0, points[0].numpy())
+    options = ["--device", "cpu", "--reports", str(reports), "--data", str(small_root)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(drawn, "load", few)
+        patch.setattr(FaceKeypoints, "predict", lambda *_: [face])
+        patch.setattr(explanation, "PLACES", 4)
+        patch.setitem(climbing.PLANS, "1", plan)
+        for line in (
+            "3 --dataset mixed --epochs 1",
+            "compare LightNet ResNet18 --quick --epochs 1 --dataset synthetic",
+            "ladder 1 --seeds 2",
+        ):
+            assert run_part.main([*line.split(), *options]) == 0
+        trained = str(reports / "part3" / "checkpoint.pt")
+        assert run_part.main(["explain", str(photo), "--checkpoint", trained, *options]) == 0
+    return reports
+
+
+@pytest.fixture(params=KINDS)
+def page(request, site):
+    """The path of a page and its tree."""
+    path = site / request.param / "index.html"
+    return path, walk.read(path)[0]
+
+
+def test_every_page_that_there_is_is_walked(site):
+    there = {path.parent.relative_to(site).as_posix() for path in site.rglob("*.html")}
+    assert there == set(KINDS)
+
+
+def test_what_is_opened_is_closed(page):
+    assert walk.read(page[0])[1] == []
+
+
+def test_a_page_says_its_language_its_name_and_where_its_matter_begins(page):
+    _, tree = page
+    (html,), (title,), (main,) = (list(tree.all(tag)) for tag in ("html", "title", "main"))
+    assert html["lang"] == "en"
+    assert title.text and main.text
+
+
+def test_every_picture_is_there_is_told_and_has_a_caption(page):
+    path, tree = page
+    figures = list(tree.all("figure"))
+    pictures = [picture for figure in figures for picture in figure.all("img")]
+    assert pictures and pictures == list(tree.all("img"))  # none stands outside of a figure
+    for figure in figures:
+        (caption,) = figure.all("figcaption")
+        assert len(caption.text) > 5
+    for picture in pictures:
+        assert len(picture["alt"]) > 10
+        with Image.open(path.parent / picture["src"]) as image:
+            assert image.size == (int(picture["width"]), int(picture["height"]))
+    assert len({picture["src"] for picture in pictures}) == len(pictures)
+
+
+def test_every_link_leads_somewhere(page):
+    path, tree = page
+    names = [node["id"] for node in tree.all() if node["id"]]
+    assert len(names) == len(set(names))
+    for link in tree.all("a"):
+        assert link.text
+        place, _, name = link["href"].partition("#")
+        target = path.parent / unquote(place) if place else path
+        assert target.is_file(), link["href"]
+        if name:
+            there, _ = walk.read(target)
+            assert name in {node["id"] for node in there.all()}, link["href"]
+    for node in tree.all():
+        for role in ("aria-labelledby", "aria-describedby", "for", "list"):
+            assert set(node[role].split()) <= set(names)
+
+
+def test_nothing_is_loaded_from_elsewhere(page):
+    source = page[0].read_text()
+    assert "http" not in source and "@import" not in source and "url(" not in source
+
+
+def test_headings_go_down_one_step_at_a_time(page):
+    headings = [node for node in page[1].all("h1", "h2", "h3", "h4", "h5", "h6")]
+    levels = [int(heading.tag[1]) for heading in headings]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert all(heading.text for heading in headings)
+
+
+def test_every_cell_of_a_table_has_a_head(page):
+    for table in page[1].all("table"):
+        heads, *rows = [list(row.all("th", "td")) for row in table.all("tr")]
+        assert all(cell.tag == "th" and cell["scope"] == "col" and cell.text for cell in heads)
+        for row in rows:
+            assert len(row) == len(heads)
+            assert [cell["scope"] for cell in row if cell.tag == "th"] == ["row"]
+
+
+def test_what_scrolls_or_takes_input_is_named_and_reached_by_keyboard(page):
+    _, tree = page
+    named = [node for node in tree.all() if node["role"] == "region" or node.tag == "nav"]
+    labels = [node["aria-label"] for node in named]
+    assert all(labels) and len(labels) == len(set(labels))
+    assert all(node["tabindex"] == "0" for node in tree.all() if node["class"] == "scroll")
+    labelled = {label["for"] for label in tree.all("label") if label.text}
+    for control in tree.all("input", "select", "button"):
+        assert control["aria-label"] or control["id"] in labelled or control.text
+
+
+def test_a_page_with_its_figures_stays_under_five_megabytes(page):
+    path, tree = page
+    files = [path, *(path.parent / picture["src"] for picture in tree.all("img"))]
+    assert sum(file.stat().st_size for file in files) < 5_000_000
+
+
+def test_text_stands_out_from_what_lies_behind_it(page):
+    """In light, in the dark and in print; every colour has a name, so these are all pairs."""
+    style = "".join(part for node in page[1].all("style") for part in node.inside)
+    light, dark, print_ = walk.palettes(style)
+    assert light.keys() == dark.keys()
+    for palette in (light, dark, light | print_):
+        pairs = [(text, ground) for text in TEXTS for ground in GROUNDS]
+        for text, ground in [*pairs, ("alarm-ink", "alarm-paper")]:
+            assert walk.contrast(palette[text], palette[ground]) >= LEAST, (text, ground)
+    rules = re.sub(r":root \{.*?\}", "", style, flags=re.DOTALL)
+    texts = set(re.findall(r"(?<![\w-])color: ([^;]+);", rules))
+    grounds = set(re.findall(r"background(?:-color)?: ([^;]+);", rules))
+    assert texts <= {f"var(--{name})" for name in (*TEXTS, "alarm-ink")}
+    assert grounds <= {f"var(--{name})" for name in (*GROUNDS, "alarm-paper")} | {"#fff"}  # figures
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "ratio"),
+    [("#000", "#ffffff", 21), ("#777777", "#fff", 4.48), ("#fff", "#fff", 1)],
+)
+def test_contrast_is_that_of_the_guidelines(one, other, ratio):
+    assert walk.contrast(one, other) == pytest.approx(ratio, abs=0.01)
+
+
+def test_the_start_page_shows_one_face_through_all_parts(site):
+    tree, _ = walk.read(site / "index.html")
+    section = next(part for part in tree.all("section") if next(part.all("h2"))["id"] == "face")
+    captions = [figure.text for figure in section.all("figcaption")]
+    assert [caption.split(" sees")[0] for caption in captions] == ["Part 1", "Part 2", "Part 3"]
+    for caption, points in zip(captions, ("1 point:", "58 points:", "68 points,"), strict=True):
+        assert f"answers {points}" in caption
+        assert re.search(r"\d %|\d\.\d % of the eye distance", caption)
+
+
+def test_a_start_page_needs_no_checkpoint_and_trusts_none_of_another_run(site, tmp_path):
+    shutil.copytree(site, tmp_path / "reports")
+    reports = tmp_path / "reports"
+    (reports / "part1" / "checkpoint.pt").unlink()
+    other = checkpoints.load(reports / "part2" / "checkpoint.pt")
+    other["metrics"]["nme"] += 1
+    checkpoints.save(other, reports / "part2" / "checkpoint.pt")
+    tree, _ = walk.read(write_index(reports))
+    captions = [node.text for node in tree.all("figcaption") if " sees " in node.text]
+    assert [caption.split(" sees")[0] for caption in captions] == ["Part 3"]
+    (reports / "part3" / "checkpoint.pt").write_bytes(b"half")
+    source = write_index(reports).read_text()
+    assert "part3/checkpoint.pt cannot be read" in source
+    assert "One face" not in source
+    for part in ("part1", "part2"):
+        (reports / part / "face.json").write_text('{"half"')
+    source = write_index(reports).read_text()
+    for name in ("part1/face.json", "part2/face.json"):
+        assert f"{name} cannot be read" in source
