@@ -169,7 +169,7 @@ def command_line() -> argparse.ArgumentParser:
         "ladder", parents=[where, device], help="what each step of a part's recipe buys"
     )
     rungs.add_argument("part", choices=("1", "2", "3"))
-    rungs.add_argument("--quick", action="store_true", help="its shape: ten minutes")
+    rungs.add_argument("--quick", action="store_true", help="the ladder alone: ten minutes")
     rungs.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each step")
     rungs.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
     rungs.set_defaults(handle=ladder)

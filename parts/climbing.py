@@ -55,20 +55,21 @@ def ladder(
 ) -> Path:
     """Train what is not trained yet, write ``reports/ladder<part>/`` and return the page.
 
-    quick: the ladder alone, one seed and few epochs: its shape in ten minutes on two cores.
+    quick: the ladder alone, as long as ten minutes on two cores allow; its runs count for the
+    whole one where they are the same.
     Raises UserError where nothing would be trained or the folder cannot be written.
     """
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: nothing would be trained; take 1 or more")
-    plan, seeds = PLANS[part], 1 if quick else seeds
-    asked = quickly(plan) if quick else groups(plan)
-    folder = reports / f"ladder{part}{'-quick' * quick}"
+    plan, folder = PLANS[part], reports / f"ladder{part}"
+    seeds = plan.quick_seeds if quick else seeds
+    asked = [quickly(plan)] if quick else groups(plan)
     start = asked[0].tried[0][1]
     learned, held_out = trials.crops_of(start, data)
     options = Options(data=data, device=device, resume=True)
-    minutes = plan.minutes / (plan.quick if quick else 1)
+    shorter = plan.quick_epochs / plan.ours.epochs if quick and plan.quick_epochs else 1
     every = list(dict.fromkeys(trial for group in asked for _, trial in group.tried))
-    results = measured(every, seeds, learned, options, folder / "runs", minutes)
+    results = measured(every, seeds, learned, options, folder / "runs", shorter * plan.minutes)
     always = mean_shape(learned, start.recipe)
     always = to_pixels(always, start.recipe.height, start.recipe.width)
     told = Ladder(
@@ -94,7 +95,7 @@ def ladder(
     def figures_beside(gallery: Gallery) -> list[Picture]:
         return [] if quick or part != "2" else classic_mistake(gallery, plan, results, data)
 
-    return write_ladder(folder, told, figures_beside)
+    return write_ladder(folder.with_name(folder.name + "-quick" * quick), told, figures_beside)
 
 
 def groups(plan: Plan) -> list[Asked]:
@@ -137,15 +138,14 @@ def climb(plan: Plan) -> Asked:
     return Asked(question, tuple(tried), climb=True)
 
 
-def quickly(plan: Plan) -> list[Asked]:
-    """The ladder alone, with a fraction of the epochs."""
+def quickly(plan: Plan) -> Asked:
+    """The ladder for a first look, with fewer epochs where the plan says so."""
     climbed = climb(plan)
-    tried = [
-        (step, trial.changed(epochs=-(-trial.recipe.epochs // plan.quick)))
-        for step, trial in climbed.tried
-    ]
-    words = f"{climbed.question.words} For a first look, by 1/{plan.quick} of the epochs."
-    return [Asked(replace(climbed.question, words=words), tuple(tried), climb=True)]
+    if not plan.quick_epochs:
+        return climbed
+    short = tuple((step, trial.changed(epochs=plan.quick_epochs)) for step, trial in climbed.tried)
+    words = f"{climbed.question.words} For a first look, {plan.quick_epochs} of the epochs."
+    return replace(climbed, tried=short, question=replace(climbed.question, words=words))
 
 
 def measured(

@@ -1,0 +1,246 @@
+"""``run_part.py ladder`` with shrunken plans, and the plans as they are."""
+
+import json
+from dataclasses import asdict, fields, replace
+
+import pytest
+import torch
+
+import run_part
+from common import training
+from common.ladders import Question, Step
+from common.recipe import Recipe
+from parts import climbing, ladders, trials
+from parts.trials import Trial
+
+TOGETHER = (  # values of which one without the others means nothing
+    {"optimizer", "weight_decay"},
+    {"colour", "saturation", "hue"},
+    {"scale", "box_shift", "box_scale_spread"},
+    {"height", "width"},
+    {"height", "width", "margin"},
+    {"faces", "epochs"},  # as many steps
+    {"flip", "flip_average"},
+)
+FEW = {"epochs": 1, "batch": 4}
+
+
+def small(part, **kept):
+    """A part's ladder of two steps and one question, an epoch each."""
+    plan = ladders.PLANS[part]
+    start = plan.start.changed(**FEW)
+    ours = replace(start.recipe, flip=0.5, cosine=True)
+    told = ladders.steps(ours, ("flip", "flip", "Mirrored."), ("falling", "cosine", "Polish."))
+    return replace(plan, start=start, ours=ours, steps=told, questions=(), **kept)
+
+
+@pytest.fixture
+def climb(monkeypatch, tmp_path, small_root, capsys):
+    """Calls the command line with a small plan; status, page's folder, lines of stderr."""
+
+    def climb(plan, *more):
+        part = plan.start.part
+        monkeypatch.setitem(climbing.PLANS, part, plan)
+        capsys.readouterr()
+        where = ["--data", str(small_root), "--reports", str(tmp_path), "--device", "cpu"]
+        status = run_part.main(["ladder", part, *map(str, more), *where])
+        return status, tmp_path / f"ladder{part}", capsys.readouterr().err.splitlines()
+
+    return climb
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Lists the recipe of every epoch that is trained."""
+    seen, once = [], training.train_epoch
+
+    def counted(network, images, points, order, recipe, *rest):
+        seen.append(recipe)
+        return once(network, images, points, order, recipe, *rest)
+
+    monkeypatch.setattr(training, "train_epoch", counted)
+    return seen
+
+
+def test_a_ladder_is_trained_once_and_read_afterwards(climb, trained):
+    status, folder, _ = climb(small("1"), "--seeds", 2)
+    assert status == 0
+    # Two steps above the course's recipe; without flip is new, without a falling rate is step 1.
+    assert len(trained) == 2 * 4
+    assert len({(recipe.flip, recipe.cosine) for recipe in trained}) == 4
+    first = json.loads((folder / "ladder.json").read_text())
+    assert [group["title"] for group in first["groups"]] == [
+        "The ladder",
+        "Each change taken away",
+    ]
+    assert all(len(r["errors"]) == 2 for group in first["groups"] for r in group["rungs"])
+    assert first["groups"][0]["rungs"][1] == {
+        **first["groups"][1]["rungs"][2],
+        **{key: first["groups"][0]["rungs"][1][key] for key in ("name", "change", "why")},
+    }
+    assert first["groups"][1]["rungs"][1]["change"] == "flip=0.0"
+    runs = list((folder / "runs").iterdir())
+    assert len(runs) == 8 and {file.suffix for file in runs} == {".json"}
+
+    trained.clear()
+    assert climb(small("1"), "--seeds", 2)[0] == 0
+    assert trained == []
+    assert json.loads((folder / "ladder.json").read_text()) == first
+    assert climb(small("1"), "--seeds", 3)[0] == 0
+    assert len(trained) == 4
+
+
+def test_a_ladder_that_was_stopped_goes_on_in_the_middle_of_a_run(climb, trained, monkeypatch):
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    plan = small("1")
+    plan = replace(plan, start=plan.start.changed(epochs=3))
+    counted = training.train_epoch
+
+    def stopped(*rest):
+        if len(trained) == 4:  # the second epoch of the second run
+            raise KeyboardInterrupt
+        return counted(*rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_epoch", stopped)
+        status, folder, _ = climb(plan, "--seeds", 1)
+    assert status == 130
+    assert not (folder / "index.html").exists()
+    left = sorted(file.suffix for file in (folder / "runs").iterdir())
+    assert left == [".json", ".pt"]
+    assert climb(plan, "--seeds", 1)[0] == 0
+    assert len(trained) == 3 * 4  # none twice
+
+    undisturbed = json.loads((folder / "ladder.json").read_text())["groups"][0]["rungs"]
+    for file in (folder / "runs").iterdir():
+        file.unlink()
+    assert climb(plan, "--seeds", 1)[0] == 0
+    again = json.loads((folder / "ladder.json").read_text())["groups"][0]["rungs"]
+    assert [rung["errors"] for rung in again] == [rung["errors"] for rung in undisturbed]
+
+
+def test_quick_is_the_ladder_alone_and_its_runs_count(climb, trained, tmp_path):
+    plan = small("1", quick_seeds=2)
+    assert climb(plan, "--quick")[0] == 0
+    told = json.loads((tmp_path / "ladder1-quick" / "ladder.json").read_text())
+    assert (told["seeds"], len(told["groups"]), len(trained)) == (2, 1, 2 * 3)
+    assert climb(plan, "--seeds", 2)[0] == 0
+    assert len(trained) == 2 * 4
+
+
+def test_quick_takes_fewer_epochs_where_the_plan_says_so(climb, trained):
+    plan = small("1", quick_epochs=2, quick_seeds=1)
+    assert climb(replace(plan, start=plan.start.changed(epochs=6)), "--quick")[0] == 0
+    assert [recipe.epochs for recipe in trained] == [2] * 6
+
+
+def test_the_classic_mistake_is_shown_by_networks_that_made_it(climb):
+    plan = small("2")
+    mistake = ladders.PART2.questions[0]
+    plan = replace(plan, questions=(mistake, ladders.PART2.questions[1]))
+    status, folder, _ = climb(plan, "--seeds", 1)
+    assert status == 0
+    page = (folder / "index.html").read_text()
+    assert "27 pairs did not, and each names the wrong side" in page
+    assert {"names.png", "learned.png"} <= {f.name for f in (folder / "figures").iterdir()}
+    rungs = json.loads((folder / "ladder.json").read_text())["groups"][3]["rungs"]
+    assert len({rung["parameters"] for rung in rungs}) == 3
+    assert all(rung["errors"][0] > 0 for rung in rungs)
+
+
+def test_what_cannot_be_had_is_told_in_its_row(climb, trained, monkeypatch):
+    def offline(resnet):
+        raise climbing.UserError("the ImageNet weights cannot be fetched")
+
+    monkeypatch.setattr(trials.part3_large_dataset, "load_imagenet", offline)
+    plan = small("3")
+    start = plan.start.changed(height=32, width=32, margin=4, batch=5)
+    pretrained = next(q for q in ladders.PART3.questions if q.title == "First weights")
+    status, folder, _ = climb(replace(plan, start=start, questions=(pretrained,)), "--seeds", 2)
+    assert status == 0
+    rung = json.loads((folder / "ladder.json").read_text())["groups"][2]["rungs"][1]
+    assert (rung["errors"], rung["missing"]) == ([], "the ImageNet weights cannot be fetched")
+    assert "the ImageNet weights cannot be fetched" in (folder / "index.html").read_text()
+
+
+def test_seeds_must_be_some(climb):
+    status, _, errors = climb(small("1"), "--seeds", 0)
+    assert (status, errors) == (2, ["error: --seeds 0: nothing would be trained; take 1 or more"])
+
+
+@pytest.mark.parametrize("plan", ladders.PLANS.values(), ids=list(ladders.PLANS))
+class TestPlans:
+    def all_steps(self, plan):
+        return [*plan.steps, *(step for question in plan.questions for step in question.steps)]
+
+    def test_every_step_changes_one_thing_that_exists(self, plan):
+        known = {field.name for field in fields(Recipe)} | trials.OWN
+        for step in self.all_steps(plan):
+            assert set(step.changes) <= known
+            assert len(step.changes) == 1 or set(step.changes) in TOGETHER, step.name
+            assert step.name and step.why.rstrip("?.") != step.why
+
+    def test_no_line_of_the_recipe_changes_twice(self, plan):
+        lines = [line for step in plan.steps for line in step.changes]
+        assert len(lines) == len(set(lines))
+        every = climbing.climb(plan).tried
+        assert len({trial for _, trial in every}) == len(every)  # so every step changes something
+
+    def test_it_leads_from_the_courses_recipe_to_ours(self, plan):
+        part, _ = trials.PARTS[plan.start.part]
+        free = {"epochs", "height", "width", "margin"}  # the ladder's own
+        top = asdict(climbing.climb(plan).tried[-1][1].recipe)
+        ours, course = asdict(part.Best()), asdict(part.Course())
+        assert {k: v for k, v in top.items() if k not in free} == {
+            k: v for k, v in ours.items() if k not in free
+        }
+        start = asdict(plan.start.recipe)
+        assert {k: v for k, v in start.items() if k not in free} == {
+            k: v for k, v in course.items() if k not in free
+        }
+
+    def test_all_its_networks_fit_their_input(self, plan):
+        every = {trial for group in climbing.groups(plan) for _, trial in group.tried}
+        for trial in every:
+            if trial.part != "3":
+                network = trials.network_of(trial, 0)
+                size = trial.recipe.height, trial.recipe.width
+                k = len(trial.points or (range(58) if trial.part == "2" else range(1)))
+                assert network(torch.zeros(2, 1, *size)).shape == (2, k, 2)
+
+
+def test_a_name_of_a_run_tells_values_seed_and_faces_apart(small_root):
+    learned, _ = trials.crops_of(ladders.PART1.start, small_root)
+    trial = ladders.PART1.start
+    names = {
+        climbing.key(trial, 0, learned),
+        climbing.key(trial, 1, learned),
+        climbing.key(trial.changed(flip=0.5), 0, learned),
+        climbing.key(trial.changed(pairs=False), 0, learned),
+        climbing.key(trial, 0, learned.take([0])),
+    }
+    assert len(names) == 5
+    assert climbing.key(replace(trial), 0, learned) in names
+    assert "torch" not in json.dumps(trial.told())
+
+
+def test_a_value_that_is_not_used_leaves_the_name_as_it_is():
+    trial = Trial("1", Recipe(batch=16))
+    assert trial.told() == {"part": "1", "batch": 16}
+    assert trial.changed(batch=1).told() == {"part": "1"}
+
+
+def test_questions_are_held_against_what_they_share(climb, trained):
+    question = Question(
+        "Rate",
+        "How far?",
+        (Step("small", "Sure.", {"learning_rate": 1e-4}),),
+        first={"loss": "l1"},
+        against="L1",
+    )
+    status, folder, _ = climb(replace(small("1"), questions=(question,)), "--seeds", 1)
+    assert status == 0
+    last = trained[-2:]
+    assert [(r.loss, r.learning_rate) for r in last] == [("l1", 1e-3), ("l1", 1e-4)]
+    rungs = json.loads((folder / "ladder.json").read_text())["groups"][2]["rungs"]
+    assert [rung["name"] for rung in rungs] == ["L1", "small"]
