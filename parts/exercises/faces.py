@@ -49,16 +49,16 @@ def side_by_side(
     right, yours: picture (1, H, W), values 0..255, and points (K, 2) in its pixels. named: points
     whose number is written beside them.
     """
-    height, width = right[0].shape[-2:]
-    size = torch.tensor([width, height])
+    size = torch.tensor([right[0].shape[-1], right[0].shape[-2]])
     limits = torch.stack([-0.25 * size, 1.25 * size])
     shown = yours[1].nan_to_num().clamp(*limits)  # (K, 2), far away is drawn at the edge
     beyond = int((shown != yours[1]).any(dim=1).sum())
     both = torch.cat([right[1], shown])
     low, high = both.amin(dim=0) - 0.06 * size, both.amax(dim=0) + 0.06 * size
-    across, down = (high - low).tolist()
-    panel, (dark, bright) = WIDTH / 2, right[0].aminmax()
-    figure = Figure(figsize=(WIDTH, panel * down / across + 0.9), dpi=DPI, layout="constrained")
+    (left, top), (end, bottom) = low.tolist(), high.tolist()
+    height = WIDTH / 2 * (bottom - top) / (end - left) + 0.9  # inches, with room for words
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    dark, bright = right[0].aminmax()
     edge = {"path_effects": [effects.withStroke(linewidth=2.4, foreground="black")]}
     for axes, title, (picture, _) in zip(
         figure.subplots(1, 2), ("asked", "yours"), (right, yours), strict=True
@@ -77,7 +77,7 @@ def side_by_side(
             colour = RIGHT if title == "asked" else YOURS
             box = {"facecolor": "black", "edgecolor": "none", "pad": 1, "alpha": 0.6}
             axes.text(*place.tolist(), f" {index}", color=colour, fontsize=9, bbox=box)
-        axes.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), title=title, facecolor="black")
+        axes.set(xlim=(left, end), ylim=(bottom, top), title=title, facecolor="black")
         axes.set(xticks=[], yticks=[])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
