@@ -27,6 +27,7 @@ from common.pages import (
     templates,
     write_page,
 )
+from common.progression import write_index
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,8 @@ def write_ladder(
     ladder: Ladder,
     more: Callable[[Gallery], list[Picture]] = lambda gallery: [],
 ) -> Path:
-    """Write the page, its charts and ``ladder.json`` into ``folder``; the page's path.
+    """Write the page, its charts and ``ladder.json`` into ``folder``, and the index above it; the
+    page's path.
 
     more: adds figures that numbers alone do not give. What else lies in the folder stays. Raises
     UserError where it cannot be written.
@@ -246,7 +248,9 @@ def write_ladder(
         )
         (work / "index.html").write_text(page, encoding="utf-8")
 
-    return write_page(folder, fill)
+    page = write_page(folder, fill)
+    write_index(folder.parent)
+    return page
 
 
 BARS = ", bars one standard deviation to either side, small orange dots single seeds"

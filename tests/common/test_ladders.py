@@ -135,6 +135,10 @@ def test_every_figure_has_a_caption_and_words_for_those_who_cannot_see_it(page):
     assert pictures[0][1] == "The ladder: NME of each of 4 steps as a dot with its deviation"
 
 
+def test_the_start_page_leads_to_it(page):
+    assert 'href="ladder1/index.html"' in (page.parents[1] / "index.html").read_text()
+
+
 def test_a_page_of_drawn_faces_says_so(tmp_path):
     told = ladders.write_ladder(tmp_path / "ladder1", made_up(synthetic=True))
     assert "None of the numbers says anything about real ones" in words(told)
