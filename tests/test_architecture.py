@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-HOUSES = ("common", "datasets", "parts", "exercises")
+HOUSES = ("common", "datasets", "parts", "exercises", "notebooks")
 MAY_IMPORT = {  # of our own
     "common": {"common"},
     "datasets": {"common", "datasets"},
     "parts": {"common", "datasets", "parts"},
     "exercises": {"common"},  # a learner's files, which nobody imports
+    "notebooks": {"common", "notebooks"},  # and the parts, by their names
     "run_part": {"common", "datasets", "parts"},
 }
 
