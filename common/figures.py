@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from textwrap import fill
@@ -29,7 +28,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.files import write_atomically
-from common.keypoints import Scheme
+from common.keypoints import Scheme, neighbours
 
 BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#595959"
 SKY = "#56B4E9"  # bright enough to be seen on a dark photo
@@ -76,7 +75,7 @@ def face(
     height, width = image.shape
     left, top, right, bottom = -0.5, -0.5, width - 0.5, height - 0.5
     if around is not None:
-        left, top, right, bottom = _square_around(around, width, height)
+        left, top, right, bottom = square_around(around, width, height)
     size = 2.6  # inches
     figure = Figure(figsize=(size, size * (bottom - top) / (right - left)))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -103,6 +102,16 @@ def face(
     axes.set(xlim=(left, right), ylim=(bottom, top))
     axes.set_axis_off()
     return figure
+
+
+def square_around(points: Tensor, width: int, height: int) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of a square 1.4 times as wide as the points, kept in the picture."""
+    low, high = points.amin(dim=0), points.amax(dim=0)  # (2,), (2,)
+    side = min(1.4 * (high - low).max().item(), width, height)
+    left, top = ((low + high - side) / 2).tolist()
+    left = min(max(left, -0.5), width - 0.5 - side)
+    top = min(max(top, -0.5), height - 0.5 - side)
+    return left, top, left + side, top + side
 
 
 def learning_curves(history: list[dict[str, float]], baseline: dict[str, float]) -> Figure:
@@ -176,6 +185,18 @@ def error_by_group(nme: Tensor, groups: Sequence[str]) -> Figure:
     axes.set_yticks(range(len(names)), [fill(name, 20) for name in names])
     axes.set(xscale="log", xlabel="NME, % of eye distance", ylim=(len(names) - 0.5, -0.5))
     axes.grid(axis="y", visible=False)
+    _plain_log_ticks(axes)
+    return figure
+
+
+def error_against(values: Tensor, nme: Tensor, name: str, window: int) -> Figure:
+    """Every face's NME (N,) in % against a measure (N,), and the running median of ``window``."""
+    figure, axes = _plot(3.4)
+    axes.plot(values, nme, "o", color=BLUE, markersize=4, alpha=0.5, markeredgewidth=0)
+    order = values.argsort(stable=True)
+    middles = (some[order].unfold(0, window, 1).median(dim=1).values for some in (values, nme))
+    axes.plot(*middles, color=VERMILION)
+    axes.set(yscale="log", xlabel=name, ylabel="NME, % of eye distance")
     _plain_log_ticks(axes)
     return figure
 
@@ -343,10 +364,16 @@ def size_against_error(points: dict[str, tuple[int, float]]) -> Figure:
     return figure
 
 
-def same_faces(images: Tensor, truth: Tensor, answers: dict[str, Tensor]) -> Figure:
+def same_faces(
+    images: Tensor,
+    truth: Tensor,
+    answers: dict[str, Tensor],
+    around: Sequence[Tensor] | None = None,
+) -> Figure:
     """Each face in a row, its true points as rings, and each network's answer in a column.
 
     images: uint8 (N, H, W). truth, and by the network's name its answers: (N, K, 2) pixels.
+    around: of each face points (M, 2); its picture is cut to a square about them.
     """
     rows, columns = len(images), len(answers)
     side = WIDTH / columns
@@ -362,7 +389,10 @@ def same_faces(images: Tensor, truth: Tensor, answers: dict[str, Tensor]) -> Fig
             axes.plot(*truth[row].T.numpy(), "o", color=SKY, markerfacecolor="none", **mark)
             axes.plot(*predicted[row].T.numpy(), "x", color=ORANGE, **mark)
             height, width = images[row].shape
-            axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+            left, top, right, bottom = -0.5, -0.5, width - 0.5, height - 0.5
+            if around is not None:
+                left, top, right, bottom = square_around(around[row], width, height)
+            axes.set(xlim=(left, right), ylim=(bottom, top))
             axes.set_axis_off()
     return figure
 
@@ -393,23 +423,23 @@ def ladder(errors: dict[str, Sequence[float]], always: float | None, climb: bool
     return figure
 
 
-def names(faces: dict[str, tuple[Tensor, Tensor]], scheme: Scheme) -> Figure:
-    """Faces side by side, by their titles: rings for points that the scheme numbers on the left
-    of the picture, crosses for those on the right.
+def names(
+    faces: dict[str, tuple[Tensor, Tensor]], left: Sequence[int], right: Sequence[int]
+) -> Figure:
+    """Faces side by side, by their titles: the points ``left`` as rings, ``right`` as crosses.
 
     Each is a picture (H, W), 0..255, and points (K, 2) in its pixels.
     """
     part = WIDTH / len(faces)
-    figure = Figure(figsize=(WIDTH, part + 0.5), layout="constrained")
-    left, right = ([pair[side] for pair in scheme.flip_pairs] for side in (0, 1))
+    figure = Figure(figsize=(WIDTH, part + 0.4), layout="constrained")
     mark = {"linestyle": "", "markersize": 1.5 + part, "markeredgewidth": 0.8}
     for axes, (title, (image, points)) in zip(
         figure.subplots(1, len(faces), squeeze=False)[0], faces.items(), strict=True
     ):
         axes.imshow(image.numpy(), cmap="gray", vmin=0, vmax=255)
-        axes.plot(*points[left].T.numpy(), "o", color=SKY, markerfacecolor="none", **mark)
-        axes.plot(*points[right].T.numpy(), "x", color=ORANGE, **mark)
-        start, top, end, bottom = _square_around(points, image.shape[1], image.shape[0])
+        axes.plot(*points[list(left)].T.numpy(), "o", color=SKY, markerfacecolor="none", **mark)
+        axes.plot(*points[list(right)].T.numpy(), "x", color=ORANGE, **mark)
+        start, top, end, bottom = square_around(points, image.shape[1], image.shape[0])
         axes.set(xlim=(start, end), ylim=(bottom, top))
         axes.set_title(fill(title, 16), fontsize=9)
         axes.set_axis_off()
@@ -439,25 +469,12 @@ def _plain_log_ticks(axes: Axes) -> None:
     axis.set_minor_formatter("{x:g}" if high / low < 1000 else "")
 
 
-def _square_around(points: Tensor, width: int, height: int) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of a square 1.4 times as wide as the points, kept in the picture."""
-    low, high = points.amin(dim=0), points.amax(dim=0)  # (2,), (2,)
-    side = min(1.4 * (high - low).max().item(), width, height)
-    left, top = ((low + high - side) / 2).tolist()
-    left = min(max(left, -0.5), width - 0.5 - side)
-    top = min(max(top, -0.5), height - 0.5 - side)
-    return left, top, left + side, top + side
-
-
 def _draw_lines(
     axes: Axes, points: Tensor, scheme: Scheme, kept: Sequence[int], **style: object
 ) -> None:
     """Join neighbours of the scheme's lines where both are among ``points`` (k, 2)."""
-    place = {index: position for position, index in enumerate(kept)}
-    for line in scheme.lines:
-        for start, end in pairwise(line):
-            if start in place and end in place:
-                axes.plot(*points[[place[start], place[end]]].T.numpy(), **style)
+    for pair in neighbours(scheme, kept):
+        axes.plot(*points[list(pair)].T.numpy(), **style)
 
 
 def _ellipse(point: Tensor, scatter: Tensor) -> Ellipse:

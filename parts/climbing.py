@@ -266,16 +266,19 @@ def classic_mistake(
     image = ((centre(asked.images[:1], recipe) + 0.5) * 255).round()[0, 0]  # (h, w)
     truth = asked.points[0] - recipe.margin  # (58, 2)
     mirrored = torch.stack([recipe.width - 1 - truth[:, 0], truth[:, 1]], dim=1)
-    name = asked.faces.files[0].stem
+    name, pairs = asked.faces.files[0].stem, asked.faces.scheme.flip_pairs
+    left, right = zip(
+        *(sorted(pair, key=lambda i: truth[i, 0].item()) for pair in pairs), strict=True
+    )
     shown = {
         "the face": (image, truth),
         "mirrored, names exchanged": (image.flip(-1), mirrored[asked.flip_order]),
         "mirrored, names kept": (image.flip(-1), mirrored),
     }
     caption = (
-        "The classic mistake. Points that the annotation numbers on the left of the picture are "
-        "blue rings, those on the right orange crosses. In a mirrored face left and right must "
-        f"exchange their names (middle); on the right {len(asked.faces.scheme.flip_pairs)} pairs "
+        "The classic mistake. Points of the left half of this face are blue rings, those of the "
+        "right half orange crosses, by their numbers. In a mirrored face left and right must "
+        f"exchange their names (middle); on the right {len(pairs)} pairs "
         "did not, and each names the wrong side."
     )
     answers = {
@@ -291,12 +294,14 @@ def classic_mistake(
         "second one that the right eye is the left one. Squared or absolute, the best answer to "
         f"both is in between. Points are off by {apart[0]:.1f} and {apart[1]:.1f} px on average."
     )
-    scheme = asked.faces.scheme
     return [
         gallery.add(
-            "names", figures.names(shown, scheme), "A face and two mirror images of it", caption
+            "names",
+            figures.names(shown, left, right),
+            "A face and two mirror images of it",
+            caption,
         ),
         gallery.add(
-            "learned", figures.names(answers, scheme), "Two networks' answers for a face", told
+            "learned", figures.names(answers, left, right), "Two networks' answers for a face", told
         ),
     ]
