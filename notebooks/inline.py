@@ -45,7 +45,8 @@ def recipe(recipe: Recipe) -> Html:
 
 def faces(crops: Crops, recipe: Recipe) -> Html:
     """Some training faces as the network gets them, and below them augmented, with their points."""
-    images, points = crops.images[:COUNT], crops.points[:COUNT]
+    some = torch.linspace(0, len(crops) - 1, min(COUNT, len(crops))).long()  # many people
+    images, points = crops.images[some], crops.points[some]
     plain = centre(images, recipe), points - recipe.margin
     rows = []
     for those, places in (plain, augment(images, points, recipe, crops.flip_order)):
@@ -63,7 +64,7 @@ def network(network: nn.Module, recipe: Recipe) -> Html:
     picture = torch.zeros(1, 1, recipe.height, recipe.width)
     heads = ("step", "what it does", "output", "parameters")
     rows = [
-        (step.name, step.does, step.output, rounded(step.parameters))
+        (step.name, step.does, step.output, rounded(step.parameters) if step.parameters else "–")
         for step in layers(network, picture)
     ]
     return Html(f"<pre>{source}</pre>{_table(heads, rows).text}")
@@ -89,7 +90,7 @@ def page(path: Path) -> Html:
     )
 
 
-def _picture(figure: Figure, alt: str, width: int = 110) -> str:
+def _picture(figure: Figure, alt: str, width: int = 100) -> str:
     file = io.BytesIO()
     figure.savefig(file, dpi=2 * width / figure.get_figwidth())
     source = _data(file.getvalue())
