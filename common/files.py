@@ -28,7 +28,7 @@ def make_writable(folder: Path) -> None:
     Raises UserError where it cannot.
     """
     write_atomically(folder / "can-be-written", lambda file: None)
-    (folder / "can-be-written").unlink()
+    (folder / "can-be-written").unlink(missing_ok=True)  # unless another process was quicker
 
 
 def write_atomically(

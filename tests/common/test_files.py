@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 
+from common import files
 from common.errors import UserError
 from common.files import make_writable, write_atomically
 
@@ -155,3 +156,13 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path):
         make_writable(tmp_path / "file" / "below")
     make_writable(tmp_path / "new")
     assert names(tmp_path / "new") == []
+
+
+def test_another_process_may_prove_the_same_folder_at_once(tmp_path, monkeypatch):
+    def write_and_lose(path, write):
+        write_atomically(path, write)
+        path.unlink()  # what the other process does
+
+    monkeypatch.setattr(files, "write_atomically", write_and_lose)
+    make_writable(tmp_path)
+    assert names(tmp_path) == []
