@@ -291,7 +291,7 @@ def tell(fault: BaseException) -> int:
     if stops or isinstance(fault, KeyboardInterrupt):
         print("stopped; the same command goes on, a part with --resume", file=sys.stderr)
         return 130
-    if isinstance(fault, ImportError):
+    if isinstance(fault, ImportError) and not _is_ours(fault):
         fault = UserError(
             f"the package {fault.name} is missing or broken ({fault}); install all "
             "that is needed with: python -m pip install -e ."
@@ -300,6 +300,12 @@ def tell(fault: BaseException) -> int:
         raise fault
     print(f"error: {fault}", file=sys.stderr)
     return 2
+
+
+def _is_ours(fault: ImportError) -> bool:
+    """Whether what could not be imported is of this program, which no installation mends."""
+    package = (fault.name or "").partition(".")[0]
+    return bool(package) and (Path(__file__).parent / package).is_dir()
 
 
 if __name__ == "__main__":

@@ -202,6 +202,14 @@ def test_a_missing_package_is_told_in_one_line_with_the_remedy(tmp_path, package
     assert "pip install" in line
 
 
+@pytest.mark.parametrize("module", ["common", "common.training", "parts.part1_nose_tip"])
+def test_a_fault_in_our_own_imports_is_not_told_as_a_missing_package(module):
+    fault = ImportError("cannot import name 'fit'", name=module)
+    with pytest.raises(ImportError) as told:
+        run_part.tell(fault)
+    assert told.value is fault
+
+
 def test_ctrl_c_ends_with_one_line(told, root, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
