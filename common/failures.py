@@ -69,6 +69,12 @@ class Findings:
     people: bool
     same: tuple[str, ...]
 
+    @property
+    def reach(self) -> float:
+        """How far an interval of ρ reaches to either side, on average."""
+        numbers = [effect for effect in self.effects if not effect.of_groups]
+        return sum((effect.high - effect.low) / 2 for effect in numbers) / max(len(numbers), 1)
+
 
 def find_effects(
     errors: Tensor,
@@ -201,10 +207,10 @@ def _parts(people: Sequence[str]) -> tuple[np.ndarray, bool]:
     the groups are folders, it is a face. More than ``MOST_PARTS`` are dealt into as many.
     """
     parts = np.unique(people, return_inverse=True)[1]
-    of_people = LEAST_PEOPLE <= parts.max() + 1 < len(parts)
-    if not of_people:
-        parts = np.arange(len(people))
     count = int(parts.max()) + 1
+    of_people = LEAST_PEOPLE <= count < len(parts)
+    if not of_people:
+        parts, count = np.arange(len(people)), len(people)
     if count > MOST_PARTS:
         dealt = torch.randperm(count, generator=torch.Generator().manual_seed(0)) % MOST_PARTS
         return dealt.numpy()[parts], False

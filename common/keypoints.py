@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -44,6 +45,17 @@ class Scheme:
         """Distance of the outer eye corners: (..., K, 2) pixels -> (...) pixels."""
         left, right = self.outer_eyes
         return (points[..., left, :] - points[..., right, :]).norm(dim=-1)
+
+
+def neighbours(scheme: Scheme, kept: Sequence[int]) -> list[tuple[int, int]]:
+    """Which of the points ``kept`` a line of the scheme joins, as pairs of places in ``kept``."""
+    place = {index: position for position, index in enumerate(kept)}
+    return [
+        (place[start], place[end])
+        for line in scheme.lines
+        for start, end in pairwise(line)
+        if start in place and end in place
+    ]
 
 
 def flip_order_within(scheme: Scheme, kept: Sequence[int]) -> Tensor:

@@ -10,7 +10,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,15 @@ from common.attributes import (
     quote,
     what_stands_out,
 )
-from common.keypoints import Scheme
+from common.failures import Findings, find_effects, tell
+from common.keypoints import IBUG_68, Scheme, neighbours
 from common.metrics import METRICS
 from common.pages import SYNTHETIC, Gallery, Picture, rounded, templates, write_page
+from common.pose import head_pose
 from common.progression import Portrait, write_index
+from common.watching import Watched
+
+STRONGEST = 3  # effects that are drawn
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,9 @@ class TestFaces:
     truth, predicted: float32 (N, k, 2), the k points that the network learns; all_points:
     float32 (N, K, 2), all that are annotated. nme: (N,), % of the inter-ocular distance, and
     baseline_nme the same for always answering the mean training shape. names: the file's stem.
-    views: the view (IMM) or folder (300-W).
+    views: the view (IMM) or folder (300-W). groups: the person (IMM) or folder. colours: "grey" or
+    "colour", what the original picture is. picture_eyes: (N,), the distance of the outer eye
+    corners in its pixels.
     """
 
     images: Tensor
@@ -67,6 +74,9 @@ class TestFaces:
     all_points: Tensor
     names: tuple[str, ...]
     views: tuple[str, ...]
+    groups: tuple[str, ...]
+    colours: tuple[str, ...]
+    picture_eyes: Tensor
     baseline_nme: Tensor | None = None
 
 
@@ -84,6 +94,7 @@ class Report:
     ``seconds``, ``epochs``, ``n_train``, ``n_test`` and ``dataset``, and ``beside``: the measures
     of other networks on the same test faces by their names, whose ``TestFaces.nme`` are here in
     beside. portrait: a test face in its whole picture, where the network sees whole pictures.
+    film: what the network answered for some of the test faces while it learned.
     """
 
     lesson: Lesson
@@ -100,6 +111,7 @@ class Report:
     synthetic: bool
     beside: Mapping[str, Tensor] = field(default_factory=dict)
     portrait: Portrait | None = None
+    film: Watched | None = None
 
 
 @dataclass(frozen=True)
@@ -117,12 +129,13 @@ def write_report(reports: Path, report: Report) -> Path:
 
     Returns the page's path; raises UserError where it cannot be written.
     """
-    metrics = {**report.metrics, **_about(report)}
 
     def fill(work: Path) -> None:
+        contents = _contents(report, work)
+        metrics = json.dumps(contents["metrics"], indent=1)
         _write_history(work / "history.csv", report.history)
-        (work / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-        page = templates().get_template("part.html").render(_contents(report, metrics, work))
+        (work / "metrics.json").write_text(metrics, encoding="utf-8")
+        page = templates().get_template("part.html").render(contents)
         (work / "index.html").write_text(page, encoding="utf-8")
         if report.portrait is not None:
             report.portrait.save(work)
@@ -210,13 +223,16 @@ def _about(report: Report) -> dict[str, Any]:
     }
 
 
-def _contents(report: Report, metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _contents(report: Report, folder: Path) -> dict[str, Any]:
     """All that the template shows, figures saved."""
     gallery = Gallery(folder, SYNTHETIC if report.synthetic else "")
     test = report.test
     order = test.nme.argsort(stable=True).tolist()
     ordinary = order[len(order) // 2]
     attributes = face_attributes(test.images, test.all_points, report.scheme)
+    numbers, groupings = _measured(test, attributes, report.scheme)
+    findings = find_effects(test.nme, numbers, groupings, test.groups)
+    metrics = {**report.metrics, **_about(report), "why": asdict(findings)}
     peculiar = [face for face in order if what_stands_out(attributes, face)]
     steps = layers(report.network, _as_input(test.images[:1]))
     height, width = test.images.shape[-2:]
@@ -233,6 +249,7 @@ def _contents(report: Report, metrics: dict[str, Any], folder: Path) -> dict[str
         "layers": steps,
         "heaviest": max(range(len(steps)), key=lambda step: steps[step].parameters),
         "curves": _curves(gallery, report),
+        "film": _film(gallery, report, report.film) if report.film else None,
         "ordinary": _answered(
             gallery, report, "ordinary", ordinary, "The face in the middle of the ranking."
         ),
@@ -241,11 +258,17 @@ def _contents(report: Report, metrics: dict[str, Any], folder: Path) -> dict[str
             for rank, face in enumerate(order[:4], 1)
         ],
         "worst": [
-            _answered(gallery, report, f"worst-{rank}", face, _why(test, attributes, face))
+            _answered(
+                gallery, report, f"worst-{rank}", face, _why(test, attributes, findings, face)
+            )
             for rank, face in enumerate(reversed(order[-4:]), 1)
         ],
         "share_with_reason": 100 * len(peculiar) / len(order),
         "measures": _measures(test, attributes, order[:-5:-1]),
+        "findings": findings,
+        "told": tell(findings),
+        "effects": _effects(findings),
+        "strongest": _strongest(gallery, test, numbers, groupings, findings),
         "compared": [_compared(test.nme, nme, name) for name, nme in report.beside.items()],
         "per_point": _per_point(gallery, report),
         "per_group": _per_group(gallery, report),
@@ -333,17 +356,26 @@ def _answered(gallery: Gallery, report: Report, name: str, face: int, remark: st
     return gallery.add(name, figure, alt, caption)
 
 
-def _why(test: TestFaces, attributes: dict[str, Tensor], face: int) -> str:
-    """What sets a face apart, from its view and its measures."""
-    reasons = what_stands_out(attributes, face)
+def _why(test: TestFaces, attributes: dict[str, Tensor], findings: Findings, face: int) -> str:
+    """What sets a face apart, from its view and its measures, and what that says of its error."""
     view = test.views[face]
     mean, overall = _mean_by_view(test)[view], test.nme.mean()
     pose = ", ".join(quote(key, attributes[key][face]) for key in ("turn", "roll"))
-    facts = f"Mean of “{view}”: {mean:.1f} %, of all: {overall:.1f} %. Pose: {pose}."
-    if not reasons:
-        return f"{facts} No measure sets this face apart from the others."
-    listed = "; ".join(reasons)
-    return f"{facts} {listed[0].upper()}{listed[1:]}."
+    told = [f"Mean of “{view}”: {mean:.1f} %, of all: {overall:.1f} %. Pose: {pose}."]
+    found = {effect.name for effect in findings.effects if effect.found}
+    for goes_with_error, words in (
+        (True, "over all faces the error goes with it"),
+        (False, "over all faces no effect of it was found"),
+    ):
+        some = {
+            k: v for k, v in attributes.items() if (ATTRIBUTES[k].name in found) == goes_with_error
+        }
+        if reasons := "; ".join(what_stands_out(some, face)):
+            words = f": {words}" if findings.effects else ""
+            told.append(f"{reasons[0].upper()}{reasons[1:]}{words}.")
+    if len(told) == 1:
+        told.append("No measure sets this face apart from the others.")
+    return " ".join(told)
 
 
 def _measures(
@@ -356,6 +388,125 @@ def _measures(
         for key, values in attributes.items()
     ]
     return heads, rows
+
+
+def _measured(
+    test: TestFaces, attributes: dict[str, Tensor], scheme: Scheme
+) -> tuple[dict[str, Tensor], dict[str, Sequence[str]]]:
+    """All that the errors are held against, by its name on the page: numbers (N,), and groups."""
+    numbers = {
+        ATTRIBUTES[key].name: values if ATTRIBUTES[key].even is None else values.abs()
+        for key, values in attributes.items()
+    }
+    if scheme is IBUG_68:
+        pitch = [abs(head_pose(face.numpy()).pitch) for face in test.all_points]
+        numbers["nod, °"] = torch.tensor(pitch)
+    numbers["eye distance in the original picture, px"] = test.picture_eyes
+    if test.groups == test.views:
+        groupings = {"folder": test.views}
+    else:
+        groupings = {"person": test.groups, "view": test.views}
+    return numbers, {**groupings, "grey or colour": test.colours}
+
+
+def _effects(findings: Findings) -> list[tuple[str, list[str]]]:
+    """The rows of the table of effects."""
+    rows = []
+    for effect in findings.effects:
+        size, against = f"ε² {effect.size:.2f}", f"chance: up to {effect.high:.2f}"
+        if not effect.of_groups:
+            size, against = f"ρ {effect.size:.2f}", f"{effect.low:.2f} to {effect.high:.2f}"
+        verdict = f"{effect.explains:.0f} %" if effect.found else "no effect found"
+        rows.append((effect.name, [text.replace("-", "−") for text in (size, against, verdict)]))
+    return rows
+
+
+def _strongest(
+    gallery: Gallery,
+    test: TestFaces,
+    numbers: dict[str, Tensor],
+    groupings: dict[str, Sequence[str]],
+    findings: Findings,
+) -> list[Picture]:
+    """What explains most, drawn; views and folders have a figure of their own."""
+    drawn = [effect for effect in findings.effects if effect.name not in ("view", "folder")]
+    pictures = []
+    for place, effect in enumerate(drawn[:STRONGEST], 1):
+        verdict = f"It explains {effect.explains:.0f} % of the ranks' variance."
+        verdict = verdict if effect.found else "No effect found."
+        if effect.of_groups:
+            groups = groupings[effect.name]
+            medians = {
+                group: test.nme[[other == group for other in groups]].quantile(0.5).item()
+                for group in sorted(set(groups))
+            }
+            low, high = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
+            told = f"Median from {medians[low]:.1f} % ({low}) to {medians[high]:.1f} % ({high})."
+            figure = figures.error_by_group(test.nme, groups)
+        else:
+            values = numbers[effect.name]
+            order = values.argsort(stable=True)
+            fifth = len(values) // 5 | 1  # odd, so that a median is that of a face
+            low, high = test.nme[order[:fifth]].median(), test.nme[order[-fifth:]].median()
+            told = (
+                f"The line is the running median of {fifth} faces: {low:.1f} % where the measure "
+                f"is lowest, {high:.1f} % where it is highest."
+            )
+            figure = figures.error_against(values, test.nme, effect.name, fifth)
+        caption = f"{effect.word[0].upper()}{effect.word[1:]}: {effect.numbers}. {verdict} {told}"
+        alt = f"The error of every test face against {effect.name}"
+        pictures.append(gallery.add(f"why-{place}", figure, alt, caption))
+    return pictures
+
+
+def _film(gallery: Gallery, report: Report, film: Watched) -> dict[str, Any]:
+    """The faces that were watched: with their true points, as numbers to play, and as stills."""
+    test, watched = report.test, film.faces
+    height, width = test.images.shape[-2:]
+    faces, around = [], []
+    for place, face in enumerate(watched):
+        around.append(torch.cat([test.all_points[face], *film.answers[:, place]]))
+        figure = figures.face(
+            test.images[face, 0], test.truth[face], report.scheme, report.kept, around=around[-1]
+        )
+        alt = f"Test face {test.names[face]}, its true points as rings; crosses show the answers"
+        left, top, right, bottom = figures.square_around(around[-1], width, height)
+        box = f"{left:.2f} {top:.2f} {right - left:.2f} {bottom - top:.2f}"
+        faces.append((gallery.add(f"watched-{place + 1}", figure, alt, test.names[face]), box))
+    names = [f"after epoch {epoch}" if epoch else "before training" for epoch in film.epochs]
+    means = film.nme.mean(dim=1).tolist()
+    half = next(frame for frame, mean in enumerate(means) if mean <= (means[0] + means[-1]) / 2)
+    shown = sorted({0, len(means) // 2, len(means) - 1})
+    listed = ", ".join(f"{means[frame]:.1f} % {names[frame]}" for frame in shown)
+    stills = gallery.add(
+        "watched-stills",
+        figures.same_faces(
+            test.images[watched, 0],
+            test.truth[watched],
+            {names[frame]: film.answers[frame] for frame in shown},
+            around,
+        ),
+        f"The watched faces with the answers {', '.join(names[frame] for frame in shown)}",
+        f"The same faces in still pictures. NME on average: {listed}.",
+    )
+    return {
+        "faces": faces,
+        "stills": stills,
+        "names": names,
+        "means": means,
+        "half": names[half] if half else None,
+        "arm": 0.025 if len(report.kept) < figures.FEW else 0.01,
+        "numbers": {
+            "names": names,
+            "means": [f"{mean:.1f}" for mean in means],
+            "nme": [[f"{error:.1f}" for error in errors] for errors in film.nme.tolist()],
+            "answers": [
+                [[[round(x, 1), round(y, 1)] for x, y in face] for face in frame]
+                for frame in film.answers.tolist()
+            ],
+            "pairs": neighbours(report.scheme, report.kept),
+        },
+    }
 
 
 def _mean_by_view(test: TestFaces) -> dict[str, float]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from common import checkpoints
+from common.attributes import colours
 from common.augmentation import augment, centre
 from common.crops import to_fractions, to_pixels
 from common.loading import Crops, read_picture
@@ -22,6 +23,7 @@ from common.prediction import predict_keypoints
 from common.progression import Portrait
 from common.recipe import Recipe, reasons
 from common.reporting import Lesson, Report, TestFaces, write_report
+from common.watching import watched
 
 SHOWN = 8  # training faces on the page
 
@@ -72,7 +74,8 @@ def write_up(
     }
     network.cpu()
     checkpoint = options.reports / lesson.folder / "checkpoint.pt"
-    checkpoints.save({**checkpoints.load(checkpoint), "metrics": metrics}, checkpoint)
+    state = checkpoints.load(checkpoint)
+    checkpoints.save({**state, "metrics": metrics}, checkpoint)
 
     nme = errors_per_face(predicted, test, recipe)["nme"]
     torch.manual_seed(options.seed)
@@ -98,10 +101,14 @@ def write_up(
             all_points=test.all_points - recipe.margin,
             names=tuple(path.stem for path in test.faces.files),
             views=test.faces.views,
+            groups=test.faces.groups,
+            colours=colours(test.faces.files),
+            picture_eyes=test.faces.scheme.eye_distance(test.faces.points),
         ),
         synthetic=metrics["synthetic"],
         beside={name: errors["nme"] for name, errors in others.items()},
         portrait=None if recipe.box_scale else _portrait(test, nme, metrics["synthetic"]),
+        film=watched(state["training"], test, recipe),
     )
     return write_report(options.reports, report)
 

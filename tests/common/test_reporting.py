@@ -14,10 +14,12 @@ from torchvision.models import resnet18
 
 from common import pages, reporting
 from common.errors import UserError
-from common.keypoints import IMM_58
+from common.failures import Effect, Findings
+from common.keypoints import IMM_58, neighbours
 from common.metrics import METRICS
 from common.progression import write_index
 from common.reporting import Lesson, Report, layers, write_report
+from common.watching import Watched
 
 HEIGHT, WIDTH, COUNT = 48, 64, 12
 
@@ -47,6 +49,14 @@ def drawn_faces(count):
     grey = 100 + 80 * torch.rand(count, 1, 1, generator=generator)
     noise = 20 * torch.rand(count, HEIGHT, WIDTH, generator=generator)
     return (torch.where(away < 300, grey, 30.0) + noise).to(torch.uint8)[:, None], points
+
+
+def made_up_film(points):
+    """Faces 0 and 4, whose answers come nearer from epoch to epoch."""
+    away = torch.tensor([8.0, 4, 2, 1])  # px to the right
+    answers = points[[0, 4]] + torch.stack([away, torch.zeros(4)], dim=-1)[:, None, None]
+    nme = torch.tensor([[40.0, 60], [20, 30], [10, 15], [5, 7]])
+    return Watched([0, 4], [0, 1, 2, 3], answers, nme)
 
 
 def made_up_report(**changes):
@@ -101,9 +111,13 @@ def made_up_report(**changes):
             all_points=points,
             names=tuple(f"circle-{index}" for index in range(COUNT)),
             views=("front", "side") * (COUNT // 2),
+            groups=tuple(f"person {index // 2}" for index in range(COUNT)),
+            colours=("colour",) * COUNT,
+            picture_eyes=IMM_58.eye_distance(8 * points),
             baseline_nme=torch.linspace(10, 40, COUNT),
         ),
         synthetic=False,
+        film=made_up_film(points),
     )
     return replace(report, **changes)
 
@@ -159,11 +173,11 @@ def test_the_page_has_every_section_and_the_way_to_it(written):
     _, path, page = written
     assert path.name == "index.html" and path.parent.name == "part9"
     anchors = [link["href"][1:] for link in page.all("a") if link["href"].startswith("#")]
-    assert anchors == [heading["id"] for heading in page.all("h2")]
+    assert anchors == [heading["id"] for heading in page.all("h2")] + ["why"]
     assert page.texts["h2"] == [
         "The question", "What the network sees", "The network", "The recipe", "Training",
-        "The result", "Best and worst faces", "Where the error lies", "What it learned",
-        "What to try next",
+        "Watch it learn", "The result", "Best and worst faces", "Why did it fail?",
+        "Where the error lies", "What it learned", "What to try next",
     ]  # fmt: skip
     for words in ("Where are the points?", "A circle is round.", "enough for circles", "Squares."):
         assert words in page.source
@@ -172,7 +186,9 @@ def test_the_page_has_every_section_and_the_way_to_it(written):
 def test_every_picture_is_there_has_a_text_and_a_caption_with_a_number(written):
     _, path, page = written
     pictures = page.all("img")
-    assert len({picture["src"] for picture in pictures}) == len(pictures) == 4 + 1 + 1 + 9 + 2 + 4
+    assert (
+        len({picture["src"] for picture in pictures}) == len(pictures) == 4 + 1 + 3 + 1 + 9 + 2 + 4
+    )
     for picture in pictures:
         assert len(picture["alt"]) > 20
         assert (path.parent / picture["src"]).is_file()
@@ -264,6 +280,134 @@ def test_every_measure_stands_beside_that_of_the_mean_face(written):
         assert metric.meaning in row
 
 
+def test_the_film_is_in_the_page_as_numbers_and_in_still_pictures(written):
+    _, path, page = written
+    report = made_up_report()
+    numbers = json.loads(page.texts["script"][0])
+    torch.testing.assert_close(
+        torch.tensor(numbers["answers"]), report.film.answers, atol=0.051, rtol=0
+    )
+    assert numbers["names"] == ["before training"] + [f"after epoch {e}" for e in (1, 2, 3)]
+    assert numbers["nme"] == [["40.0", "60.0"], ["20.0", "30.0"], ["10.0", "15.0"], ["5.0", "7.0"]]
+    assert numbers["means"] == ["50.0", "25.0", "12.5", "6.0"]
+    assert numbers["pairs"] == [list(pair) for pair in neighbours(IMM_58, range(58))]
+    (film,) = [box for box in page.all("div") if box.get("class") == "film"]
+    assert "hidden" in film  # until its script runs
+    (slider,) = page.all("input")
+    assert (slider["type"], slider["min"], slider["max"]) == ("range", "0", "3")
+    assert {"for": slider["id"]} in page.all("label")
+    told = (
+        "Before training it missed their points by 50 % of the eye distance on average, after "
+        "epoch 3 by 6 %. Half of that way was behind it after epoch 1."
+    )
+    assert told in page.source
+    stills = next(text for text in page.texts["figcaption"] if "still pictures" in text)
+    assert "50.0 % before training, 12.5 % after epoch 2, 6.0 % after epoch 3" in stills
+    assert (path.parent / "figures" / "watched-stills.png").is_file()
+
+
+@pytest.mark.usefixtures("marks")
+def test_a_run_without_a_film_has_a_page_without_scripts(tmp_path):
+    page = Page(write_report(tmp_path, made_up_report(film=None)))
+    assert not page.all("script") and "Watch it learn" not in page.source
+    anchors = [link["href"][1:] for link in page.all("a") if link["href"].startswith("#")]
+    assert anchors == [heading["id"] for heading in page.all("h2")] + ["why"]
+
+
+@pytest.mark.usefixtures("marks")
+def test_a_network_that_learned_nothing_is_not_said_to_be_half_way(tmp_path):
+    film = made_up_report().film
+    worse = replace(film, nme=film.nme.flip(0))
+    page = write_report(tmp_path, made_up_report(film=worse)).read_text()
+    assert (
+        "missed their points by 6 % of the eye distance on average, after epoch 3 by 50 %" in page
+    )
+    assert "Half of that way" not in page
+
+
+def many_faces(count, **changes):
+    """Test faces whose error is made from their brightness."""
+    images, points = drawn_faces(count)
+    bright = reporting.face_attributes(images, points, IMM_58)["brightness"]
+    test = reporting.TestFaces(
+        images=images,
+        truth=points,
+        predicted=points + 1,
+        nme=torch.exp(6 - bright / 30),
+        all_points=points,
+        names=tuple(f"circle-{index}" for index in range(count)),
+        views=("front", "side") * (count // 2),
+        groups=tuple(str(index) for index in range(count)),
+        colours=("grey",) * (count // 2) + ("colour",) * (count // 2),
+        picture_eyes=torch.linspace(9, 10, count),
+    )
+    return replace(test, **changes)
+
+
+@pytest.mark.usefixtures("marks")
+def test_what_goes_with_the_error_is_told_first_drawn_and_kept_in_the_metrics(tmp_path):
+    path = write_report(tmp_path, made_up_report(test=many_faces(40)))
+    page, why = Page(path), json.loads((path.parent / "metrics.json").read_text())["why"]
+    told = next(text for text in page.texts["p"] if "things that were measured" in text)
+    assert "It falls with mean brightness (ρ −1.00, −1.00 to −1.00; explains 100 %)" in told
+    first, *others = why["effects"]
+    assert first["name"] == "mean brightness, of 255" and first["found"]
+    assert (why["faces"], why["parts"], why["people"], why["same"]) == (40, 40, False, [])
+    names = [effect["name"] for effect in (first, *others)]
+    assert {"view", "grey or colour", "eye distance in the original picture, px"} <= set(names)
+    source = unescape(page.source)
+    table = source[source.index('aria-label="What goes with the error"') :].split("</table>")[0]
+    assert re.findall(r'<th scope="row">([^<]*)<', table) == names
+    assert table.count("no effect found") == sum(not effect["found"] for effect in others)
+    captions = [text for text in page.texts["figcaption"] if "ρ" in text or "ε²" in text]
+    assert len(captions) == reporting.STRONGEST
+    assert captions[0].startswith("Mean brightness: ρ −1.00, −1.00 to −1.00. It explains 100 %")
+    dark = captions[0].removesuffix("where it is highest.").split("9 faces: ")[1]
+    low, high = (float(number) for number in re.findall(r"[\d.]+(?= %)", dark))
+    assert low > high
+    worst = next(text for text in page.texts["figcaption"] if "Mean of “" in text)
+    assert "over all faces" in worst or "No measure sets this face apart" in worst
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ("mean brightness, of 255", "over all faces the error goes with it"),
+        ("contrast: standard deviation, of 255", "over all faces no effect of it was found"),
+    ],
+)
+def test_what_sets_a_bad_face_apart_is_told_with_what_it_says_of_the_error(found, words):
+    test = many_faces(40)
+    attributes = {key: torch.zeros(40) for key in reporting.ATTRIBUTES}
+    attributes["brightness"] = torch.linspace(95, 130, 40)
+    attributes["brightness"][7] = 10
+    effect = Effect(found, False, -0.5, -0.6, -0.4, 25.0, True)
+    findings = Findings((effect,), 40, 40, False, ())
+    told = reporting._why(test, attributes, findings, 7)
+    assert told.endswith(f"Darker than all other test faces (mean brightness 10 of 255): {words}.")
+    nothing = replace(findings, effects=())
+    assert reporting._why(test, attributes, nothing, 7).endswith("(mean brightness 10 of 255).")
+
+
+@pytest.mark.usefixtures("marks")
+def test_of_a_few_faces_the_page_claims_nothing(tmp_path):
+    page = Page(write_report(tmp_path, made_up_report()))
+    assert "Nothing is claimed from the errors of the 12 test faces" in page.source
+    assert 'aria-label="What goes with the error"' not in page.source
+
+
+@pytest.mark.usefixtures("marks")
+def test_folders_are_not_called_people(tmp_path):
+    folders = ("helen", "lfpw") * 20
+    test = many_faces(40, views=folders, groups=folders, colours=("grey",) * 40)
+    path = write_report(tmp_path, made_up_report(test=test))
+    why = json.loads((path.parent / "metrics.json").read_text())["why"]
+    names = {effect["name"] for effect in why["effects"]}
+    assert "folder" in names and not names & {"person", "view"}
+    assert why["same"] == ["grey or colour"]
+    assert "no explanation: grey or colour." in path.read_text()
+
+
 @pytest.mark.usefixtures("marks")
 def test_names_are_text_and_never_tags(tmp_path):
     report = made_up_report()
@@ -273,7 +417,7 @@ def test_names_are_text_and_never_tags(tmp_path):
         tmp_path, replace(report, lesson=lesson, test=replace(report.test, names=names))
     )
     for page in (Page(path), Page(tmp_path / "index.html")):
-        assert not page.all("b") and not page.all("script")
+        assert not page.all("b") and "<script>alert" not in page.source
     assert "&lt;b&gt;: NME 1.0 %" in Page(path).source
 
 
@@ -307,6 +451,7 @@ def test_a_single_point_and_a_single_epoch_make_a_page(tmp_path):
                 augmented=(report.augmented[0], report.augmented[1][:, 52:53]),
                 history=report.history[:1],
                 test=replace(test, baseline_nme=None),
+                film=None,
             ),
         )
     )
