@@ -28,7 +28,7 @@ from common.ladders import Group, Ladder, Question, Rung, Step, write_ladder
 from common.loading import Crops
 from common.metrics import errors_per_face, mean_shape
 from common.options import Options
-from common.pages import Gallery, Picture, duration
+from common.pages import Gallery, Picture
 from parts import trials
 from parts.ladders import PLANS, Plan
 from parts.trials import Trial
@@ -176,12 +176,8 @@ def measured(
     for done, (trial, seed) in enumerate(waiting):
         left = (time.monotonic() - began) / 60 / done if done else minutes
         left *= len(waiting) - done
-        print(
-            f"run {len(files) - len(waiting) + done + 1} of {len(files)}, about "
-            f"{duration(60 * left)} left",
-            file=sys.stderr,
-            flush=True,
-        )
+        number = len(files) - len(waiting) + done + 1
+        print(f"run {number} of {len(files)}, about {left:.0f} minutes left", file=sys.stderr)
         if trial not in missing:
             try:
                 result = run(trial, seed, replace(options, seed=seed), files[trial, seed])

@@ -97,6 +97,7 @@ def crops_of(trial: Trial, data: Path | None, fold: int = 0) -> tuple[Crops, Cro
         if faces.name.startswith("synthetic"):
             raise UserError("drawn faces have neither dlib's boxes nor dlib's lists")
         faces = split(dataset, "train", data, trial.boxes, faces.scheme)
+        faces = replace(faces, name=f"{faces.name}-{trial.boxes}")  # a cache file of its own
     if not trial.pairs:
         faces = replace(faces, scheme=replace(faces.scheme, flip_pairs=()))
     if trial.dlib_list:
@@ -142,7 +143,10 @@ def network_of(trial: Trial, seed: int) -> nn.Module:
         return part2_full_face.FaceNet(**shape, n_points=len(trial.points or range(58)))
     network = part3_large_dataset.HEADS[recipe.head]()
     if trial.pretrained:
-        part3_large_dataset.load_imagenet(network.resnet)
+        try:
+            part3_large_dataset.load_imagenet(network.resnet)
+        except UserError:
+            raise UserError("ImageNet's weights cannot be fetched here") from None
     return network
 
 
