@@ -175,12 +175,13 @@ def conclusions(group: Group) -> list[str]:
     if not changes:
         return []
     told = []
-    for better, words in ((True, "made the error smaller"), (False, "made it larger")):
+    for better, words in ((True, "smaller"), (False, "larger")):
         clear = [(name, one) for name, one in changes if one.clear and (one.mean > 0) == better]
         clear.sort(key=lambda change: -abs(change[1].mean))
         listed = ", ".join(f"{name} (by {hundredths(abs(one.mean))})" for name, one in clear)
-        counted = f"{len(clear)} of {len(changes)} changes {words}"
-        told.append(f"{counted}: {listed}." if clear else f"No change {words}.")
+        if clear:
+            counted = f"{len(clear)} of {len(changes)} changes"
+            told.append(f"{counted} made the error {words}, beyond chance: {listed}.")
     if unclear := [name for name, one in changes if not one.clear]:
         why = "the seeds differ by as much"
         if changes[0][1].within is None:

@@ -82,8 +82,8 @@ PART1 = Plan(
             "Learning rate",
             "How far a step goes.",
             (
-                Step("a quarter", "Sure, but slow.", {"learning_rate": 5e-4}),
-                Step("four times", "Quick, if it does not jump.", {"learning_rate": 8e-3}),
+                Step("a quarter of the rate", "Sure, but slow.", {"learning_rate": 5e-4}),
+                Step("four times the rate", "Quick, if it does not jump.", {"learning_rate": 8e-3}),
             ),
         ),
         Question(
@@ -98,9 +98,9 @@ PART1 = Plan(
             "Kernel size",
             f"{SEEN} 7, 5 and 3.",
             (
-                Step("3, 3, 3", "Fine.", {"kernels": (3, 3, 3)}),
-                Step("5, 5, 5", "Even.", {"kernels": (5, 5, 5)}),
-                Step("9, 7, 3", "Coarse.", {"kernels": (9, 7, 3)}),
+                Step("3-3-3", "Fine.", {"kernels": (3, 3, 3)}),
+                Step("5-5-5", "Even.", {"kernels": (5, 5, 5)}),
+                Step("9-7-3", "Coarse.", {"kernels": (9, 7, 3)}),
             ),
         ),
     ),
@@ -172,8 +172,8 @@ PART2 = Plan(
             "Kernel size",
             f"{SEEN} 7, 5, 3, 3 and 3.",
             (
-                Step("3, 3, 3, 3, 3", "Fine.", {"kernels": (3, 3, 3, 3, 3)}),
-                Step("9, 5, 3, 3, 3", "Coarse.", {"kernels": (9, 5, 3, 3, 3)}),
+                Step("3-3-3-3-3", "Fine.", {"kernels": (3, 3, 3, 3, 3)}),
+                Step("9-5-3-3-3", "Coarse.", {"kernels": (9, 5, 3, 3, 3)}),
             ),
         ),
     ),

@@ -96,16 +96,15 @@ def test_values_are_told_with_their_deviation():
 
 def test_sentences_follow_from_the_numbers():
     assert conclusions(CLIMB) == [
-        "1 of 3 changes made the error smaller: batch (by 4.00).",
-        "1 of 3 changes made it larger: noise (by 3.07).",
+        "1 of 3 changes made the error smaller, beyond chance: batch (by 4.00).",
+        "1 of 3 changes made the error larger, beyond chance: noise (by 3.07).",
         "Chance may explain flip: the seeds differ by as much.",
     ]
     assert conclusions(AWAY) == [
-        "No change made the error smaller.",
-        "1 of 1 changes made it larger: a (by 1.07).",
+        "1 of 1 changes made the error larger, beyond chance: a (by 1.07)."
     ]
     one = Group("", "", [rung("a", 5.0), rung("b", 3.0)])
-    assert conclusions(one)[-1] == "Chance may explain b: one seed cannot tell."
+    assert conclusions(one) == ["Chance may explain b: one seed cannot tell."]
     assert conclusions(Group("", "", [rung("a", 5.0), rung("b", missing="x")])) == []
 
 
@@ -160,7 +159,7 @@ def test_markdown_holds_the_same_cells():
     text = ladders.markdown(made_up())
     cells = "noise", "`noise=1`", "10.03 ± 1.14", "3.07 more (2.78 to 3.35)", "2", "100"
     assert f"| {' | '.join(cells)} | Why noise. |" in text
-    assert "1 of 3 changes made the error smaller: batch (by 4.00)." in text
+    assert "1 of 3 changes made the error smaller, beyond chance: batch (by 4.00)." in text
     assert text.count("\n|---|") == 2
 
 
