@@ -170,7 +170,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     rungs.add_argument("part", choices=("1", "2", "3"))
     rungs.add_argument("--quick", action="store_true", help="the ladder alone: ten minutes")
-    rungs.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each step")
+    rungs.add_argument("--seeds", type=int, metavar="N", help="runs of each step (default: 3)")
     rungs.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
     rungs.set_defaults(handle=ladder)
 

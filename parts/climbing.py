@@ -34,6 +34,7 @@ from parts.ladders import PLANS, Plan
 from parts.trials import Trial
 
 COURSE, OURS = "the course's recipe", "all changes together"
+SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Asked:
 def ladder(
     part: str,
     quick: bool = False,
-    seeds: int = 3,
+    seeds: int | None = None,
     data: Path | None = None,
     device: str | None = None,
     reports: Path = Path("reports"),
@@ -56,13 +57,15 @@ def ladder(
     """Train what is not trained yet, write ``reports/ladder<part>/`` and return the page.
 
     quick: the ladder alone, as long as ten minutes on two cores allow; its runs count for the
-    whole one where they are the same.
+    whole one where they are the same. seeds: runs of each step; by default ``SEEDS``, or the
+    plan's for a quick one.
     Raises UserError where nothing would be trained or the folder cannot be written.
     """
+    plan, folder = PLANS[part], reports / f"ladder{part}"
+    if seeds is None:
+        seeds = plan.quick_seeds if quick else SEEDS
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: nothing would be trained; take 1 or more")
-    plan, folder = PLANS[part], reports / f"ladder{part}"
-    seeds = plan.quick_seeds if quick else seeds
     asked = [quickly(plan)] if quick else groups(plan)
     start = asked[0].tried[0][1]
     learned, held_out = trials.crops_of(start, data)
@@ -80,7 +83,7 @@ def ladder(
             "training faces, unless a step says otherwise; no test face chose anything. The time "
             f"is the processor's, for training one network on {best_device(device)}."
         ),
-        command=f"python run_part.py ladder {part} " + ("--quick" if quick else f"--seeds {seeds}"),
+        command=f"python run_part.py ladder {part}{' --quick' * quick} --seeds {seeds}",
         torch=str(torch.__version__),
         synthetic=learned.faces.name.startswith("synthetic"),
         seeds=seeds,
