@@ -30,6 +30,8 @@ def explain(
 ) -> Path:
     """Write ``reports/explain/index.html`` on the surest face of a photo; returns its path.
 
+    Where the network takes nothing for a face, it is that of which the detector is surest.
+
     checkpoint: of a network for 68 points, by default the newest. point: the one that is asked
     about, 0 to 67, by default those of POINTS. data: the folder in which YuNet's file lies.
     Raises UserError where the photo cannot be read or shows no face, where the checkpoint does not
@@ -40,10 +42,12 @@ def explain(
     finder = FaceKeypoints.load(checkpoint, detector, device, yunet.place(data))
     make_writable(reports / "explain")
     image = read(photo)
-    faces = finder.predict(image)
-    if not faces:
+    if faces := finder.predict(image):
+        boxes, angles = upright_boxes(torch.from_numpy(faces[0].keypoints)[None], IBUG_68)
+    elif faces := finder.detect(image):  # a network that has learned little is sure of none
+        boxes, angles = torch.tensor([faces[0].box]), torch.tensor([faces[0].angle])
+    else:
         raise UserError(f"{photo}: no face found; take another photo or another --detector")
-    boxes, angles = upright_boxes(torch.from_numpy(faces[0].keypoints)[None], IBUG_68)
     crops, _ = cut_faces(image, boxes.numpy(), angles.numpy(), finder.recipe)
     where = next(finder.network.parameters()).device
     subject = Subject(

@@ -9,9 +9,11 @@ from PIL import Image
 
 import run_part
 from common import checkpoints
+from common.detection import Detection
 from common.keypoints import IBUG_68
 from common.prediction import FaceKeypoints, describe
 from common.recipe import Recipe
+from common.tracking import box_of
 from datasets import synthetic
 from parts.part1_nose_tip import NOSE, NoseNet
 from parts.part3_large_dataset import HeatmapResNet18, ResNet18
@@ -112,6 +114,18 @@ def test_a_point_that_there_is_not_is_told_in_one_line(explain, tmp_path, more, 
     assert named in line
 
 
+def test_a_network_that_is_sure_of_no_face_is_shown_the_detectors(
+    explain, photo, tmp_path, monkeypatch
+):
+    box = tuple(box_of(photo[1]).tolist())
+    monkeypatch.setattr(FaceKeypoints, "predict", lambda self, image: [])
+    monkeypatch.setattr(FaceKeypoints, "detect", lambda self, image: [Detection(box, 1.0)])
+    checkpoint = write_checkpoint(tmp_path / "net.pt", "coordinates", photo[1])
+    status, _, _ = explain(checkpoint, "--point", "30")
+    assert status == 0
+    assert (tmp_path / "r" / "explain" / "index.html").exists()
+
+
 def test_what_cannot_be_explained_is_told_in_one_line(explain, found, photo, tmp_path, monkeypatch):
     checkpoint = write_checkpoint(tmp_path / "net.pt", "coordinates", photo[1])
     (tmp_path / "no picture.jpg").write_text("text")
@@ -120,6 +134,7 @@ def test_what_cannot_be_explained_is_told_in_one_line(explain, found, photo, tmp
     assert "no picture.jpg: cannot be read" in errors.splitlines()[-1]
 
     monkeypatch.setattr(FaceKeypoints, "predict", lambda self, image: [])
+    monkeypatch.setattr(FaceKeypoints, "detect", lambda self, image: [])
     status, _, errors = explain(checkpoint)
     assert status == 2
     assert f"{photo[0]}: no face found" in errors.splitlines()[-1]
