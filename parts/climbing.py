@@ -29,6 +29,7 @@ from common.loading import Crops
 from common.metrics import errors_per_face, mean_shape
 from common.options import Options
 from common.pages import Gallery, Picture
+from common.recipe import Recipe
 from parts import trials
 from parts.ladders import PLANS, Plan
 from parts.trials import Trial
@@ -73,8 +74,6 @@ def ladder(
     shorter = plan.quick_epochs / plan.ours.epochs if quick and plan.quick_epochs else 1
     every = list(dict.fromkeys(trial for group in asked for _, trial in group.tried))
     results = measured(every, seeds, learned, options, folder / "runs", shorter * plan.minutes)
-    always = mean_shape(learned, start.recipe)
-    always = to_pixels(always, start.recipe.height, start.recipe.width)
     told = Ladder(
         part=part,
         setting=(
@@ -87,18 +86,21 @@ def ladder(
         torch=str(torch.__version__),
         synthetic=learned.faces.name.startswith("synthetic"),
         seeds=seeds,
-        mean_face=errors_per_face(always.expand(len(held_out), -1, -1), held_out, start.recipe)[
-            "nme"
-        ]
-        .mean()
-        .item(),
+        mean_face=mean_face(learned, held_out, start.recipe),
         groups=[group_of(one, results) for one in asked],
     )
 
-    def figures_beside(gallery: Gallery) -> list[Picture]:
-        return [] if quick or part != "2" else classic_mistake(gallery, plan, results, data)
+    return write_ladder(
+        folder.with_name(folder.name + "-quick" * quick),
+        told,
+        lambda gallery: classic_mistake(gallery, plan, results, data),
+    )
 
-    return write_ladder(folder.with_name(folder.name + "-quick" * quick), told, figures_beside)
+
+def mean_face(learned: Crops, asked: Crops, recipe: Recipe) -> float:
+    """The NME in % of always answering the mean of the faces learned from."""
+    always = to_pixels(mean_shape(learned, recipe), recipe.height, recipe.width)
+    return errors_per_face(always.expand(len(asked), -1, -1), asked, recipe)["nme"].mean().item()
 
 
 def groups(plan: Plan) -> list[Asked]:
@@ -258,9 +260,12 @@ def group_of(asked: Asked, results: Mapping[Trial, list[dict[str, Any]]]) -> Gro
 def classic_mistake(
     gallery: Gallery, plan: Plan, results: Mapping[Trial, list[dict[str, Any]]], data: Path | None
 ) -> list[Picture]:
-    """A mirrored face whose points kept their names, and what a network learns from such."""
+    """A mirrored face whose points kept their names, and what a network learned from such; no
+    figures where none did."""
     top = climb(plan).tried[-1][1]
     recipe, wrong = top.recipe, top.changed(pairs=False)
+    if wrong not in results:
+        return []
     _, asked = trials.crops_of(top, data)
     image = ((centre(asked.images[:1], recipe) + 0.5) * 255).round()[0, 0]  # (h, w)
     truth = asked.points[0] - recipe.margin  # (58, 2)
