@@ -128,7 +128,7 @@ def tell(findings: Findings) -> str:
     if not found:
         return (
             f"{things}, none goes with the error beyond chance: no effect found. Nearest to one "
-            f"comes {nearest.word} ({nearest.numbers}). Whoever names a cause here is guessing."
+            f"comes “{nearest.word}” ({nearest.numbers}). Whoever names a cause here is guessing."
         )
     listed = [_clause(effect) for effect in found[:NAMED]]
     if more := len(found) - len(listed):
@@ -141,7 +141,7 @@ def tell(findings: Findings) -> str:
         rest = len(effects) - len(found)
         told += (
             f" Of {rest} {'others' if rest > 1 else 'other'} no effect was found; nearest to one "
-            f"comes {nearest.word} ({nearest.numbers})."
+            f"comes “{nearest.word}” ({nearest.numbers})."
         )
     return told
 

@@ -89,7 +89,7 @@ def test_an_error_made_from_brightness_is_found_first_and_the_noise_beside_it_is
         "Of 8 things that were measured of the 120 test faces, 1 goes with the error. It falls "
         f"with mean brightness (ρ −{-first.size:.2f}, −{-first.low:.2f} to −{-first.high:.2f}; "
         f"explains {first.explains:.0f} %). Of 7 others no effect was found; nearest to one comes "
-        f"{others[0].name} "
+        f"“{others[0].name}” "
     )
 
 
