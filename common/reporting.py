@@ -364,8 +364,8 @@ def _why(test: TestFaces, attributes: dict[str, Tensor], findings: Findings, fac
     told = [f"Mean of “{view}”: {mean:.1f} %, of all: {overall:.1f} %. Pose: {pose}."]
     found = {effect.name for effect in findings.effects if effect.found}
     for goes_with_error, words in (
-        (True, "over all faces the error goes with it"),
-        (False, "over all faces no effect of it was found"),
+        (True, "over all faces the error goes with that"),
+        (False, "over all faces no effect of that was found"),
     ):
         some = {
             k: v for k, v in attributes.items() if (ATTRIBUTES[k].name in found) == goes_with_error

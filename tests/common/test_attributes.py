@@ -8,11 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from skimage.transform import estimate_transform
 
 from common.attributes import (
     ATTRIBUTES,
     align,
+    colours,
     face_attributes,
     mean_shape,
     quote,
@@ -249,3 +251,15 @@ def test_imm_views_read_as_their_makers_say():
     turn = face_attributes(empty, faces.points / 10, faces.scheme)["turn"]
     for number, degrees in ((1, 0), (2, 0), (3, -27), (4, 29), (5, 0)):
         assert turn[view == number].mean().item() == pytest.approx(degrees, abs=1.5)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_picture_is_grey_whatever_its_file_says_where_its_channels_are_alike(tmp_path, ending):
+    grey = torch.arange(0, 200, 2, dtype=torch.uint8).expand(100, 100).numpy()
+    files = [tmp_path / f"{name}.{ending}" for name in ("grey", "three channels", "colour")]
+    Image.fromarray(grey).save(files[0])
+    Image.fromarray(grey).convert("RGB").save(files[1])
+    Image.merge("RGB", [Image.fromarray(channel) for channel in (grey, grey // 2, grey)]).save(
+        files[2]
+    )
+    assert colours(files) == ("grey", "grey", "colour")

@@ -113,6 +113,29 @@ def test_each_group_shows_all_its_faces_and_their_mean():
     assert rows == [[4.0, 10.0], [7.0], [2.0, 6.0], [4.0]]
 
 
+def test_an_error_against_a_measure_shows_all_faces_and_the_median_of_neighbours():
+    values, nme = torch.rand(30), torch.rand(30) + 1
+    dots, line = figures.error_against(values, nme, "brightness", 5).axes[0].lines
+    assert dots.get_xydata() == pytest.approx(torch.stack([values, nme], dim=1).numpy())
+    order = values.argsort()
+    assert len(line.get_xdata()) == 26
+    for place, middle in enumerate(line.get_xydata()):
+        five = order[place : place + 5]
+        assert middle == pytest.approx([values[five].median().item(), nme[five].median().item()])
+
+
+def test_faces_side_by_side_are_cut_about_what_is_asked_for():
+    images, points = torch.zeros(2, 60, 80, dtype=torch.uint8), torch.rand(2, 58, 2) * 20 + 30
+    answers = {"one": points + 1, "other": points - 1}
+    whole, cut = (figures.same_faces(images, points, answers, a).axes for a in (None, points))
+    assert len(whole) == len(cut) == 4
+    assert [axes.get_xlim() for axes in whole] == [(-0.5, 79.5)] * 4
+    for axes, face in zip(cut, (0, 0, 1, 1), strict=True):
+        left, top, right, bottom = figures.square_around(points[face], 80, 60)
+        assert axes.get_xlim() == pytest.approx((left, right)) and right - left < 40
+        assert axes.get_ylim() == pytest.approx((bottom, top))
+
+
 def test_points_are_coloured_by_their_mean_error():
     offsets = torch.zeros(5, 58, 2)
     offsets[:, 7] = torch.tensor([0.03, 0.04])

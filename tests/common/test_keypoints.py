@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.keypoints import IBUG_68, IMM_58, SCHEMES, flip_order_within
+from common.keypoints import IBUG_68, IMM_58, SCHEMES, flip_order_within, neighbours
 from datasets import ibug, imm
 
 both_schemes = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
@@ -88,3 +88,11 @@ def test_real_faces_are_nearly_their_own_mirror_image_point_by_point(real_data, 
     assert (renamed - shape).norm(dim=-1).max() < 0.05  # of the eyes' distance
     # Point by point: no other point lies nearer to a mirrored one than the one it is paired with.
     assert torch.cdist(renamed, shape).argmin(dim=1).tolist() == list(range(faces.scheme.n_points))
+
+
+def test_neighbours_are_joined_where_both_are_kept_by_their_places():
+    assert neighbours(IMM_58, (52,)) == []
+    assert neighbours(IMM_58, (4, 3, 9, 2)) == [(3, 1), (1, 0)]  # jaw: 2-3, 3-4
+    joined = neighbours(IBUG_68, range(68))
+    assert len(joined) == sum(len(line) - 1 for line in IBUG_68.lines)
+    assert (0, 1) in joined and (16, 17) not in joined  # jaw and brow are two lines

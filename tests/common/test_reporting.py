@@ -372,8 +372,8 @@ def test_what_goes_with_the_error_is_told_first_drawn_and_kept_in_the_metrics(tm
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        ("mean brightness, of 255", "over all faces the error goes with it"),
-        ("contrast: standard deviation, of 255", "over all faces no effect of it was found"),
+        ("mean brightness, of 255", "over all faces the error goes with that"),
+        ("contrast: standard deviation, of 255", "over all faces no effect of that was found"),
     ],
 )
 def test_what_sets_a_bad_face_apart_is_told_with_what_it_says_of_the_error(found, words):

@@ -62,6 +62,19 @@ def test_the_run_leaves_a_page_whose_pictures_are_there(run):
     assert not list(folder.rglob("*.tmp"))
 
 
+def test_the_page_plays_what_was_kept_and_claims_no_cause_from_a_few_faces(run):
+    part, folder = run
+    page = (folder / "index.html").read_text()
+    film = json.loads(re.search(r'id="film-numbers">(.*?)</script>', page).group(1))
+    assert film["names"] == ["before training", "after epoch 1"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert float(film["means"][1]) == pytest.approx(metrics["nme"], abs=0.06)  # all are watched
+    points = {"1": 1, "2": 58, "3": 68}[part]
+    assert [len(face) for face in film["answers"][0]] == [points] * metrics["n_test"]
+    assert metrics["why"]["effects"] == []
+    assert f"Nothing is claimed from the errors of the {metrics['n_test']} test faces" in page
+
+
 def test_evaluate_repeats_the_numbers_of_the_run(run, evaluate):
     _, folder = run
     status, out, _ = evaluate(folder / "checkpoint.pt", "--json")
