@@ -30,6 +30,9 @@ from common.pages import (
 from common.progression import write_index
 
 
+STUCK = 0.9  # of the mean face's error: a run that is no better has learned nothing
+
+
 @dataclass(frozen=True)
 class Step:
     """One change: its name, why it may help, in one sentence, and the values that it sets.
@@ -165,8 +168,8 @@ def verdict(one: Gain | None) -> str:
     return f"{text} ({hundredths(size - one.within)} to {hundredths(size + one.within)})"
 
 
-def conclusions(group: Group) -> list[str]:
-    """What the numbers of a group say, in sentences."""
+def conclusions(group: Group, always: float) -> list[str]:
+    """What the numbers of a group say, in sentences. always: the mean face's NME in %."""
     changes = [
         (rung.name, one)
         for rung, one in zip(group.rungs, gains(group), strict=True)
@@ -187,6 +190,9 @@ def conclusions(group: Group) -> list[str]:
         if changes[0][1].within is None:
             why = "one seed cannot tell"
         told.append(f"Chance may explain {', '.join(unclear)}: {why}.")
+    stuck = {rung.name: sum(one > STUCK * always for one in rung.errors) for rung in group.rungs}
+    if listed := ", ".join(f"{name} ({count})" for name, count in stuck.items() if count):
+        told.append(f"Runs that learned nothing, about as far off as the mean face: {listed}.")
     return told
 
 
@@ -243,7 +249,7 @@ def write_ladder(
                 sections=[(f"g{i}", group.title) for i, group in enumerate(ladder.groups)],
                 charts=[chart(gallery, ladder, i) for i in range(len(ladder.groups))],
                 rows=[rows(group) for group in ladder.groups],
-                told=[conclusions(group) for group in ladder.groups],
+                told=[conclusions(group, ladder.mean_face) for group in ladder.groups],
                 more=more(gallery),
             )
         )
@@ -314,7 +320,7 @@ def markdown(ladder: Ladder) -> str:
             cells = row["name"], change, *(row[key] for key in COLUMNS)
             table.append(f"| {' | '.join(cells)} |")
         pieces += [f"### {group.title}", group.words, "\n".join(table)]
-        pieces.append(" ".join(conclusions(group)))
+        pieces.append(" ".join(conclusions(group, ladder.mean_face)))
     return "\n\n".join(filter(None, pieces)) + "\n"
 
 

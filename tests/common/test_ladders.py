@@ -95,17 +95,25 @@ def test_values_are_told_with_their_deviation():
 
 
 def test_sentences_follow_from_the_numbers():
-    assert conclusions(CLIMB) == [
+    assert conclusions(CLIMB, 22.0) == [
         "1 of 3 changes made the error smaller, beyond chance: batch (by 4.00).",
         "1 of 3 changes made the error larger, beyond chance: noise (by 3.07).",
         "Chance may explain flip: the seeds differ by as much.",
     ]
-    assert conclusions(AWAY) == [
+    assert conclusions(AWAY, 22.0) == [
         "1 of 1 changes made the error larger, beyond chance: a (by 1.07)."
     ]
     one = Group("", "", [rung("a", 5.0), rung("b", 3.0)])
-    assert conclusions(one) == ["Chance may explain b: one seed cannot tell."]
-    assert conclusions(Group("", "", [rung("a", 5.0), rung("b", missing="x")])) == []
+    assert conclusions(one, 22.0) == ["Chance may explain b: one seed cannot tell."]
+    assert conclusions(Group("", "", [rung("a", 5.0), rung("b", missing="x")]), 22.0) == []
+
+
+def test_runs_that_learned_nothing_are_counted():
+    group = Group("", "", [rung("a", 5.0, 9.1), rung("b", 9.2, 9.5), rung("c", 5.0, 5.1)])
+    assert conclusions(group, 10.0)[-1] == (
+        "Runs that learned nothing, about as far off as the mean face: a (1), b (2)."
+    )
+    assert not any("learned nothing" in told for told in conclusions(group, 20.0))
 
 
 def test_the_lead_tells_the_whole_climb(page):
