@@ -29,7 +29,6 @@ from common.pages import (
 )
 from common.progression import write_index
 
-
 STUCK = 0.9  # of the mean face's error: a run that is no better has learned nothing
 
 

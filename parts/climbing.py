@@ -80,7 +80,8 @@ def ladder(
             f"Each network learned from {len(learned):,} training faces of "
             f"{learned.faces.name.partition('/')[0]} and was asked for {len(held_out):,} other "
             "training faces, unless a step says otherwise; no test face chose anything. The time "
-            f"is the processor's, for training one network on {best_device(device)}."
+            f"is the processor's, for training one network on {best_device(device)}. So that many "
+            f"runs fit into the time, the ladder leads to ours with {cut_short(plan)}."
         ),
         command=f"python run_part.py ladder {part}{' --quick' * quick} --seeds {seeds}",
         torch=str(torch.__version__),
@@ -94,6 +95,16 @@ def ladder(
         folder.with_name(folder.name + "-quick" * quick),
         told,
         lambda gallery: classic_mistake(gallery, plan, results, data),
+    )
+
+
+def cut_short(plan: Plan) -> str:
+    """What the top of the ladder has less of than the part's best recipe."""
+    best = trials.PARTS[plan.start.part][0].Best()
+    return ", ".join(
+        f"{value} {name} instead of {getattr(best, name)}"
+        for name, value in asdict(plan.ours).items()
+        if value != getattr(best, name)
     )
 
 
