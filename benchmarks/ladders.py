@@ -39,18 +39,20 @@ def main() -> None:
 def write(docs: Path, reports: Path | None, charts: Path | None) -> None:
     """Write ``docs/ladders.md`` from the numbers in ``docs/ladders``.
 
-    reports: a folder whose ladders' numbers are taken over first. charts: where to draw.
+    reports: a folder whose ladders' numbers are taken over first; those of a quick one only where
+    there are no others. charts: where to draw.
     """
-    for part in ("1", "2", "3"):
-        if reports and (file := reports / f"ladder{part}" / "ladder.json").is_file():
+    for part in ("1", "2", "3") if reports else ():
+        kept = docs / "ladders" / f"part{part}.json"
+        whole, quick = (reports / f"ladder{part}{kind}" / "ladder.json" for kind in ("", "-quick"))
+        file = whole if whole.is_file() or kept.is_file() else quick
+        if file.is_file():
             text = ladders.as_json(ladders.read(file)).encode()
-            write_atomically(
-                docs / "ladders" / f"part{part}.json", lambda to, text=text: to.write(text)
-            )
-    kept = [ladders.read(file) for file in sorted((docs / "ladders").glob("part*.json"))]
-    pages = "\n".join([HEAD, *map(ladders.markdown, kept)]).encode()
+            write_atomically(kept, lambda to, text=text: to.write(text))
+    known = [ladders.read(file) for file in sorted((docs / "ladders").glob("part*.json"))]
+    pages = "\n".join([HEAD, *map(ladders.markdown, known)]).encode()
     write_atomically(docs / "ladders.md", lambda to: to.write(pages))
-    for ladder in kept if charts else ():
+    for ladder in known if charts else ():
         folder = charts / f"part{ladder.part}"
         (folder / "figures").mkdir(parents=True, exist_ok=True)
         for number, group in enumerate(ladder.groups):

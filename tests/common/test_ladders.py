@@ -91,6 +91,7 @@ def test_values_are_told_with_their_deviation():
     assert verdict(Gain(4.0, 0.2)) == "4.00 less (3.80 to 4.20)"
     assert verdict(Gain(-3.0, 0.2)) == "3.00 more (2.80 to 3.20)"
     assert verdict(Gain(0.1, 0.3)) == "0.10 less (−0.20 to 0.40)"
+    assert verdict(Gain(0.001, 0.002)) == "0.00 less (0.00 to 0.00)"  # no −0.00
     assert verdict(Gain(0.1, None)) == "0.10 less, one seed"
 
 
@@ -192,3 +193,13 @@ def test_docs_are_written_from_the_numbers(tmp_path, page, capsys):
     kept.write_text(kept.read_text().replace('"mean_face": 22.0', '"mean_face": 44.0'))
     write(tmp_path / "docs", None, None)
     assert "misses by 44.00 %" in (tmp_path / "docs" / "ladders.md").read_text()
+
+
+def test_a_quick_ladder_stands_in_docs_only_until_there_is_a_whole_one(tmp_path):
+    from benchmarks.ladders import write
+
+    kept = tmp_path / "docs" / "ladders" / "part2.json"
+    for folder, seeds, expected in (("2-quick", 2, 2), ("2", 3, 3), ("2-quick", 4, 3)):
+        ladders.write_ladder(tmp_path / f"ladder{folder}", made_up(part="2", seeds=seeds))
+        write(tmp_path / "docs", tmp_path, None)
+        assert ladders.read(kept).seeds == expected
