@@ -23,7 +23,7 @@ from common.augmentation import centre
 from common.crops import to_pixels
 from common.device import best_device
 from common.errors import UserError
-from common.files import write_atomically
+from common.files import make_writable, write_atomically
 from common.ladders import Group, Ladder, Question, Rung, Step, write_ladder
 from common.loading import Crops
 from common.metrics import errors_per_face, mean_shape
@@ -67,6 +67,7 @@ def ladder(
         seeds = plan.quick_seeds if quick else SEEDS
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: nothing would be trained; take 1 or more")
+    make_writable(folder / "runs")
     asked = [quickly(plan)] if quick else groups(plan)
     start = asked[0].tried[0][1]
     learned, held_out = trials.crops_of(start, data)
@@ -199,7 +200,7 @@ def measured(
                 result = run(trial, seed, replace(options, seed=seed), files[trial, seed])
                 write = json.dumps(result, indent=1).encode()
                 write_atomically(files[trial, seed], lambda file, write=write: file.write(write))
-                files[trial, seed].with_suffix(".pt").unlink()
+                files[trial, seed].with_suffix(".pt").unlink(missing_ok=True)
             except Unavailable as fault:
                 missing[trial] = str(fault)
     return {
@@ -231,7 +232,6 @@ def run(trial: Trial, seed: int, options: Options, file: Path) -> dict[str, Any]
         network = trials.network_of(trial, seed)
     except UserError as fault:
         raise Unavailable(str(fault)) from None
-    file.parent.mkdir(parents=True, exist_ok=True)
     clock, work = time.monotonic(), time.process_time()
     history = trials.train(network, learned, trial.recipe, options, file.with_suffix(".pt"))
     share = (time.process_time() - work) / (time.monotonic() - clock)  # of the time, and of cores

@@ -169,6 +169,13 @@ def test_seeds_must_be_some(climb):
     assert (status, errors) == (2, ["error: --seeds 0: nothing would be trained; take 1 or more"])
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_training(climb, trained, tmp_path):
+    (tmp_path / "ladder1").write_text("a file in its place")
+    status, _, errors = climb(small("1"), "--seeds", 1)
+    assert (status, trained, len(errors)) == (2, [], 1)
+    assert errors[0].startswith("error: ") and "cannot be written" in errors[0]
+
+
 @pytest.mark.parametrize("plan", ladders.PLANS.values(), ids=list(ladders.PLANS))
 class TestPlans:
     def all_steps(self, plan):
