@@ -15,6 +15,8 @@ import torch
 from scipy.special import chdtri, stdtrit
 from torch import Tensor
 
+from common.pages import hundredths
+
 LEAST_FACES = 20  # with fewer, no effect is looked for
 LEAST_PEOPLE, MOST_PARTS = 8, 50  # see ``_parts``
 CHANCE = 0.05  # of finding any effect at all where there is none
@@ -50,8 +52,9 @@ class Effect:
     def numbers(self) -> str:
         """The size with what it is to be held against, for a sentence."""
         if self.of_groups:
-            return f"ε² {self.size:.2f}, where chance may reach {self.high:.2f}"
-        return f"ρ {self.size:.2f}, {self.low:.2f} to {self.high:.2f}".replace("-", "−")
+            return f"ε² {hundredths(self.size)}, where chance may reach {hundredths(self.high)}"
+        low, high = hundredths(self.low), hundredths(self.high)
+        return f"ρ {hundredths(self.size)}, {low} to {high}"
 
 
 @dataclass(frozen=True)

@@ -399,7 +399,7 @@ def same_faces(
 
 def ladder(errors: dict[str, Sequence[float]], always: float | None, climb: bool) -> Figure:
     """The NME in % of each step, one row each: a dot for the mean, a bar of one deviation to
-    either side, a faint dot a seed.
+    either side, a small dot a seed.
 
     always: that of the mean face, a dotted line. climb: join the dots; else a line marks the
     first, which the others are held against.
@@ -467,6 +467,7 @@ def _plain_log_ticks(axes: Axes) -> None:
     low, high = axes.get_xlim() if axis is axes.xaxis else axes.get_ylim()
     axis.get_minor_locator().set_params(subs=(2, 5) if high / low > 10 else (2, 3, 4, 5, 7))
     axis.set_minor_formatter("{x:g}" if high / low < 1000 else "")
+    axis.set_tick_params(which="both", length=3, pad=3)  # so that all numbers stand in one line
 
 
 def _draw_lines(

@@ -23,6 +23,7 @@ from common.pages import (
     Gallery,
     Picture,
     duration,
+    hundredths,
     rounded,
     templates,
     write_page,
@@ -149,11 +150,6 @@ def spread(errors: Sequence[float]) -> str:
         return "–"
     text = hundredths(statistics.mean(errors))
     return f"{text} ± {hundredths(statistics.stdev(errors))}" if len(errors) > 1 else text
-
-
-def hundredths(value: float) -> str:
-    """A percentage as it is told, with two decimals."""
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # no −0.00
 
 
 def verdict(one: Gain | None) -> str:

@@ -94,6 +94,11 @@ def rounded(value: float | int | None) -> str:
     return text.replace("-", "−")
 
 
+def hundredths(value: float) -> str:
+    """Two decimals."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # no −0.00
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as a person says them, a dash for what is missing."""
     if seconds is None:

@@ -28,7 +28,7 @@ from common.attributes import (
 from common.failures import Findings, find_effects, tell
 from common.keypoints import IBUG_68, Scheme, neighbours
 from common.metrics import METRICS
-from common.pages import SYNTHETIC, Gallery, Picture, rounded, templates, write_page
+from common.pages import SYNTHETIC, Gallery, Picture, hundredths, rounded, templates, write_page
 from common.pose import head_pose
 from common.progression import Portrait, write_index
 from common.watching import Watched
@@ -359,7 +359,7 @@ def _answered(gallery: Gallery, report: Report, name: str, face: int, remark: st
 def _why(test: TestFaces, attributes: dict[str, Tensor], findings: Findings, face: int) -> str:
     """What sets a face apart, from its view and its measures, and what that says of its error."""
     view = test.views[face]
-    mean, overall = _mean_by_view(test)[view], test.nme.mean()
+    mean, overall = _means(test.nme, test.views)[view], test.nme.mean()
     pose = ", ".join(quote(key, attributes[key][face]) for key in ("turn", "roll"))
     told = [f"Mean of “{view}”: {mean:.1f} %, of all: {overall:.1f} %. Pose: {pose}."]
     found = {effect.name for effect in findings.effects if effect.found}
@@ -413,11 +413,11 @@ def _effects(findings: Findings) -> list[tuple[str, list[str]]]:
     """The rows of the table of effects."""
     rows = []
     for effect in findings.effects:
-        size, against = f"ε² {effect.size:.2f}", f"chance: up to {effect.high:.2f}"
+        sign, against = "ε²", f"chance: up to {hundredths(effect.high)}"
         if not effect.of_groups:
-            size, against = f"ρ {effect.size:.2f}", f"{effect.low:.2f} to {effect.high:.2f}"
+            sign, against = "ρ", f"{hundredths(effect.low)} to {hundredths(effect.high)}"
         verdict = f"{effect.explains:.0f} %" if effect.found else "no effect found"
-        rows.append((effect.name, [text.replace("-", "−") for text in (size, against, verdict)]))
+        rows.append((effect.name, [f"{sign} {hundredths(effect.size)}", against, verdict]))
     return rows
 
 
@@ -436,12 +436,7 @@ def _strongest(
         verdict = verdict if effect.found else "No effect found."
         if effect.of_groups:
             groups = groupings[effect.name]
-            medians = {
-                group: test.nme[[other == group for other in groups]].quantile(0.5).item()
-                for group in sorted(set(groups))
-            }
-            low, high = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
-            told = f"Median from {medians[low]:.1f} % ({low}) to {medians[high]:.1f} % ({high})."
+            told = _lowest_and_highest(_means(test.nme, groups))
             figure = figures.error_by_group(test.nme, groups)
         else:
             values = numbers[effect.name]
@@ -509,9 +504,19 @@ def _film(gallery: Gallery, report: Report, film: Watched) -> dict[str, Any]:
     }
 
 
-def _mean_by_view(test: TestFaces) -> dict[str, float]:
-    views = sorted(set(test.views))
-    return {view: test.nme[[other == view for other in test.views]].mean().item() for view in views}
+def _means(nme: Tensor, groups: Sequence[str]) -> dict[str, float]:
+    """The mean error of each group."""
+    names = sorted(set(groups))
+    return {name: nme[[other == name for other in groups]].mean().item() for name in names}
+
+
+def _lowest_and_highest(means: dict[str, float]) -> str:
+    """The caption of ``figures.error_by_group``."""
+    best, worst = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    return (
+        f"Dots are faces, diamonds are means. Lowest mean: {means[best]:.1f} % ({best}); "
+        f"highest: {means[worst]:.1f} % ({worst})."
+    )
 
 
 def _per_point(gallery: Gallery, report: Report) -> Picture:
@@ -541,12 +546,7 @@ def _per_point(gallery: Gallery, report: Report) -> Picture:
 
 def _per_group(gallery: Gallery, report: Report) -> Picture:
     test = report.test
-    means = _mean_by_view(test)
-    best, worst = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
-    caption = (
-        f"Dots are faces, diamonds are means. Lowest mean: {means[best]:.1f} % ({best}); "
-        f"highest: {means[worst]:.1f} % ({worst})."
-    )
+    caption = _lowest_and_highest(_means(test.nme, test.views))
     alt = "Error of every test face in the row of its view or folder, with the row's mean"
     figure = figures.error_by_group(test.nme, test.views)
     return gallery.add("error-per-group", figure, alt, caption)
