@@ -60,17 +60,20 @@ def faults(page: Path, axe: str, chromium: str, size: str, scheme: str) -> list[
 
 
 def main() -> int:
-    """Print the faults of every page; exit status 1 where one is serious or critical."""
+    """Print the faults of every page; exit status 1 where one is serious or critical, 2 where
+    nothing could be looked at."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("axe", type=Path, metavar="AXE.MIN.JS")
     parser.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
     asked = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None or not asked.axe.is_file():
-        print(f"nothing was looked at: no {asked.axe if chromium else 'Chromium'} here")
-        return 0
+    pages = sorted(asked.reports.rglob("index.html"))
+    if chromium is None or not asked.axe.is_file() or not pages:
+        lacks = "Chromium" if chromium is None else asked.axe if pages else asked.reports
+        print(f"error: {lacks}: not here, so nothing was looked at", file=sys.stderr)
+        return 2
     axe, grave = asked.axe.read_text(encoding="utf-8"), 0
-    for page in sorted(asked.reports.rglob("index.html")):
+    for page in pages:
         for view, how in VIEWS.items():
             found = faults(page, axe, chromium, *how)
             grave += sum(impact in GRAVE for impact, *_ in found)
