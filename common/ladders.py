@@ -181,7 +181,7 @@ def conclusions(group: Group, always: float) -> list[str]:
             counted = f"{len(clear)} of {len(changes)} changes"
             told.append(f"{counted} made the error {words}, beyond chance: {listed}.")
     if unclear := [name for name, one in changes if not one.clear]:
-        why = "the seeds differ by as much"
+        why = "the interval holds 0"
         if changes[0][1].within is None:
             why = "one seed cannot tell"
         told.append(f"Chance may explain {', '.join(unclear)}: {why}.")

@@ -99,7 +99,7 @@ def test_sentences_follow_from_the_numbers():
     assert conclusions(CLIMB, 22.0) == [
         "1 of 3 changes made the error smaller, beyond chance: batch (by 4.00).",
         "1 of 3 changes made the error larger, beyond chance: noise (by 3.07).",
-        "Chance may explain flip: the seeds differ by as much.",
+        "Chance may explain flip: the interval holds 0.",
     ]
     assert conclusions(AWAY, 22.0) == [
         "1 of 1 changes made the error larger, beyond chance: a (by 1.07)."
