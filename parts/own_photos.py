@@ -166,7 +166,13 @@ def _video(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
     drawn = output.folder / f"{stem}.faces.mp4"
     _make_way(stem, [drawn.name, f"{stem}.jsonl"], output)
     found: Found = []
-    tracker = Tracker(finder.detect, lambda *where: finder.keypoints(*where[:3]))
+
+    def locate(
+        image: np.ndarray, boxes: np.ndarray, angles: np.ndarray, _check: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return finder.keypoints(image, boxes, angles)  # looks at the mirror image in every frame
+
+    tracker = Tracker(finder.detect, locate)
     with closing(video.Frames(Path(path))) as frames, closing(tracker):
         width, height = frames.size
         with closing(video.Recorder(drawn, frames.rate, frames.size, output.overwrite)) as recorder:
