@@ -69,7 +69,7 @@ def ladder(
         raise UserError(f"--seeds {seeds}: nothing would be trained; take 1 or more")
     make_writable(folder / "runs")
     asked = [quickly(plan)] if quick else groups(plan)
-    start = asked[0].tried[0][1]
+    start, top = (asked[0].tried[end][1] for end in (0, -1))
     learned, held_out = trials.crops_of(start, data)
     options = Options(data=data, device=device, resume=True)
     shorter = plan.quick_epochs / plan.ours.epochs if quick and plan.quick_epochs else 1
@@ -82,7 +82,7 @@ def ladder(
             f"{learned.faces.name.partition('/')[0]} and was asked for {len(held_out):,} other "
             "training faces, unless a step says otherwise; no test face chose anything. The time "
             f"is the processor's, for training one network on {best_device(device)}. So that many "
-            f"runs fit into the time, the ladder leads to ours with {cut_short(plan)}."
+            f"runs fit into the time, the ladder leads to ours with {cut_short(top)}."
         ),
         command=f"python run_part.py ladder {part}{' --quick' * quick} --seeds {seeds}",
         torch=str(torch.__version__),
@@ -99,12 +99,12 @@ def ladder(
     )
 
 
-def cut_short(plan: Plan) -> str:
+def cut_short(top: Trial) -> str:
     """What the top of the ladder has less of than the part's best recipe."""
-    best = trials.PARTS[plan.start.part][0].Best()
+    best = trials.PARTS[top.part][0].Best()
     return ", ".join(
-        f"{value} {name} instead of {getattr(best, name)}"
-        for name, value in asdict(plan.ours).items()
+        f"{name} {value} instead of {getattr(best, name)}"
+        for name, value in asdict(top.recipe).items()
         if value != getattr(best, name)
     )
 
@@ -161,8 +161,7 @@ def quickly(plan: Plan) -> Asked:
     if not plan.quick_epochs:
         return climbed
     short = tuple((step, trial.changed(epochs=plan.quick_epochs)) for step, trial in climbed.tried)
-    words = f"{climbed.question.words} For a first look, {plan.quick_epochs} of the epochs."
-    return replace(climbed, tried=short, question=replace(climbed.question, words=words))
+    return replace(climbed, tried=short)
 
 
 def measured(
