@@ -128,7 +128,7 @@ class Best(Recipe):
     weight_decay: float = 0.01  # light: augmentation does most of the work
     learning_rate: float = 2e-3  # high, because it falls
     cosine: bool = True  # falls to zero along a cosine, so that the last steps only polish
-    bfloat16: bool = True  # half the bits, nearly twice the speed
+    bfloat16: bool = True  # half the bits: training took 18 % less time in the ladder
     rotation: float = 10.0  # heads tilt
     scale: float = 0.1  # people sit nearer or farther
     shift: float = 0.08  # and not always in the middle
