@@ -381,10 +381,10 @@ def _why(test: TestFaces, attributes: dict[str, Tensor], findings: Findings, fac
 def _measures(
     test: TestFaces, attributes: dict[str, Tensor], faces: list[int]
 ) -> tuple[list[str], list[tuple[str, list[float]]]]:
-    """A table of some faces, one a column, and the median of all: its heads and its rows."""
-    heads = [*(test.names[face] for face in faces), "median of all"]
+    """A table of the median of all and of some faces, one a column: its heads and its rows."""
+    heads = ["median of all", *(test.names[face] for face in faces)]
     rows = [
-        (ATTRIBUTES[key].name, [*values[faces].tolist(), values.median().item()])
+        (ATTRIBUTES[key].name, [values.median().item(), *values[faces].tolist()])
         for key, values in attributes.items()
     ]
     return heads, rows

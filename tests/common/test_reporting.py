@@ -220,7 +220,7 @@ def test_the_worst_faces_are_measured_and_stand_beside_the_median(written):
     source = written[2].source
     table = source[source.index('aria-label="Measures of the worst faces"') :]
     heads = re.findall(r'class="figure">([^<]*)<', table.split("</thead>")[0])
-    assert heads == ["circle-11", "circle-10", "circle-9", "circle-8", "median of all"]
+    assert heads == ["median of all", "circle-11", "circle-10", "circle-9", "circle-8"]
     test = made_up_report().test
     measured = reporting.face_attributes(test.images, test.all_points, IMM_58)
     for key, values in measured.items():
@@ -230,7 +230,7 @@ def test_the_worst_faces_are_measured_and_stand_beside_the_median(written):
             if f">{reporting.ATTRIBUTES[key].name}<" in unescape(row)
         ]
         shown = re.findall(r'class="figure">([^<]*)<', row)
-        expected = [*values[[11, 10, 9, 8]].tolist(), values.median().item()]
+        expected = [values.median().item(), *values[[11, 10, 9, 8]].tolist()]
         assert [float(text.replace("−", "-")) for text in shown] == pytest.approx(
             expected, rel=0.01
         )
