@@ -82,12 +82,14 @@ class Rung:
 @dataclass(frozen=True)
 class Group:
     """Rungs that answer one question. The first is what the others are held against; in a climb
-    each is held against the one before."""
+    each is held against the one before. alike: whether all were asked for the faces and points
+    that the mean face was asked for, so that its error is a measure of theirs."""
 
     title: str
     words: str
     rungs: list[Rung]
     climb: bool = False
+    alike: bool = True
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,10 @@ def verdict(one: Gain | None) -> str:
 
 
 def conclusions(group: Group, always: float) -> list[str]:
-    """What the numbers of a group say, in sentences. always: the mean face's NME in %."""
+    """What the numbers of a group say, in sentences.
+
+    always: the mean face's NME in %.
+    """
     changes = [
         (rung.name, one)
         for rung, one in zip(group.rungs, gains(group), strict=True)
@@ -185,6 +190,8 @@ def conclusions(group: Group, always: float) -> list[str]:
         if changes[0][1].within is None:
             why = "one seed cannot tell"
         told.append(f"Chance may explain {', '.join(unclear)}: {why}.")
+    if not group.alike:
+        return told
     stuck = {rung.name: sum(one > STUCK * always for one in rung.errors) for rung in group.rungs}
     if listed := ", ".join(f"{name} ({count})" for name, count in stuck.items() if count):
         told.append(f"Runs that learned nothing, about as far off as the mean face: {listed}.")

@@ -264,7 +264,10 @@ def group_of(asked: Asked, results: Mapping[Trial, list[dict[str, Any]]]) -> Gro
                 missing=missing,
             )
         )
-    return Group(asked.question.title, asked.question.words, rungs, asked.climb)
+    alike = asked.question.measure == "nme" and not any(
+        trial.points or trial.dlib_list or trial.boxes != "landmarks" for _, trial in asked.tried
+    )
+    return Group(asked.question.title, asked.question.words, rungs, asked.climb, alike)
 
 
 def classic_mistake(

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from html import unescape
 
 import pytest
@@ -115,6 +116,8 @@ def test_runs_that_learned_nothing_are_counted():
         "Runs that learned nothing, about as far off as the mean face: a (1), b (2)."
     )
     assert not any("learned nothing" in told for told in conclusions(group, 20.0))
+    other = replace(group, alike=False)  # of other faces or points
+    assert conclusions(other, 10.0) == conclusions(group, 10.0)[:-1]
 
 
 def test_the_lead_tells_the_whole_climb(page):

@@ -219,6 +219,17 @@ class TestPlans:
                 assert network(torch.zeros(2, 1, *size)).shape == (2, k, 2)
 
 
+def test_the_mean_face_judges_only_groups_asked_for_the_same():
+    result = {"errors": dict.fromkeys(("nme", "nme_nose"), 1.0), "seconds": 1.0, "parameters": 1}
+    other = set()
+    for plan in ladders.PLANS.values():
+        for asked in climbing.groups(plan):
+            results = {trial: [result] for _, trial in asked.tried}
+            if not climbing.group_of(asked, results).alike:
+                other.add(asked.question.title)
+    assert other == {"Number of points", "Crop box", "dlib's leaky split"}
+
+
 def test_a_name_of_a_run_tells_values_seed_and_faces_apart(small_root):
     learned, _ = trials.crops_of(ladders.PART1.start, small_root)
     trial = ladders.PART1.start
