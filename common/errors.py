@@ -7,3 +7,7 @@ class UserError(Exception):
     ``run_part.py`` prints the message as one line and ends with status 2, without a traceback.
     The message names the file, what is wrong with it and what to do.
     """
+
+
+class NotHereError(UserError):
+    """Weights, a list or boxes that cannot be had here; what does without them can go on."""

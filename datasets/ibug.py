@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.errors import UserError
+from common.errors import NotHereError, UserError
 from common.faces import Faces, landmark_boxes
 from common.keypoints import IBUG_68
 from datasets.annotations import (
@@ -197,7 +197,8 @@ def _entries(file: Path) -> list[Entry]:
     try:
         pictures = ET.parse(file).getroot().iter("image")
     except OSError as fault:
-        raise UserError(f"{file}: {fault.strerror}; unpack the data set again") from None
+        kind = NotHereError if isinstance(fault, FileNotFoundError) else UserError
+        raise kind(f"{file}: {fault.strerror}; unpack the data set again") from None
     except ET.ParseError as fault:
         raise UserError(f"{file}: not whole ({fault}); unpack the data set again") from None
     return [(picture.get("file", ""), box) for picture in pictures for box in picture.iter("box")]
@@ -240,7 +241,7 @@ def _with_file_boxes(folder: Path, faces: Faces) -> Faces:
                 boxes[index] = listed.box
     without = [str(f.relative_to(folder)) for i, f in enumerate(faces.files) if i not in boxes]
     if not boxes:
-        raise UserError(f"{faces.name}: no face has a box in {' or '.join(LISTS.values())}")
+        raise NotHereError(f"{faces.name}: no face has a box in {' or '.join(LISTS.values())}")
     faces = replace(faces.take(list(boxes)), boxes=torch.tensor(list(boxes.values())))
     if without:
         line = f"{len(without)} faces have no box in dlib's lists: {', '.join(without)}"

@@ -22,7 +22,7 @@ from common import figures
 from common.augmentation import centre
 from common.crops import to_pixels
 from common.device import best_device
-from common.errors import UserError
+from common.errors import NotHereError, UserError
 from common.files import make_writable, write_atomically
 from common.ladders import Group, Ladder, Question, Rung, Step, write_ladder
 from common.loading import Crops
@@ -200,7 +200,7 @@ def measured(
                 write = json.dumps(result, indent=1).encode()
                 write_atomically(files[trial, seed], lambda file, write=write: file.write(write))
                 files[trial, seed].with_suffix(".pt").unlink(missing_ok=True)
-            except Unavailable as fault:
+            except NotHereError as fault:
                 missing[trial] = str(fault)
     return {
         trial: [{"missing": missing[trial]}]
@@ -208,10 +208,6 @@ def measured(
         else [json.loads(files[trial, seed].read_text()) for seed in range(seeds)]
         for trial in every
     }
-
-
-class Unavailable(Exception):
-    """What a trial needs cannot be had here."""
 
 
 def key(trial: Trial, seed: int, learned: Crops) -> str:
@@ -224,13 +220,10 @@ def key(trial: Trial, seed: int, learned: Crops) -> str:
 def run(trial: Trial, seed: int, options: Options, file: Path) -> dict[str, Any]:
     """Train one network and measure it, going on from a checkpoint beside ``file``.
 
-    Raises Unavailable where boxes, lists or first weights cannot be had here.
+    Raises NotHereError where boxes, lists or first weights cannot be had here.
     """
-    try:
-        learned, asked = trials.crops_of(trial, options.data)
-        network = trials.network_of(trial, seed)
-    except UserError as fault:
-        raise Unavailable(str(fault)) from None
+    learned, asked = trials.crops_of(trial, options.data)
+    network = trials.network_of(trial, seed)
     clock, work = time.monotonic(), time.process_time()
     history = trials.train(network, learned, trial.recipe, options, file.with_suffix(".pt"))
     share = (time.process_time() - work) / (time.monotonic() - clock)  # of the time, and of cores

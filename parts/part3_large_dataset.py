@@ -20,7 +20,7 @@ import torchvision
 from torch import Tensor, nn
 
 from common.distributed import first_goes_on_alone
-from common.errors import UserError
+from common.errors import NotHereError, UserError
 from common.heatmaps import soft_argmax
 from common.loading import load_crops
 from common.options import Options
@@ -164,12 +164,12 @@ def load_imagenet(resnet: torchvision.models.ResNet) -> None:
 
     Its first layer read red, green and blue, each divided by its deviation; a grey picture is the
     same in all three, so their weights are added. The shift of the mean is left to batch
-    normalisation. Raises UserError where the weights (45 MB) cannot be fetched.
+    normalisation. Raises NotHereError where the weights (45 MB) cannot be fetched.
     """
     try:
         weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True)
     except (OSError, RuntimeError) as fault:
-        raise UserError(
+        raise NotHereError(
             f"--pretrained: the ImageNet weights cannot be fetched ({fault}); leave it out, or add "
             "--allow-random, to start from random weights"
         ) from None

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from common.crops import to_fractions
-from common.errors import UserError
+from common.errors import NotHereError
 from common.faces import Faces
 from common.loading import Crops, load_crops
 from common.metrics import errors_per_face, nme
@@ -88,14 +88,14 @@ def held_out(faces: Faces, fold: int = 0) -> Tensor:
 def crops_of(trial: Trial, data: Path | None, fold: int = 0) -> tuple[Crops, Crops]:
     """The faces that the trial learns from and those that it is asked for.
 
-    Raises UserError where the data set has no such boxes or lists.
+    Raises NotHereError where the data set has no such boxes or lists.
     """
     part, dataset = PARTS[trial.part]
     points = trial.points or getattr(part, "NOSE", None)
     faces, _ = train_and_test(dataset, None, data)
     if trial.boxes != "landmarks" or trial.dlib_list:
         if faces.name.startswith("synthetic"):
-            raise UserError("drawn faces have neither dlib's boxes nor dlib's lists")
+            raise NotHereError("drawn faces have neither dlib's boxes nor dlib's lists")
         faces = split(dataset, "train", data, trial.boxes, faces.scheme)
         faces = replace(faces, name=f"{faces.name}-{trial.boxes}")  # a cache file of its own
     if not trial.pairs:
@@ -131,7 +131,7 @@ def _some(count: int, wanted: int) -> Tensor:
 def network_of(trial: Trial, seed: int) -> nn.Module:
     """The trial's network, its first weights drawn from ``seed``.
 
-    Raises UserError where ImageNet's are asked for and cannot be had.
+    Raises NotHereError where ImageNet's are asked for and cannot be had.
     """
     torch.manual_seed(seed)
     recipe = trial.recipe
@@ -145,8 +145,8 @@ def network_of(trial: Trial, seed: int) -> nn.Module:
     if trial.pretrained:
         try:
             part3_large_dataset.load_imagenet(network.resnet)
-        except UserError:
-            raise UserError("ImageNet's weights cannot be fetched here") from None
+        except NotHereError:
+            raise NotHereError("ImageNet's weights cannot be fetched here") from None
     return network
 
 

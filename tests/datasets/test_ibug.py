@@ -7,7 +7,7 @@ from handmade import few_examples, spread, write_list, write_picture, write_pts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import UserError
+from common.errors import NotHereError, UserError
 from common.faces import landmark_boxes
 from datasets import ibug
 from datasets.annotations import picture_size
@@ -119,7 +119,7 @@ def test_faces_without_a_file_box_are_left_out_and_named_in_one_line(ibug_folder
     assert [file.name for file in faces.files] == ["b.jpg"]
     assert faces.left_out == ("2 faces have no box in dlib's lists: afw/a.jpg, afw/c.jpg",)
     write_list(ibug_folder, [], "dlib/train")
-    with pytest.raises(UserError, match="no face has a box"):
+    with pytest.raises(NotHereError, match="no face has a box"):
         ibug.load(ibug_folder.parent, "afw", boxes="file")
 
 
@@ -197,7 +197,7 @@ def test_wrong_names_are_told_with_those_that_are_known(ibug_folder):
         ibug.load(ibug_folder.parent, "test")
     with pytest.raises(UserError, match="choose landmarks or file"):
         ibug.load(ibug_folder.parent, "test", boxes="yolo")
-    with pytest.raises(UserError, match=r"labels_ibug_300W_test\.xml: No such file"):
+    with pytest.raises(NotHereError, match=r"labels_ibug_300W_test\.xml: No such file"):
         ibug.load(ibug_folder.parent, "dlib/test")
     (ibug_folder / ibug.LISTS["dlib/test"]).write_text("<dataset><images>")
     with pytest.raises(UserError, match=r"labels_ibug_300W_test\.xml: not whole"):
@@ -294,7 +294,7 @@ def test_an_incomplete_set_does_not_verify_and_a_complete_one_does(ibug_folder, 
     with pytest.raises(UserError, match="train holds 1 of 2 faces"):
         ibug.verify(ibug_folder)
     write_set(ibug_folder, {"afw": 2})
-    with pytest.raises(UserError, match=r"labels_ibug_300W_train\.xml: No such file"):
+    with pytest.raises(NotHereError, match=r"labels_ibug_300W_train\.xml: No such file"):
         ibug.verify(ibug_folder)
     for name in ibug.LISTS:
         write_list(ibug_folder, [("afw/face_0.jpg", (1, 1, 9, 9), FACE)], name)

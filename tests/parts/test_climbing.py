@@ -9,6 +9,7 @@ import torch
 
 import run_part
 from common import training
+from common.errors import NotHereError, UserError
 from common.ladders import Question, Step
 from common.recipe import Recipe
 from parts import climbing, ladders, trials
@@ -153,7 +154,7 @@ def test_the_classic_mistake_is_shown_by_networks_that_made_it(climb):
 
 def test_what_cannot_be_had_is_told_in_its_row(climb, trained, monkeypatch):
     def offline(resnet):
-        raise climbing.UserError("--pretrained: offline; leave it out")
+        raise NotHereError("--pretrained: offline; leave it out")
 
     monkeypatch.setattr(trials.part3_large_dataset, "load_imagenet", offline)
     plan = small("3")
@@ -164,6 +165,16 @@ def test_what_cannot_be_had_is_told_in_its_row(climb, trained, monkeypatch):
     rung = json.loads((folder / "ladder.json").read_text())["groups"][2]["rungs"][1]
     assert (rung["errors"], rung["missing"]) == ([], "ImageNet's weights cannot be fetched here")
     assert rung["missing"] in unescape((folder / "index.html").read_text())
+
+
+def test_another_fault_ends_the_ladder_in_one_line(climb, monkeypatch):
+    def full(trial, seed):
+        raise UserError("cache: no space left; make room")
+
+    monkeypatch.setattr(trials, "network_of", full)
+    status, folder, errors = climb(small("1"), "--seeds", 1)
+    assert (status, errors[-1]) == (2, "error: cache: no space left; make room")
+    assert not (folder / "ladder.json").exists()
 
 
 def test_seeds_must_be_some(climb):

@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torch import nn
 
-from common.errors import UserError
+from common.errors import NotHereError
 from common.recipe import Recipe, reasons
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset
 from parts.part1_nose_tip import NoseNet
@@ -121,7 +121,7 @@ def test_imagenet_weights_that_cannot_be_fetched_are_told_in_one_line(monkeypatc
     monkeypatch.setattr(
         type(torchvision.models.ResNet18_Weights.IMAGENET1K_V1), "get_state_dict", unreachable
     )
-    with pytest.raises(UserError, match=r"--pretrained: .* leave it out") as told:
+    with pytest.raises(NotHereError, match=r"--pretrained: .* leave it out") as told:
         load_imagenet(ResNet18().resnet)
     assert "\n" not in str(told.value)
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from common.errors import UserError
+from common.errors import NotHereError
 from common.keypoints import IBUG_68
 from datasets import splits
 from parts import ladders, trials
@@ -60,7 +60,7 @@ def test_drawn_faces_have_no_lists(tmp_path, monkeypatch):
     few = {key: 12 if key[1] == "train" else 3 for key in drawn.COUNTS}
     monkeypatch.setattr(drawn, "COUNTS", few)
     for change in ({"boxes": "file"}, {"dlib_list": "seen"}):
-        with pytest.raises(UserError, match="dlib's lists"):
+        with pytest.raises(NotHereError, match="dlib's lists"):
             crops_of(ladders.PART3.start.changed(**change), tmp_path)
 
 
