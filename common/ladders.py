@@ -203,11 +203,13 @@ def lead(ladder: Ladder) -> str:
     climbed = [rung for rung in ladder.groups[0].rungs if rung.errors]
     first, last = climbed[0], climbed[-1]
     factor = statistics.mean(first.errors) / statistics.mean(last.errors)
+    changed = (
+        f"divided by {rounded(factor)}" if factor >= 1 else f"{rounded(1 / factor)} times as large"
+    )
     return (
         f"Always answering the mean face misses by {hundredths(ladder.mean_face)} % of the "
         f"distance between the outer eye corners, {first.name} by {spread(first.errors)} %, and "
-        f"with all {len(climbed) - 1} changes by {spread(last.errors)} %: the error is divided by "
-        f"{rounded(factor)}."
+        f"with all {len(climbed) - 1} changes by {spread(last.errors)} %: the error is {changed}."
     )
 
 

@@ -129,6 +129,11 @@ def test_the_lead_tells_the_whole_climb(page):
     ) in words(page)
 
 
+def test_the_lead_of_a_climb_that_ends_worse_says_so():
+    worse = Group("", "", [rung("course", 5.0, 5.0), rung("noise", 10.0, 10.0)], climb=True)
+    assert ladders.lead(made_up(worse)).endswith("the error is 2 times as large.")
+
+
 def test_the_page_shows_all_numbers_and_why_some_are_missing(page):
     told = words(page)
     assert "noise noise=1 Why noise. 10.03 ± 1.14 3.07 more (2.78 to 3.35) 2 100" in told
