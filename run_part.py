@@ -170,7 +170,9 @@ def command_line() -> argparse.ArgumentParser:
     )
     rungs.add_argument("part", choices=("1", "2", "3"))
     rungs.add_argument("--quick", action="store_true", help="the ladder alone: ten minutes")
-    rungs.add_argument("--seeds", type=int, metavar="N", help="runs of each step (default: 3)")
+    rungs.add_argument(
+        "--seeds", type=int, metavar="N", help="runs of each step (default: 3; 3 --quick: 1)"
+    )
     rungs.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
     rungs.set_defaults(handle=ladder)
 
