@@ -60,13 +60,15 @@ def ladder(
     quick: the ladder alone, as long as ten minutes on two cores allow; its runs count for the
     whole one where they are the same. seeds: runs of each step; by default ``SEEDS``, or the
     plan's for a quick one.
-    Raises UserError where nothing would be trained or the folder cannot be written.
+    Raises UserError where nothing would be trained, the device is not there or the folder cannot
+    be written.
     """
     plan, folder = PLANS[part], reports / f"ladder{part}"
     if seeds is None:
         seeds = plan.quick_seeds if quick else SEEDS
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: nothing would be trained; take 1 or more")
+    best_device(device)  # refused before anything is written or announced
     make_writable(folder / "runs")
     asked = [quickly(plan)] if quick else groups(plan)
     start, top = (asked[0].tried[end][1] for end in (0, -1))
@@ -81,11 +83,11 @@ def ladder(
             f"Each network learned from {len(learned):,} training faces of "
             f"{learned.faces.name.partition('/')[0]} and was asked for {len(held_out):,} other "
             "training faces, unless a step says otherwise; no test face chose anything. The time "
-            f"is the processor's, for training one network on {best_device(device)}. So that many "
-            f"runs fit into the time, the ladder leads to ours with {cut_short(top)}."
+            f"is the processor's, for training one network on {noted(results, 'device')}. So that "
+            f"many runs fit into the time, the ladder leads to ours with {cut_short(top)}."
         ),
         command=f"python run_part.py ladder {part}{' --quick' * quick} --seeds {seeds}",
-        torch=str(torch.__version__),
+        torch=noted(results, "torch"),
         synthetic=learned.faces.name.startswith("synthetic"),
         seeds=seeds,
         mean_face=mean_face(learned, held_out, start.recipe),
@@ -237,7 +239,14 @@ def run(trial: Trial, seed: int, options: Options, file: Path) -> dict[str, Any]
         "parameters": sum(weights.numel() for weights in network.parameters()),
         "answer": answers[0].tolist(),  # fractions of the crop, for the first face
         "torch": str(torch.__version__),
+        "device": str(best_device(options.device)),
     }
+
+
+def noted(results: Mapping[Trial, list[dict[str, Any]]], name: str) -> str:
+    """What the runs were computed with, as their files tell: "torch" or "device"."""
+    told = {one[name] for each in results.values() for one in each if name in one}
+    return " and ".join(sorted(told)) or "what older runs did not note"
 
 
 def group_of(asked: Asked, results: Mapping[Trial, list[dict[str, Any]]]) -> Group:

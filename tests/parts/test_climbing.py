@@ -45,7 +45,7 @@ def climb(monkeypatch, tmp_path, small_root, capsys):
         monkeypatch.setitem(climbing.PLANS, part, plan)
         capsys.readouterr()
         where = ["--data", str(small_root), "--reports", str(tmp_path), "--device", "cpu"]
-        status = run_part.main(["ladder", part, *map(str, more), *where])
+        status = run_part.main(["ladder", part, *where, *map(str, more)])
         return status, tmp_path / f"ladder{part}", capsys.readouterr().err.splitlines()
 
     return climb
@@ -175,6 +175,21 @@ def test_another_fault_ends_the_ladder_in_one_line(climb, monkeypatch):
     status, folder, errors = climb(small("1"), "--seeds", 1)
     assert (status, errors[-1]) == (2, "error: cache: no space left; make room")
     assert not (folder / "ladder.json").exists()
+
+
+def test_a_device_that_is_not_there_is_told_before_the_first_run(climb):
+    status, folder, errors = climb(small("1"), "--seeds", 1, "--device", "nonsense")
+    assert (status, errors) == (2, ["error: --device nonsense: not on this machine; leave it out"])
+    assert not folder.exists()
+
+
+def test_torch_and_device_are_those_of_the_runs():
+    trials_of = climbing.climb(ladders.PART1).tried
+    new, old = {"torch": "2.9", "device": "cuda"}, {"torch": "2.8"}
+    results = {trials_of[0][1]: [new, old], trials_of[1][1]: [{"missing": "offline"}]}
+    assert climbing.noted(results, "torch") == "2.8 and 2.9"
+    assert climbing.noted(results, "device") == "cuda"
+    assert climbing.noted({trials_of[0][1]: [old]}, "device") == "what older runs did not note"
 
 
 def test_seeds_must_be_some(climb):
