@@ -108,7 +108,7 @@ def speed(finder: FaceKeypoints, count: int, lean: float) -> None:
     own, all_of_it = spent[OWN] + spent["network"] - answers, sum(spent.values())
     drawing = milliseconds_to_draw(shown[0], finder)
     print(
-        f"{torch.get_num_threads()} threads, no window: {clock}\n"
+        f"{torch.get_num_threads()} cores, no window: {clock}\n"
         f"the network itself {answers:.2f} ms a frame; our own code, cropping included, {own:.2f} "
         f"ms, {100 * own / all_of_it:.0f} %; drawing the points, where they are shown, "
         f"{drawing:.2f} ms more, {100 * (own + drawing) / (all_of_it + drawing):.0f} %\n"
@@ -144,10 +144,10 @@ def milliseconds_to_draw(image: np.ndarray, finder: FaceKeypoints) -> float:
 def main() -> None:
     """Read the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, help="default: the newest of part 3")
+    parser.add_argument("--checkpoint", type=Path, help="default: the one that ships")
     parser.add_argument("--count", type=int, default=600, help="frames (600)")
     parser.add_argument("--lean", type=float, default=0.0, help="degrees; over 15 costs more (0)")
-    parser.add_argument("--threads", type=int, help="of the network (default: torch's)")
+    parser.add_argument("--threads", type=int, help="cores to use (default: torch's)")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

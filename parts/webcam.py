@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image
 
 from common import filters
@@ -101,7 +102,12 @@ def webcam(
 def follow(
     frames: Frames, finder: FaceKeypoints, view: View, recorder: Recorder | None, window: bool
 ) -> Stopwatch:
-    """The loop over all frames, until they end or somebody quits; returns what it took."""
+    """The loop over all frames, until they end or somebody quits; returns what it took.
+
+    The network leaves one core to the threads that read and search, which would hold up its own.
+    """
+    cores = torch.get_num_threads()
+    torch.set_num_threads(max(1, cores - 1))
     clock = Stopwatch()
     tracker = Tracker(partial(finder.detect, turned=False), finder.follow, clock)
     source = iter(frames)
@@ -124,6 +130,7 @@ def follow(
         print("stopped", file=sys.stderr)
     finally:
         tracker.close()
+        torch.set_num_threads(cores)
         if window:
             cv2.destroyAllWindows()
     return clock

@@ -359,12 +359,24 @@ def test_half_the_bits_move_the_points_of_faces_by_hundredths_of_a_pixel(monkeyp
     monkeypatch.setattr(prediction, "computes_in_bfloat16", lambda device: True)
     trained = checkpoints.load(checkpoints.newest())
     network, side = checkpoints.network_of(trained), trained["recipe"]["height"]
-    images, _, _ = synthetic.render(range(2), IBUG_68, size=(side, side))
+    images, _, _ = synthetic.render(range(16), IBUG_68, size=(side, side))
     faces = images.float().mean(dim=1, keepdim=True) / 255 - 0.5
     with torch.inference_mode():
         moved = (quick(network)(faces.bfloat16()) - network(faces)).norm(dim=-1) * side
     assert moved.mean() < 0.05
     assert moved.max() < 0.5
+
+
+def test_packed_weights_give_the_same_answer_bit_for_bit(monkeypatch):
+    torch.manual_seed(0)
+    network = HeatmapResNet18(68, channels=16).eval()
+    faces = blocks(2, 64).bfloat16().to(memory_format=torch.channels_last)
+    monkeypatch.setattr(prediction, "computes_in_bfloat16", lambda device: True)
+    packed = quick(network)
+    assert not any(isinstance(module, nn.Conv2d) for module in packed.modules())
+    monkeypatch.setattr(prediction, "_pack", lambda network: None)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(faces), quick(network)(faces), rtol=0, atol=0)
 
 
 def test_the_detector_sees_less_of_a_video():

@@ -4,6 +4,7 @@ and following themselves are tested in tests/common."""
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from small_network import checkpoint_of
 
@@ -204,3 +205,25 @@ def test_ctrl_c_keeps_what_was_recorded(call, knower, film, tmp_path, monkeypatc
     assert (status, errors) == (0, ["stopped"])
     assert out.startswith("10 frames in ")
     assert len(frames_of(tmp_path / "out.avi")) == 10
+
+
+@pytest.mark.parametrize(("cores", "for_the_network"), [(1, 1), (2, 1), (4, 3)])
+def test_the_network_leaves_a_core_to_reading_and_searching(drawn, film, cores, for_the_network):
+    counted = []
+
+    class Counter(Knower):
+        def follow(self, *asked):
+            counted.append(torch.get_num_threads())
+            return super().follow(*asked)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores)
+    frames = Frames(film)
+    try:
+        webcam.follow(frames, Counter(drawn[1]), webcam.View([None], {}), None, window=False)
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+        frames.close()
+    assert counted == [for_the_network] * COUNT
+    assert after == cores
