@@ -169,7 +169,7 @@ def command_line() -> argparse.ArgumentParser:
         "ladder", parents=[where, device], help="what each step of a part's recipe buys"
     )
     rungs.add_argument("part", choices=("1", "2", "3"))
-    rungs.add_argument("--quick", action="store_true", help="the ladder alone: ten minutes")
+    rungs.add_argument("--quick", action="store_true", help="the ladder alone, few epochs")
     rungs.add_argument(
         "--seeds", type=int, metavar="N", help="runs of each step (default: 3; 3 --quick: 1)"
     )

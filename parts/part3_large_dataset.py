@@ -197,14 +197,14 @@ class Course(Recipe):
 
 @dataclass(frozen=True)
 class Best(Recipe):
-    """Ours, for ten minutes on two cores without a GPU."""
+    """Ours, for a quarter of an hour on two cores without a GPU."""
 
     height: int = 128  # little more than half the usual side: a third of the work
     width: int = 128  # a square
     margin: int = 16  # an eighth all around, for turned and shifted faces
     box_scale: float = 1.3  # room around the landmarks' box, which ends at brows and chin
     head: str = "heatmap"  # a map of each point keeps its place; see HeatmapResNet18
-    epochs: int = 16  # about ten minutes on two cores
+    epochs: int = 16  # a quarter of an hour on two cores
     batch: int = 16  # more steps an epoch learn more than 32 do; still enough to normalise by
     loss: str = "wing"  # keeps pulling when the error is a fraction of a pixel
     map_weight: float = 0.1  # tells every cell of a map what it should be: learns in half the time
