@@ -104,10 +104,12 @@ def follow(
 ) -> Stopwatch:
     """The loop over all frames, until they end or somebody quits; returns what it took.
 
-    The network leaves one core to the threads that read and search, which would hold up its own.
+    The network leaves one core to the threads that read and search, and OpenCV starts no more of
+    its own: they would hold each other up.
     """
-    cores = torch.get_num_threads()
+    cores, helpers = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(max(1, cores - 1))
+    cv2.setNumThreads(1)
     clock = Stopwatch()
     tracker = Tracker(partial(finder.detect, turned=False), finder.follow, clock)
     source = iter(frames)
@@ -131,6 +133,7 @@ def follow(
     finally:
         tracker.close()
         torch.set_num_threads(cores)
+        cv2.setNumThreads(helpers)
         if window:
             cv2.destroyAllWindows()
     return clock

@@ -213,10 +213,10 @@ def test_the_network_leaves_a_core_to_reading_and_searching(drawn, film, cores, 
 
     class Counter(Knower):
         def follow(self, *asked):
-            counted.append(torch.get_num_threads())
+            counted.append((torch.get_num_threads(), cv2.getNumThreads()))
             return super().follow(*asked)
 
-    before = torch.get_num_threads()
+    before, helpers = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(cores)
     frames = Frames(film)
     try:
@@ -225,5 +225,5 @@ def test_the_network_leaves_a_core_to_reading_and_searching(drawn, film, cores, 
     finally:
         torch.set_num_threads(before)
         frames.close()
-    assert counted == [for_the_network] * COUNT
-    assert after == cores
+    assert counted == [(for_the_network, 1)] * COUNT
+    assert (after, cv2.getNumThreads()) == (cores, helpers)
