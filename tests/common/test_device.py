@@ -1,6 +1,16 @@
+import os
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 import torch
 
-from common.device import placed
+from common.device import keep_freed_memory, placed
+
+PAGES = 4000  # of 4096 bytes: 16 MB, which glibc would fetch anew each time
 
 
 def test_pictures_stay_in_memory_where_they_would_fill_the_device(monkeypatch):
@@ -20,3 +30,31 @@ def test_pictures_stay_in_memory_where_they_would_fill_the_device(monkeypatch):
     assert placed(images, cuda) == "sent"
     assert sent == [cuda]
     assert placed(images, torch.device("cpu")) is images
+
+
+def faults_of_taking_memory_anew():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.zeros(PAGES * 4096, dtype=torch.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
+def test_kept_memory_is_taken_again_without_asking_the_kernel():
+    told = subprocess.run(
+        [sys.executable, __file__],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        timeout=120,
+        check=True,
+    )
+    returned, kept = map(int, told.stdout.split())
+    assert returned > 4 * PAGES
+    assert kept < PAGES  # none but the first time
+
+
+if __name__ == "__main__":  # in a process of its own, since there is no way back
+    returned = faults_of_taking_memory_anew()
+    keep_freed_memory()
+    faults_of_taking_memory_anew()
+    print(returned, faults_of_taking_memory_anew())

@@ -20,12 +20,12 @@ def test_naimish_net_shrinks_by_pooling_alone_and_its_dropout_rises():
     sides, channels = (224, 112, 56, 28, 14), (32, 64, 128, 256)
     expected = []
     for n, before, after in zip(channels, sides, sides[1:], strict=False):
-        expected += [(n, before, before)] * 2 + [(n, after, after)] * 2
+        expected += [(n, before, before)] + [(n, after, after)] * 3
     expected += [(2048,)] * 3 + [(1024,)] * 3 + [(136,)]
     assert shapes(network, 224, 224) == expected
     dense = [nn.Linear, nn.ELU, nn.Dropout]
     assert kinds(network) == (
-        [nn.Conv2d, nn.ELU, nn.MaxPool2d, nn.Dropout] * 4 + dense * 2 + [nn.Linear]
+        [nn.Conv2d, nn.MaxPool2d, nn.ELU, nn.Dropout] * 4 + dense * 2 + [nn.Linear]
     )
     rates = [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)]
     assert rates == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
@@ -40,16 +40,16 @@ def kernels(network):
 @pytest.mark.parametrize("kind", [LightNet, LightNetBN])
 def test_light_net_ends_in_6_by_6_by_512_and_may_be_normalised(kind):
     network = kind()
-    within = 3 if kind is LightNetBN else 2  # convolution, (normalisation,) activation
+    within = 2 if kind is LightNetBN else 1  # convolution, (normalisation)
     expected = []
     for n, side in zip((32, 64, 128, 256, 512), (220, 108, 52, 24, 12), strict=True):
-        expected += [(n, side, side)] * within + [(n, side // 2, side // 2)]
+        expected += [(n, side, side)] * within + [(n, side // 2, side // 2)] * 2
     expected += [(1024,)] * 3 + [(512,)] * 3 + [(136,)]
     assert shapes(network, 224, 224) == expected
     norm = [nn.BatchNorm2d] if kind is LightNetBN else []
     dense = [nn.Linear, nn.ReLU, nn.Dropout]
     assert kinds(network) == (
-        [nn.Conv2d, *norm, nn.ReLU, nn.MaxPool2d] * 5 + dense * 2 + [nn.Linear]
+        [nn.Conv2d, *norm, nn.MaxPool2d, nn.ReLU] * 5 + dense * 2 + [nn.Linear]
     )
     assert kernels(network) == [5, 3, 3, 3, 1]
     assert {layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)} == {0.25}
@@ -60,13 +60,28 @@ def test_four_conv_net_hands_135424_numbers_to_its_dense_layers():
     network = FourConvNet()
     expected = []
     for n, side in zip((32, 64, 128), (220, 106, 51), strict=True):
-        expected += [(n, side, side)] * 2 + [(n, side // 2, side // 2)]
+        expected += [(n, side, side)] + [(n, side // 2, side // 2)] * 2
     expected += [(256, 23, 23)] * 2 + [(512,)] * 3 + [(256,)] * 3 + [(136,)]
     assert shapes(network, 224, 224) == expected
     assert network.head[0].in_features == 135424
     assert kernels(network) == [5, 5, 3, 3]
     rates = [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)]
     assert rates == [0.25, 0.2]
+
+
+@pytest.mark.parametrize("kind", [NaimishNet, LightNet, LightNetBN, FourConvNet])
+def test_pooling_before_the_activation_answers_as_the_sources_order_does(kind):
+    torch.manual_seed(0)
+    network = kind().eval()
+    layers, sources = list(network.features), []
+    while layers:
+        layer = layers.pop(0)
+        if isinstance(layer, nn.MaxPool2d):
+            sources.append(layers.pop(0))
+        sources.append(layer)
+    faces = torch.rand(2, 1, 224, 224) - 0.5
+    assert [type(layer) for layer in sources] != [type(layer) for layer in network.features]
+    assert torch.equal(nn.Sequential(*sources)(faces), network.features(faces))
 
 
 def test_the_weights_are_those_of_layers_counted_by_hand():
