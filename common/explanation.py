@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import figures
+from common.anatomy import filters_and_responses
 from common.crops import to_pixels
 from common.figures import Overlay
 from common.keypoints import IBUG_68
 from common.pages import Gallery, Picture, templates, write_page
 from common.progression import write_index
-from common.reporting import filters_and_responses
 
 PLACES = 24  # the patch is put to so many places across and down
 PATCH = 1 / 8  # side of the patch over that of the crop: it hides an eye

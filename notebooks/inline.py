@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from common import figures
+from common.anatomy import layers
 from common.augmentation import augment, centre
 from common.loading import Crops
 from common.pages import rounded
 from common.recipe import Recipe, reasons
-from common.reporting import layers
 
 COUNT = 8  # faces
 

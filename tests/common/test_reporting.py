@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torchvision.models import resnet18
 
 from common import pages, reporting
 from common.errors import UserError
@@ -18,7 +17,7 @@ from common.failures import Effect, Findings
 from common.keypoints import IMM_58, neighbours
 from common.metrics import METRICS
 from common.progression import write_index
-from common.reporting import Lesson, Report, layers, write_report
+from common.reporting import Lesson, Report, write_report
 from common.watching import Watched
 
 HEIGHT, WIDTH, COUNT = 48, 64, 12
@@ -637,24 +636,3 @@ def test_commands_in_a_lesson_are_shown_as_code(tmp_path):
     lesson = replace(report.lesson, try_next=("Run `python x.py <2>`, then `y`.",))
     page = write_report(tmp_path, replace(report, lesson=lesson)).read_text()
     assert "<li>Run <code>python x.py &lt;2&gt;</code>, then <code>y</code>.</li>" in page
-
-
-def test_layers_are_listed_with_shapes_and_parameters():
-    rows = layers(SmallNet(), torch.zeros(1, 1, 48, 64))
-    assert [(row.name, row.output, row.parameters) for row in rows] == [
-        ("Conv2d", "6 × 44 × 60", 6 * 26),
-        ("ReLU", "6 × 44 × 60", 0),
-        ("MaxPool2d", "6 × 22 × 30", 0),
-        ("Conv2d", "10 × 20 × 28", 10 * 55),
-        ("ReLU", "10 × 20 × 28", 0),
-        ("AdaptiveAvgPool2d", "10 × 1 × 1", 0),
-        ("Flatten", "10", 0),
-        ("Linear", "116", 11 * 116),
-    ]
-
-
-def test_a_resnet_is_listed_by_its_blocks_and_nothing_is_counted_twice():
-    network = resnet18()
-    rows = layers(network, torch.zeros(1, 3, 64, 64))
-    assert [row.name for row in rows].count("BasicBlock") == 8 and len(rows) == 14
-    assert sum(row.parameters for row in rows) == sum(p.numel() for p in network.parameters())
