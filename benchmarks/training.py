@@ -38,7 +38,7 @@ from benchmarks.folds import changed
 from common import training
 from common.augmentation import augment
 from common.crops import square_boxes
-from common.device import best_device, placed
+from common.device import best_device, keep_freed_memory, placed
 from common.faces import Faces
 from common.loading import Crops, load_crops
 from common.recipe import Recipe
@@ -111,7 +111,7 @@ def learner(number: str, changes: list[str], device: torch.device) -> Learner:
     recipe = changed(part.RECIPES["best"](), changes)
     crops = load_crops(train_and_test(dataset, None, None)[0], recipe, getattr(part, "NOSE", None))
     network = network_of(Trial(number, recipe), 0).to(device, memory_format=torch.channels_last)
-    optimizer = training.OPTIMIZERS[recipe.optimizer](network.parameters(), lr=1e-5)
+    optimizer = training.new_optimizer(network, recipe)
     average = AveragedModel(network, use_buffers=True) if recipe.average else None
     return Learner(network, optimizer, average, crops, placed(crops.images, device), recipe)
 
@@ -170,9 +170,15 @@ def compare(
     number: str, changes: list[str], device: torch.device, asked: argparse.Namespace
 ) -> None:
     """Print faces a second of one part on one device, and the ratios."""
+    keep_freed_memory()  # as the parts do
     one = learner(number, changes, device)
     held_ready = ready(one)
     speeds: dict[str, list[float]] = {"network alone": [], "our pipeline": [], "classical": []}
+    if asked.compile:
+        speeds["network alone, compiled"] = []
+        compiled, began = replace(one, network=torch.compile(one.network)), time.perf_counter()
+        compiled.speed(held_ready, 0.1)
+        print(f"compiled, and first steps, in {time.perf_counter() - began:.0f} s")
     sources = {"classical": one.crops.faces}
     with tempfile.TemporaryDirectory() as folder:
         if number == "3":
@@ -183,6 +189,8 @@ def compare(
         for _ in range(asked.rounds):
             speeds["network alone"].append(one.speed(held_ready, asked.seconds))
             speeds["our pipeline"].append(one.speed(augment, asked.seconds))
+            if asked.compile:
+                speeds["network alone, compiled"].append(compiled.speed(held_ready, asked.seconds))
             for name, faces in sources.items():
                 speeds[name].append(one.speed(classical(faces, one, asked.workers), asked.seconds))
     ours = speeds["our pipeline"]
@@ -204,6 +212,7 @@ def main() -> None:
     parser.add_argument("--devices", nargs="+", metavar="D", help="default: cpu, and cuda if there")
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile as well")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="default: one a core")
     asked = parser.parse_intermixed_args()
     devices = asked.devices or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

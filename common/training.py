@@ -65,12 +65,7 @@ def fit(
     if recipe.start_at_mean:
         start_at_mean(network, mean_shape(train, recipe))
     images, points = placed(train.images, device), train.points
-    optimizer = OPTIMIZERS[recipe.optimizer](
-        network.parameters(),
-        lr=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        fused=True,  # all in one pass over the weights: an eighth of the time, with 106 million
-    )
+    optimizer = new_optimizer(network, recipe)
     film = Film(validation, recipe)
     learners: dict[str, Any] = {"network": network, "optimizer": optimizer, "film": film}
     average, answering = None, network
@@ -164,6 +159,15 @@ def watch(network: nn.Module, crops: Crops, recipe: Recipe) -> dict[str, float]:
     loss = LOSSES[recipe.loss](to_fractions(predicted, *size), to_fractions(truth, *size))
     error = nme(predicted, truth, crops.eye_distance).mean()
     return {"validation_loss": loss.item(), "validation_nme": error.item()}
+
+
+def new_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer for all weights of ``network``.
+
+    Fused, it takes one pass over the weights: an eighth of the time, with 106 million of them.
+    """
+    kind, rate, decay = OPTIMIZERS[recipe.optimizer], recipe.learning_rate, recipe.weight_decay
+    return kind(network.parameters(), lr=rate, weight_decay=decay, fused=True)
 
 
 def he_init(network: nn.Module) -> None:
