@@ -33,6 +33,10 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": functional.l1_loss,
     # Fractions are far below 1; at the default beta of 1 this would be MSE by another name.
     "smooth_l1": lambda predicted, truth: functional.smooth_l1_loss(predicted, truth, beta=0.02),
+    # The nanodegree's: 1 in its unit is 50 of 224 pixels, so nearly every error is squared.
+    "smooth_l1_course": lambda predicted, truth: functional.smooth_l1_loss(
+        predicted, truth, beta=50 / 224
+    ),
     "wing": wing,
 }
 

@@ -182,10 +182,15 @@ def he_init(network: nn.Module) -> None:
 
 
 def start_at_mean(network: nn.Module, shape: Tensor) -> None:
-    """Let the untrained network answer about ``shape``, (k, 2) fractions, by its last bias."""
+    """Let the untrained network answer about ``shape``, (k, 2) fractions, by its last bias.
+
+    A network whose last layer answers in another unit tells in ``unit`` which fractions are its
+    0 and how many its 1.
+    """
+    zero, one = getattr(network, "unit", (0.0, 1.0))
     last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
     with torch.no_grad():
-        last.bias.copy_(shape.flatten())
+        last.bias.copy_((shape.flatten() - zero) / one)
 
 
 def _checkpoint(

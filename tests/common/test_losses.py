@@ -53,6 +53,15 @@ def test_the_others_by_hand():
     assert of("smooth_l1", 0.01) == pytest.approx(0.01**2 / 2 / 0.02)
 
 
+@given(st.floats(-0.9, 0.9))
+def test_the_courses_smooth_l1_is_torchs_in_the_courses_unit(error):
+    truth = torch.full((1, 1, 2), 0.5, dtype=torch.float64)
+    theirs = [(224 * fractions - 100.5) / 50 for fractions in (truth + error, truth)]
+    unit = 50 / 224  # of the crop, which only scales the loss
+    expected = unit * torch.nn.functional.smooth_l1_loss(*theirs).item()
+    assert of("smooth_l1_course", error) == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_is_the_mean_over_faces_points_and_axes(name):
     truth = torch.zeros(4, 3, 2)

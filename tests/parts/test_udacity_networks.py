@@ -7,9 +7,11 @@ from test_networks import imagenet_weights, kinds, n_parameters, shapes
 from torch import nn
 
 import run_part
+from common.crops import to_pixels
 from common.errors import UserError
 from common.options import Options
 from common.recipe import Recipe, reasons
+from common.training import start_at_mean
 from parts import udacity_networks
 from parts.part3_large_dataset import NETWORKS, HeatmapResNet18, ResNet18, new_network
 from parts.udacity_networks import FourConvNet, LightNet, LightNetBN, NaimishNet
@@ -84,6 +86,18 @@ def test_pooling_before_the_activation_answers_as_the_sources_order_does(kind):
     assert torch.equal(nn.Sequential(*sources)(faces), network.features(faces))
 
 
+@pytest.mark.parametrize("name", udacity_networks.NETWORKS)
+def test_the_last_layer_answers_in_the_courses_unit(name):
+    network, pixels = udacity_networks.NETWORKS[name]().eval(), torch.rand(68, 2) * 223
+    last, face = network.head[-1], torch.rand(1, 1, 224, 224) - 0.5
+    nn.init.zeros_(last.weight)
+    last.bias.data = ((pixels - 100) / 50).flatten()
+    assert torch.allclose(to_pixels(network(face), 224, 224)[0], pixels, atol=1e-3)
+    shape = torch.rand(68, 2)
+    start_at_mean(network, shape)
+    assert torch.allclose(network(face)[0], shape, atol=1e-6)
+
+
 def test_the_weights_are_those_of_layers_counted_by_hand():
     dense = 2048 * (50176 + 1) + 1024 * 2049 + 136 * 1025
     assert n_parameters(NaimishNet()) == (
@@ -109,7 +123,7 @@ def test_the_command_line_knows_every_network(capsys):
 def test_the_course_recipe_is_the_nanodegrees():
     course = udacity_networks.Course()
     assert (course.optimizer, course.batch, course.epochs) == ("adam", 16, 20)
-    assert (course.loss, course.height, course.width) == ("smooth_l1", 224, 224)
+    assert (course.loss, course.height, course.width) == ("smooth_l1_course", 224, 224)
     assert (course.cosine, course.average, course.flip, course.rotation) == (False, 0, 0, 0)
 
 
