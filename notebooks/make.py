@@ -37,7 +37,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = "{REPOSITORY}"
+REPOSITORY = "{REPOSITORY}"  # @param {{type: "string"}}
+# On Colab that is a field: the address of the project, or of your own copy of it.
 
 if Path("../run_part.py").is_file():
     os.chdir("..")  # a notebook starts in its own folder
