@@ -1,9 +1,10 @@
 """Try a recipe without looking at a test face: ``python -m benchmarks.folds 1 loss=mse``.
 
 Parts 1 and 2: persons 1-32 are dealt into four folds; each fold is answered by a network that
-learned from the other three. Part 3: every tenth training face is held out. The rest of the line
-changes the part's best recipe, value by value, such as ``loss=mse rotation=15``. The trials are
-those of ``python run_part.py ladder``.
+learned from the other three. Part 3: every tenth training face is held out; with ``--network`` a
+network of the Udacity route learns from YouTube Faces, every tenth person held out. The rest of
+the line changes the recipe, value by value, such as ``loss=mse rotation=15``. The trials are those
+of ``python run_part.py ladder``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import replace
 
 from common.errors import UserError
 from common.recipe import Recipe
+from parts import udacity_networks
+from parts.part3_large_dataset import NETWORKS
 from parts.trials import FOLDS, PARTS, Trial, crops_of, score
 
 
@@ -24,12 +27,14 @@ def main() -> None:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("changes", nargs="*", metavar="NAME=VALUE")
     parser.add_argument("--recipe", choices=("course", "best"), default="best")
+    parser.add_argument("--network", choices=NETWORKS, default="", help="of part 3, see above")
     parser.add_argument("--folds", type=int, default=FOLDS, help="only the first N")
     parser.add_argument("--seeds", type=int, default=1)
     asked = parser.parse_intermixed_args()
 
-    part, _ = PARTS[asked.part]
-    trial = Trial(asked.part, changed(part.RECIPES[asked.recipe](), asked.changes))
+    part = udacity_networks if asked.network else PARTS[asked.part][0]
+    recipe = changed(part.RECIPES[asked.recipe](), asked.changes)
+    trial = Trial(asked.part, recipe, network=asked.network)
     scores = []
     for fold in range(1 if asked.part == "3" else asked.folds):
         learned, held_out = crops_of(trial, None, fold)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from common.crops import to_fractions
 from common.errors import NotHereError
 from common.faces import Faces
+from common.keypoints import IBUG_68
 from common.loading import Crops, load_crops
 from common.metrics import errors_per_face, nme
 from common.options import Options
@@ -47,6 +48,8 @@ class Trial:
     pretrained: start part 3 from ImageNet's weights. dlib_list: be tested on the standard test
     faces that stand in dlib's training list, having learned from the standard training faces
     ("unseen") or, these test faces among them, from that list ("seen"); "": the faces held out.
+    network: of ``part3_large_dataset.NETWORKS``, to learn from YouTube Faces and be asked for the
+    people taken out; "": the part's own.
     """
 
     part: str
@@ -58,6 +61,7 @@ class Trial:
     faces: int = 0
     pretrained: bool = False
     dlib_list: str = ""
+    network: str = ""
 
     def changed(self, **changes: object) -> Trial:
         """The trial with some values of its own or of its recipe replaced."""
@@ -90,6 +94,12 @@ def crops_of(trial: Trial, data: Path | None, fold: int = 0) -> tuple[Crops, Cro
 
     Raises NotHereError where the data set has no such boxes or lists.
     """
+    if trial.network:
+        learned, asked = (
+            load_crops(split("youtube_faces", name, data, "landmarks", IBUG_68), trial.recipe)
+            for name in ("train", "validation")
+        )
+        return learned, asked
     part, dataset = PARTS[trial.part]
     points = trial.points or getattr(part, "NOSE", None)
     faces, _ = train_and_test(dataset, None, data)
@@ -133,8 +143,11 @@ def network_of(trial: Trial, seed: int) -> nn.Module:
 
     Raises NotHereError where ImageNet's are asked for and cannot be had.
     """
-    torch.manual_seed(seed)
     recipe = trial.recipe
+    if trial.network:
+        options = Options(network=trial.network, seed=seed)
+        return part3_large_dataset.new_network(recipe, options, IBUG_68.n_points)
+    torch.manual_seed(seed)
     shape = {"height": recipe.height, "width": recipe.width}
     shape |= {"kernels": trial.kernels} if trial.kernels else {}
     if trial.part == "1":

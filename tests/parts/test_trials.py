@@ -1,10 +1,11 @@
 import pytest
+import small_sets
 import torch
 
 from common.errors import NotHereError
 from common.keypoints import IBUG_68
 from datasets import splits
-from parts import ladders, trials
+from parts import ladders, trials, udacity_networks
 from parts.trials import Trial, ask, crops_of, held_out
 
 
@@ -62,6 +63,19 @@ def test_drawn_faces_have_no_lists(tmp_path, monkeypatch):
     for change in ({"boxes": "file"}, {"dlib_list": "seen"}):
         with pytest.raises(NotHereError, match="dlib's lists"):
             crops_of(ladders.PART3.start.changed(**change), tmp_path)
+
+
+def test_a_network_of_the_udacity_route_is_asked_for_people_it_never_saw(tmp_path):
+    small_sets.write_youtube_faces(tmp_path)
+    recipe = udacity_networks.Course()
+    trial = Trial("3", recipe, network="LightNet")
+    learned, asked = crops_of(trial, tmp_path)
+    assert learned.faces.groups and asked.faces.groups
+    assert not set(learned.faces.groups) & set(asked.faces.groups)
+    network, again = (trials.network_of(trial, seed=1) for _ in range(2))
+    assert isinstance(network, udacity_networks.LightNet)
+    assert torch.equal(network.head[-1].weight, again.head[-1].weight)
+    assert trial.told() != Trial("3", recipe, network="LightNetBN").told()
 
 
 def test_the_nose_tip_is_measured_by_itself(small_root):
