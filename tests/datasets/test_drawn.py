@@ -6,7 +6,7 @@ import small_sets
 import torch
 
 import run_part
-from common import checkpoints, reporting
+from common import checkpoints, pages
 from common.errors import UserError
 from common.keypoints import IBUG_68, IMM_58
 from common.loading import load_crops, read_picture
@@ -144,7 +144,7 @@ def test_mixed_stands_beside_the_real_faces_alone_after_as_many_steps(few, tmp_p
     assert alone["nme"] != metrics["nme"]
     page = (folder / "index.html").read_text()
     assert "Face by face" in page and ">real faces alone<" in page
-    assert f">{reporting.rounded(alone['nme'])}<" in page
+    assert f">{pages.rounded(alone['nme'])}<" in page
     trained = [checkpoints.load(folder / name) for name in ("checkpoint.pt", "real-alone.pt")]
     assert [one["dataset"] for one in trained] == ["mixed", "ibug"]
     steps = [one["training"]["optimizer"]["state"][0]["step"].item() for one in trained]

@@ -131,7 +131,7 @@ def test_another_recipe_of_the_same_name_is_told(call, tmp_path, monkeypatch):
     class Other(Short):
         """Another rate."""
 
-        learning_rate: float = 1e-4  # another
+        learning_rate: float = 5e-3  # another
 
     monkeypatch.setitem(udacity_networks.RECIPES, "course", Other)
     status, _, errors = call("compare", "LightNet", "--epochs", 1)
