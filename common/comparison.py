@@ -142,8 +142,8 @@ def _lead(comparison: Comparison) -> str:
         f"corners{alone}; always answering the mean face would miss by {rounded(always)} %."
     )
     light = min(networks, key=lambda name: networks[name].multiply_adds)
-    if light != best:
-        ratio = networks[best].multiply_adds / networks[light].multiply_adds
+    ratio = networks[best].multiply_adds / networks[light].multiply_adds
+    if ratio > 1.05:
         text += (
             f" {light} costs the fewest multiply-adds, {rounded(ratio)} times fewer, and misses by "
             f"{rounded(_mean(networks[light], 'nme'))} %."
