@@ -143,7 +143,7 @@ def _lead(comparison: Comparison) -> str:
     )
     light = min(networks, key=lambda name: networks[name].multiply_adds)
     ratio = networks[best].multiply_adds / networks[light].multiply_adds
-    if ratio > 1.05:
+    if rounded(ratio) != "1":
         text += (
             f" {light} costs the fewest multiply-adds, {rounded(ratio)} times fewer, and misses by "
             f"{rounded(_mean(networks[light], 'nme'))} %."
