@@ -89,6 +89,24 @@ MIXED = replace(
 )
 
 
+FRAMES = replace(
+    LESSON,
+    folder="part3-youtube_faces",
+    title="Part 3 on frames of videos",
+    question=(
+        "Does the same network learn from the Udacity course's data set, frames of YouTube Faces: "
+        "blurred, compressed, and many of one person?"
+    ),
+    notes=(),
+    try_next=(
+        "See the course's own networks on these faces: `python run_part.py compare`.",
+        "Choose by people who are not learned from: `python run_part.py evaluate "
+        "reports/part3-youtube_faces/checkpoint.pt --dataset youtube_faces --split validation`.",
+        "Faces in the wild: leave out `--dataset youtube_faces`, and it learns from 300-W.",
+    ),
+)
+
+
 class ResNet18(nn.Module):
     """torchvision's ResNet18 with one grey input channel and 2 K outputs.
 
@@ -254,7 +272,7 @@ def run(options: Options) -> list[dict[str, float]]:
         recipe = options.choose(udacity_networks.RECIPES)
         lesson = udacity_networks.lesson(options.network)
     elif options.dataset == "youtube_faces":
-        lesson = replace(LESSON, folder="part3-youtube_faces", notes=())
+        lesson = FRAMES
     elif options.dataset == "mixed":
         lesson = MIXED
         recipe, beside = real_alone(recipe, options)

@@ -203,7 +203,7 @@ class Quick(Course):
     """The course's recipe for the impatient: few steps, and what makes the most of them."""
 
     epochs: int = 3  # so that the curves have a shape
-    steps: int = 80  # four tenths of the faces an epoch; five networks take half an hour
+    steps: int = 80  # four tenths of the faces an epoch; five networks take twelve minutes
     start_at_mean: bool = True  # the untrained network answers the mean face and learns the rest
     cosine: bool = True  # falls to zero along a cosine, so that the last steps only polish
     warmup: float = 0.1  # the first steps are small
