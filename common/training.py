@@ -137,8 +137,9 @@ def train_epoch(
         if average is not None:
             average.update_parameters(network)
         total += loss.detach() * weight * len(chosen)
-    for learner in filter(None, (network, average)):
-        average_buffers(learner)
+    average_buffers(network)
+    if average is not None:
+        average_buffers(average)
     return summed(total) / sum(map(len, batches)), rate
 
 
