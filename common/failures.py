@@ -19,6 +19,7 @@ from common.pages import hundredths
 
 LEAST_FACES = 20  # with fewer, no effect is looked for
 LEAST_PEOPLE, MOST_PARTS = 8, 50  # see ``_parts``
+SHUFFLES = 4000  # of people among groups; ten lie beyond chance where 20 measures share it
 CHANCE = 0.05  # of finding any effect at all where there is none
 NAMED = 3  # effects that a sentence names
 
@@ -112,7 +113,9 @@ def find_effects(
     if len(errors) >= LEAST_FACES and np.ptp(ranks) > 0:
         chance = CHANCE / max(len(ranked) + len(grouped), 1)
         effects += [_of_number(name, ranks, order, parts, chance) for name, order in ranked.items()]
-        effects += [_of_groups(name, ranks, groups, chance) for name, groups in grouped.items()]
+        who = np.unique(people, return_inverse=True)[1]
+        for name, groups in grouped.items():
+            effects.append(_of_groups(name, ranks, groups, who, chance))
         effects.sort(key=lambda effect: effect.explains, reverse=True)
     return Findings(tuple(effects), len(errors), len(set(parts)), of_people, tuple(same))
 
@@ -195,10 +198,24 @@ def _of_number(
     return Effect(name, False, size, low, high, max(explains, 0.0), low > 0 or high < 0)
 
 
-def _of_groups(name: str, errors: np.ndarray, groups: np.ndarray, chance: float) -> Effect:
-    k = len(set(groups))
+def _of_groups(
+    name: str, errors: np.ndarray, groups: np.ndarray, people: np.ndarray, chance: float
+) -> Effect:
+    """What chance may reach: chi squared where a person's faces stand in several groups.
+
+    Where each stands in one, as all pictures of a person are grey or all are in colour, people
+    are the witnesses and not faces: chance is what people dealt to the groups at random reach.
+    """
+    k, of_person = len(set(groups)), np.zeros(people.max() + 1, dtype=int)
+    of_person[people] = groups
     size = epsilon_squared(errors, groups)
-    limit = (chdtri(k - 1, chance) - k + 1) / (len(errors) - k)
+    if k < len(of_person) < len(errors) and np.array_equal(of_person[people], groups):
+        random = np.random.default_rng(0)
+        dealt = [random.permutation(of_person)[people] for _ in range(SHUFFLES)]
+        sizes = [epsilon_squared(errors, groups) for groups in dealt]
+        limit = np.quantile(sizes, 1 - chance, method="higher")
+    else:
+        limit = (chdtri(k - 1, chance) - k + 1) / (len(errors) - k)
     return Effect(name, True, size, None, float(limit), max(100 * size, 0.0), bool(size > limit))
 
 

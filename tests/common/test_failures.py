@@ -140,6 +140,42 @@ def noise_of(people):
     return measures.pop("measure 0"), measures
 
 
+def of_people(count, pictures, alike, seed):
+    """Errors of so many pictures each of people who are alike in theirs by ``alike``."""
+    generator = chance(seed)
+    of_person = torch.randn(count, generator=generator).repeat_interleave(pictures)
+    return alike * of_person + torch.randn(count * pictures, generator=generator)
+
+
+def test_groups_of_whole_people_differ_only_if_more_than_people_do():
+    """Every second person in colour: people differ, so by faces alone colour would seem to."""
+    people = [str(index // 6) for index in range(72)]
+    colours = [("grey", "colour")[index // 6 % 2] for index in range(72)]
+    runs, found, seeming = 60, 0, 0
+    for seed in range(runs):
+        errors = of_people(12, 6, 2.0, seed)
+        (effect,) = find_effects(errors, {}, {"colour": colours}, people).effects
+        (naive,) = find_effects(errors, {}, {"colour": colours}, strangers(72)).effects
+        found, seeming = found + effect.found, seeming + naive.found
+    assert found / runs < 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
+    assert seeming / runs > 0.3
+
+
+def test_a_difference_between_groups_of_whole_people_is_found():
+    people = [str(index // 6) for index in range(120)]
+    colours = [("grey", "colour")[index // 6 % 2] for index in range(120)]
+    errors = of_people(20, 6, 1.0, 3) + 3 * torch.tensor([c == "grey" for c in colours])
+    (effect,) = find_effects(errors, {}, {"colour": colours}, people).effects
+    assert effect.found and 0 < effect.high < effect.size
+
+
+def test_people_themselves_are_held_against_their_own_pictures():
+    people = [str(index // 6) for index in range(72)]
+    (effect,) = find_effects(of_people(12, 6, 2.0, 4), {}, {"person": people}, people).effects
+    assert effect.found
+    assert effect.high == pytest.approx((stats.chi2.ppf(0.95, 11) - 11) / 60)
+
+
 def test_the_interval_is_about_fishers_where_the_faces_are_strangers():
     """Bonett and Wright (Psychometrika 2000): z ± q sqrt((1 + ρ² / 2) / (N - 3))."""
     one = torch.randn(400, generator=chance(8))
