@@ -4,7 +4,8 @@ For each part and device: the network alone, on one batch that is ready; our pip
 bytes and varies them in batches; and the classical one, as courses have it: a ``Dataset`` that
 opens, cuts and varies every face by itself, in a ``DataLoader`` with a worker for each core. All
 three run the training loop of ``common/training.py``; only where its batches come from differs.
-The classical one varies less than ours: it turns and relights, and does no more.
+The classical one varies less than ours: it turns and relights, and does no more. "Batches alone"
+is the loop of either with a network that costs nothing.
 
 The ways take turns, and ratios are the median over the rounds, so that what else the machine does
 meanwhile counts little. Part 3 is measured from the small pictures at hand and from full-size
@@ -45,6 +46,7 @@ from common.recipe import Recipe
 from datasets.splits import train_and_test
 from parts.trials import PARTS, Trial, network_of
 
+OURS, OUR_BATCHES = "our pipeline", "our pipeline, batches alone"
 PHOTOS = 64  # full-size photos that are made
 PHOTO_SIDE = 3000  # pixels of their longer side
 Augment = Callable[[Tensor, Tensor, Recipe, Tensor], tuple[Tensor, Tensor]]
@@ -75,6 +77,18 @@ class OneByOne(Dataset):
         middle = np.array([width - 1, height - 1]) / 2
         points = (points - middle) @ np.array([[cosine, -sine], [sine, cosine]]) + middle
         return functional.to_tensor(face) - 0.5, torch.from_numpy(points).float()
+
+
+class Unmoved(nn.Module):
+    """Answers the same for every face (B, k, 2): what a step then costs is its batch."""
+
+    def __init__(self, n_points: int) -> None:
+        super().__init__()
+        self.answer = nn.Parameter(torch.full((n_points, 2), 0.5))
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """(B, 1, H, W) -> (B, k, 2)."""
+        return self.answer.expand(len(faces), -1, -1)
 
 
 @dataclass(frozen=True)
@@ -114,6 +128,14 @@ def learner(number: str, changes: list[str], device: torch.device) -> Learner:
     optimizer = training.new_optimizer(network, recipe)
     average = AveragedModel(network, use_buffers=True) if recipe.average else None
     return Learner(network, optimizer, average, crops, placed(crops.images, device), recipe)
+
+
+def without_network(learner: Learner) -> Learner:
+    """The same faces and recipe with a network that costs nothing."""
+    device = next(learner.network.parameters()).device
+    network = Unmoved(len(learner.crops.kept)).to(device)
+    optimizer = training.new_optimizer(network, learner.recipe)
+    return replace(learner, network=network, optimizer=optimizer, average=None)
 
 
 def ready(learner: Learner) -> Augment:
@@ -172,8 +194,8 @@ def compare(
     """Print faces a second of one part on one device, and the ratios."""
     keep_freed_memory()  # as the parts do
     one = learner(number, changes, device)
-    held_ready = ready(one)
-    speeds: dict[str, list[float]] = {"network alone": [], "our pipeline": [], "classical": []}
+    held_ready, costless = ready(one), without_network(one)
+    speeds: dict[str, list[float]] = {"network alone": [], OURS: [], "classical": []}
     if asked.compile:
         speeds["network alone, compiled"] = []
         compiled, began = replace(one, network=torch.compile(one.network)), time.perf_counter()
@@ -184,21 +206,26 @@ def compare(
         if number == "3":
             sources["classical, full-size photos"] = full_size(one.crops.faces, Path(folder))
             speeds["classical, full-size photos"] = []
+        speeds |= {OUR_BATCHES: []} | {f"{name}, batches alone": [] for name in sources}
         for way in (held_ready, augment):
             one.speed(way, 0.5)  # first steps are slow
         for _ in range(asked.rounds):
             speeds["network alone"].append(one.speed(held_ready, asked.seconds))
-            speeds["our pipeline"].append(one.speed(augment, asked.seconds))
+            speeds[OURS].append(one.speed(augment, asked.seconds))
+            speeds[OUR_BATCHES].append(costless.speed(augment, asked.seconds))
             if asked.compile:
                 speeds["network alone, compiled"].append(compiled.speed(held_ready, asked.seconds))
             for name, faces in sources.items():
-                speeds[name].append(one.speed(classical(faces, one, asked.workers), asked.seconds))
-    ours = speeds["our pipeline"]
+                handed_out = classical(faces, one, asked.workers)
+                speeds[name].append(one.speed(handed_out, asked.seconds))
+                batches = costless.speed(handed_out, asked.seconds)
+                speeds[f"{name}, batches alone"].append(batches)
     for name, values in speeds.items():
+        ours = speeds[OUR_BATCHES if "batches" in name else OURS]
         ratio = statistics.median(own / other for own, other in zip(ours, values, strict=True))
         told = "" if values is ours else f"   ours: {ratio:.3g} times as fast"
         print(
-            f"part {number}  {device.type:4}  {name:28} "
+            f"part {number}  {device.type:4}  {name:42} "
             f"{statistics.median(values):9.1f} faces/s{told}",
             flush=True,
         )
