@@ -7,6 +7,7 @@ the page, ``common/figures.py`` draws.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -174,8 +175,12 @@ def _seconds(network: Contestant) -> list[float]:
 
 
 def _cell(values: Sequence[float]) -> str:
-    text = rounded(statistics.mean(values))
-    return f"{text} ± {rounded(statistics.stdev(values))}" if len(values) > 1 else text
+    """Mean ± standard deviation, this with two digits and the mean to the same place."""
+    mean, deviation = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0
+    if not deviation:
+        return rounded(mean) + " ± 0" * (len(values) > 1)
+    places = max(1 - math.floor(math.log10(deviation)), 0)
+    return f"{mean:,.{places}f} ± {deviation:,.{places}f}"
 
 
 def _curves(gallery: Gallery, comparison: Comparison) -> Picture:
@@ -234,10 +239,9 @@ def _size(gallery: Gallery, comparison: Comparison) -> Picture:
         caption += ", the most of all." if len(networks) > 1 else "."
     else:
         caption += "; "
-        ratio = networks[large].parameters / networks[best].parameters
-        caption += (
-            f"{large} has {rounded(ratio)} times as many and misses by {points[large][1]:.1f} %."
-        )
+        ratio = rounded(networks[large].parameters / networks[best].parameters)
+        many = "about as many" if ratio == "1" else f"{ratio} times as many"
+        caption += f"{large} has {many} and misses by {points[large][1]:.1f} %."
     figure = figures.size_against_error(points)
     return gallery.add("size", figure, "Parameters against NME, a dot for each network", caption)
 

@@ -352,15 +352,18 @@ def size_against_error(points: dict[str, tuple[int, float]]) -> Figure:
     """Parameters, logarithmic, against the NME in % of each network by its name."""
     figure, axes = _plot(3.4)
     for index, (name, (parameters, error)) in enumerate(points.items()):
-        axes.plot(parameters, error, "o", color=MANY[index % len(MANY)], markersize=8)
+        million = parameters / 1e6
+        axes.plot(million, error, "o", color=MANY[index % len(MANY)], markersize=8)
         # Names on either side, as two networks of one size may lie close together.
         place, side = ((-7, -3), "right") if index % 2 else ((7, -3), "left")
         where = {"xytext": place, "textcoords": "offset points", "ha": side, "fontsize": 9}
-        axes.annotate(name, (parameters, error), **where)
-    axes.set(xscale="log", xlabel="parameters", ylabel="NME, % of eye distance")
-    axes.margins(0.4, 0.2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} million")
-    axes.xaxis.set_minor_formatter("")
+        axes.annotate(name, (million, error), **where)
+    least, most = (edge(n for n, _ in points.values()) / 1e6 for edge in (min, max))
+    room = max((most / least) ** 0.4, 2)  # for the names
+    axes.set(xscale="log", xlim=(least / room, most * room))
+    axes.set(xlabel="parameters, million", ylabel="NME, % of eye distance")
+    axes.margins(y=0.2)
+    _plain_log_ticks(axes)
     return figure
 
 

@@ -83,7 +83,7 @@ def test_every_measure_stands_beside_the_others_with_its_deviation(page):
     assert cells["time for an epoch, s"] == ["4 ± 0"] * 3 + ["–"]
     assert cells["epochs"] == ["3", "3", "3", "–"]
     # Seeds ended at 9 and 11, at 6 and 8, and both at 9.
-    assert cells["NME, %"] == ["10 ± 1.41", "7 ± 1.41", "9 ± 0", "25"]
+    assert cells["NME, %"] == ["10.0 ± 1.4", "7.0 ± 1.4", "9 ± 0", "25"]
     assert cells["loss"] == ["0.5 ± 0"] * 3 + ["0.9"]
 
 
@@ -117,6 +117,26 @@ def test_whether_normalisation_was_better_is_told_and_from_when_on(page):
 def test_normalisation_that_is_worse_or_always_ahead_is_told_as_well(tmp_path, plain, normal, told):
     networks = {"Plain": contestant(10, plain), "Normal": contestant(12, normal)}
     assert told in words(write_comparison(tmp_path / "compare", made_up(networks=networks)))
+
+
+def test_networks_of_one_size_are_not_told_to_differ_in_it(tmp_path):
+    networks = {"Plain": contestant(1000, (9, 8)), "Normal": contestant(1001, (10, 9))}
+    told = words(write_comparison(tmp_path / "compare", made_up(networks=networks)))
+    assert "Normal has about as many and misses by 9.0 %" in told
+
+
+@pytest.mark.parametrize(
+    ("ends", "cell"),
+    [
+        ((5.612, 6.2431), "5.93 ± 0.45"),
+        ((0.00173, 0.00189), "0.00181 ± 0.00011"),
+        ((1480.0, 1520.0), "1,500 ± 28"),
+    ],
+)
+def test_a_deviation_has_two_digits_and_its_mean_ends_where_it_does(tmp_path, ends, cell):
+    networks = {"Plain": contestant(1000, *((9, end) for end in ends))}
+    page = write_comparison(tmp_path / "compare", made_up(networks=networks))
+    assert f">{cell}</td>" in page.read_text()
 
 
 def test_without_the_pair_nothing_is_said_of_normalisation(tmp_path):
