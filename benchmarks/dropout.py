@@ -40,7 +40,7 @@ def main() -> None:
     asked = parser.parse_args()
 
     checkpoint = checkpoints.load(asked.checkpoint)
-    network, recipe = checkpoints.network_of(checkpoint).eval(), Recipe(**checkpoint["recipe"])
+    network, recipe = checkpoints.network_of(checkpoint).eval(), checkpoints.recipe_of(checkpoint)
     if type(network).__name__ not in NETWORKS:
         raise UserError(f"{asked.checkpoint}: is none of {', '.join(NETWORKS)}; name another")
     _, test = train_and_test("ibug", checkpoint["dataset"], None)

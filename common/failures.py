@@ -212,7 +212,7 @@ def _of_groups(
     if k < len(of_person) < len(errors) and np.array_equal(of_person[people], groups):
         random = np.random.default_rng(0)
         dealt = [random.permutation(of_person)[people] for _ in range(SHUFFLES)]
-        sizes = [epsilon_squared(errors, groups) for groups in dealt]
+        sizes = [epsilon_squared(errors, other) for other in dealt]
         limit = np.quantile(sizes, 1 - chance, method="higher")
     else:
         limit = (chdtri(k - 1, chance) - k + 1) / (len(errors) - k)
