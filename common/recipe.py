@@ -38,13 +38,16 @@ class Recipe:
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     cosine: bool = False  # let the learning rate fall to zero along a cosine
-    warmup: float = 0.0  # share of the steps in which the learning rate rises from zero
+    warmup: float = 0.0  # share of a cycle's steps in which the learning rate rises from zero
+    cycles: int = 1  # how often the learning rate starts anew, after equally many steps
     average: float = 0.0  # decay of the running mean of the weights; 0: the last weights
     he_init: bool = False  # draw the convolutions' weights so that signals keep their size
     start_at_mean: bool = False  # let the untrained network answer the mean training shape
     flip_average: bool = False  # answer the mean of a face and of its mirror image
     bfloat16: bool = False  # compute in half the bits where the processor can
     # Augmentation
+    calm: float = 0.0  # share of the steps, the last, in which faces are mirrored and boxes err
+    # as below, and nothing else is varied
     rotation: float = 0.0  # ± degrees
     scale: float = 0.0  # ± share of the size
     shift: float = 0.0  # ± share of the crop's side

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ from common.recipe import Recipe
 from common.watching import Film
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+LEFT_OUT_WHEN_CALM = (
+    "rotation", "scale", "shift", "brightness", "contrast", "saturation", "hue", "occlusion",
+    "side_light", "blur", "compression",
+)  # fmt: skip
 SECONDS_BETWEEN_CHECKPOINTS = 10  # short runs would otherwise spend their time on writing
 
 
@@ -120,11 +124,12 @@ def train_epoch(
     batches = torch.randperm(len(images)).split(recipe.batch)[: recipe.steps or None]
     total = torch.zeros((), device=device)
     for step, chosen in enumerate(batches, start=epoch * len(batches)):
-        rate = learning_rate(step / (len(batches) * recipe.epochs), recipe)
+        progress = step / (len(batches) * recipe.epochs)
+        rate = learning_rate(progress, recipe)
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch = images[chosen.to(images.device)].to(device), points[chosen].to(device)
-        faces, truth = augment(*batch, recipe, flip_order)
+        faces, truth = augment(*batch, varied(progress, recipe), flip_order)
         truth = to_fractions(truth, recipe.height, recipe.width)  # (B, k, 2)
         mine, weight = share(len(chosen))  # of the batch: all, unless there are more processes
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
@@ -144,12 +149,22 @@ def train_epoch(
 
 
 def learning_rate(progress: float, recipe: Recipe) -> float:
-    """The learning rate at ``progress`` 0..1 of the run: warm-up, then constant or a cosine."""
+    """The learning rate at ``progress`` 0..1 of the run: warm-up, then constant or a cosine, in
+    each of the recipe's cycles (warm restarts: Loshchilov and Hutter, arXiv 1608.03983).
+    """
+    progress = progress * recipe.cycles % 1
     if progress < recipe.warmup:
         return recipe.learning_rate * progress / recipe.warmup
     if not recipe.cosine:
         return recipe.learning_rate
     return recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+
+
+def varied(progress: float, recipe: Recipe) -> Recipe:
+    """The recipe whose augmentation holds at ``progress`` 0..1 of the run, see ``Recipe.calm``."""
+    if progress < 1 - recipe.calm:
+        return recipe
+    return replace(recipe, **dict.fromkeys(LEFT_OUT_WHEN_CALM, 0.0))
 
 
 def watch(network: nn.Module, crops: Crops, recipe: Recipe) -> dict[str, float]:

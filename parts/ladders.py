@@ -180,7 +180,7 @@ PART2 = Plan(
     minutes=0.2,
 )
 
-SMALL = {"height": 96, "width": 96, "margin": 12, "epochs": 12}  # what two cores have time for
+SMALL = {"height": 64, "width": 64, "margin": 8, "epochs": 12}  # what two cores have time for
 OURS3 = replace(part3_large_dataset.Best(), **SMALL)
 FACES = 2794  # to learn from, every tenth training face held out
 PART3 = Plan(
@@ -241,8 +241,16 @@ PART3 = Plan(
             "Input side",
             "More pixels cost more time.",
             (
-                Step("64", "Fewer than half.", {"height": 64, "width": 64, "margin": 8}),
+                Step("96", "Twice as many.", {"height": 96, "width": 96, "margin": 12}),
                 Step("128", "The recipe's own.", {"height": 128, "width": 128, "margin": 16}),
+            ),
+        ),
+        Question(
+            "Calm end",
+            "The last steps see faces as they are, but for mirroring and the box's error.",
+            (
+                Step("a fifth", "The steps that polish anyway.", {"calm": 0.2}),
+                Step("two fifths", "More of them.", {"calm": 0.4}),
             ),
         ),
         Question(

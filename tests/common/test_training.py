@@ -218,6 +218,38 @@ def test_the_learning_rate_rises_then_falls_along_a_cosine():
     assert learning_rate(1.0, recipe) == pytest.approx(0, abs=1e-12)
 
 
+def test_each_cycle_of_the_learning_rate_repeats_the_one_before():
+    once = Recipe(learning_rate=0.01, warmup=0.1, cosine=True)
+    thrice = replace(once, cycles=3)
+    for progress in (0.0, 0.05, 0.1, 0.5, 0.99):
+        expected = pytest.approx(learning_rate(progress, once))
+        for cycle in range(3):
+            assert learning_rate((cycle + progress) / 3 + 1e-12, thrice) == expected
+
+
+def test_a_new_cycle_starts_at_the_full_rate_in_the_middle_of_the_run(tmp_path):
+    _, history = train(tmp_path / "one.pt", replace(FULL, warmup=0.0, epochs=4, cycles=2))
+    # 4 steps an epoch, 8 a cycle: the last step of an epoch is number 3 or 7 of its cycle.
+    for row, step in zip(history, (3, 7, 3, 7), strict=True):
+        expected = 3e-3 * 0.5 * (1 + math.cos(math.pi * step / 8))
+        assert row["learning_rate"] == pytest.approx(expected)
+
+
+def test_the_last_steps_see_faces_as_they_are_but_for_the_box_and_the_mirror(tmp_path, monkeypatch):
+    shown, augment = [], training.augment
+    monkeypatch.setattr(
+        training, "augment", lambda *batch: shown.append(batch[2]) or augment(*batch)
+    )
+    recipe = replace(FULL, epochs=2, calm=0.25, box_shift=0.02, side_light=0.1)
+    train(tmp_path / "one.pt", recipe)
+    assert shown[:6] == [recipe] * 6  # of 8 steps
+    calm = replace(
+        recipe, rotation=0.0, scale=0.0, shift=0.0, brightness=0.0, contrast=0.0, occlusion=0.0,
+        side_light=0.0, blur=0.0,
+    )  # fmt: skip
+    assert shown[6:] == [calm] * 2
+
+
 def test_the_learning_rate_stays_where_no_schedule_is_asked_for():
     for progress in (0.0, 0.4, 0.99):
         assert learning_rate(progress, Recipe(learning_rate=0.01)) == 0.01
