@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from common.errors import UserError
 from common.recipe import Recipe
@@ -55,13 +55,21 @@ def main() -> None:
 
 
 def changed(recipe: Recipe, changes: list[str]) -> Recipe:
-    """The recipe with values replaced, each read as the type that the recipe has there."""
+    """The recipe with values replaced, each read as the type that the recipe has there.
+
+    Raises UserError where it has no such value, or not of that type.
+    """
     for change in changes:
         name, _, value = change.partition("=")
-        if not hasattr(recipe, name):
-            raise UserError(f"{change}: the recipe has no {name}")
+        if name not in asdict(recipe):
+            raise UserError(f"{change}: no such value; common/recipe.py lists them")
         kind = type(getattr(recipe, name))
-        recipe = replace(recipe, **{name: value == "True" if kind is bool else kind(value)})
+        try:
+            read = {"True": True, "False": False}[value] if kind is bool else kind(value)
+        except (KeyError, ValueError):
+            kinds = "True or False" if kind is bool else f"of type {kind.__name__}"
+            raise UserError(f"{change}: the value is not {kinds}; change it") from None
+        recipe = replace(recipe, **{name: read})
     return recipe
 
 
