@@ -55,8 +55,8 @@ def write(docs: Path, reports: Path | None, charts: Path | None) -> None:
     for ladder in known if charts else ():
         folder = charts / f"part{ladder.part}"
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-        for number, group in enumerate(ladder.groups):
-            print(folder / ladders.chart(Gallery(folder, ""), ladder, number).file, group.title)
+        for drawn in filter(None, ladders.charts(Gallery(folder, ""), ladder)):
+            print(folder / drawn.file)
 
 
 if __name__ == "__main__":

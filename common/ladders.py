@@ -186,10 +186,10 @@ def conclusions(group: Group, always: float) -> list[str]:
             counted = f"{len(clear)} of {len(changes)} changes"
             told.append(f"{counted} made the error {words}, beyond chance: {listed}.")
     if unclear := [name for name, one in changes if not one.clear]:
-        why = "the interval holds 0"
         if changes[0][1].within is None:
-            why = "one seed cannot tell"
-        told.append(f"Chance may explain {', '.join(unclear)}: {why}.")
+            told.append("Chance may explain any of the differences: one seed cannot tell.")
+        else:
+            told.append(f"Chance may explain {', '.join(unclear)}: the interval holds 0.")
     if not group.alike:
         return told
     stuck = {rung.name: sum(one > STUCK * always for one in rung.errors) for rung in group.rungs}
@@ -251,7 +251,7 @@ def write_ladder(
                 ladder=ladder,
                 lead=lead(ladder),
                 sections=[(f"g{i}", group.title) for i, group in enumerate(ladder.groups)],
-                charts=[chart(gallery, ladder, i) for i in range(len(ladder.groups))],
+                charts=charts(gallery, ladder),
                 rows=[rows(group) for group in ladder.groups],
                 told=[conclusions(group, ladder.mean_face) for group in ladder.groups],
                 more=more(gallery),
@@ -267,21 +267,23 @@ def write_ladder(
 BARS = ", bars one standard deviation to either side, small orange dots single seeds"
 
 
-def chart(gallery: Gallery, ladder: Ladder, number: int) -> Picture:
-    """The chart of one group."""
-    group = ladder.groups[number]
-    measured = {rung.name: rung.errors for rung in group.rungs if rung.errors}
-    always = ladder.mean_face if group.climb else None
-    figure = figures.ladder(measured, always, group.climb)
-    best = min(measured, key=lambda name: statistics.mean(measured[name]))
-    seeds = f"{ladder.seeds} seeds" if ladder.seeds > 1 else "one seed"
-    caption = (
-        f"Dots are the mean over {seeds}"
-        f"{BARS if ladder.seeds > 1 else ''}. "
-        f"Least: {best}, {spread(measured[best])} %."
-    )
-    alt = f"{group.title}: NME of each of {len(measured)} steps as a dot with its deviation"
-    return gallery.add(f"ladder-{number}", figure, alt, caption)
+def charts(gallery: Gallery, ladder: Ladder) -> list[Picture | None]:
+    """The chart of each group; None where fewer than two of its steps were measured."""
+    seeds = f"the mean over {ladder.seeds} seeds{BARS}" if ladder.seeds > 1 else "one run each"
+    drawn: list[Picture | None] = []
+    for number, group in enumerate(ladder.groups):
+        measured = {rung.name: rung.errors for rung in group.rungs if rung.errors}
+        if len(measured) < 2:
+            drawn.append(None)
+            continue
+        always = ladder.mean_face if group.climb else None
+        figure = figures.ladder(measured, always, group.climb)
+        best = min(measured, key=lambda name: statistics.mean(measured[name]))
+        caption = f"Dots are {seeds}. Least: {best}, {spread(measured[best])} %."
+        alt = f"{group.title}: NME of each of {len(measured)} steps as a dot"
+        alt += " with its deviation" * (ladder.seeds > 1)
+        drawn.append(gallery.add(f"ladder-{number}", figure, alt, caption))
+    return drawn
 
 
 def as_json(ladder: Ladder) -> str:

@@ -241,7 +241,11 @@ PART3 = Plan(
             "Input side",
             "More pixels cost more time.",
             (
-                Step("96", "Twice as many.", {"height": 96, "width": 96, "margin": 12}),
+                Step(
+                    "96",
+                    "Two and a quarter times as many.",
+                    {"height": 96, "width": 96, "margin": 12},
+                ),
                 Step("128", "The recipe's own.", {"height": 128, "width": 128, "margin": 16}),
             ),
         ),

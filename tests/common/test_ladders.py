@@ -106,7 +106,9 @@ def test_sentences_follow_from_the_numbers():
         "1 of 1 changes made the error larger, beyond chance: a (by 1.07)."
     ]
     one = Group("", "", [rung("a", 5.0), rung("b", 3.0)])
-    assert conclusions(one, 22.0) == ["Chance may explain b: one seed cannot tell."]
+    assert conclusions(one, 22.0) == [
+        "Chance may explain any of the differences: one seed cannot tell."
+    ]
     assert conclusions(Group("", "", [rung("a", 5.0), rung("b", missing="x")]), 22.0) == []
 
 
@@ -149,6 +151,16 @@ def test_every_figure_has_a_caption_and_words_for_those_who_cannot_see_it(page):
     assert all((page.parent / file).is_file() for file, _ in pictures)
     assert "Least: flip, 6.97 ± 1.03 %." in captions[0]
     assert pictures[0][1] == "The ladder: NME of each of 4 steps as a dot with its deviation"
+
+
+def test_what_was_measured_once_alone_has_no_chart_and_one_seed_no_deviation(tmp_path):
+    alone = Group("Weights", "", [rung("random", 5.0), rung("fetched", missing="offline")])
+    climbed = Group("The ladder", "", [rung("a", 5.0), rung("b", 4.0)], climb=True)
+    told = ladders.write_ladder(tmp_path / "ladder1", made_up(climbed, alone, seeds=1))
+    text = told.read_text()
+    assert text.count("<figure>") == 1 and "offline" in text
+    assert "Dots are one run each. Least: b, 4.00 %." in text
+    assert 'alt="The ladder: NME of each of 2 steps as a dot"' in text
 
 
 def test_the_start_page_leads_to_it(page):
