@@ -188,7 +188,12 @@ PART3 = Plan(
     ours=OURS3,
     steps=steps(
         OURS3,
-        ("larger batch", "batch", "Batch normalisation needs a batch."),
+        (
+            "larger batch",
+            "batch",
+            "Batch normalisation needs a batch: of one crop of 64 pixels the last layers have 4 "
+            "values to normalise by; of the course's 224, 49.",
+        ),
         ("wing loss", "loss", "Keeps pulling when the error is a fraction of a pixel."),
         ("falling rate", "cosine", "The last steps only polish."),
         ("warm-up", "warmup", "Small steps until batch normalisation has settled."),
