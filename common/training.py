@@ -245,7 +245,8 @@ def _restore(
     checkpoint = checkpoints.load(path)
     training = checkpoint["training"]
     dataset = train.faces.name.partition("/")[0]
-    if checkpoint["recipe"] != asdict(recipe) or training["seed"] != options.seed:
+    known = asdict(checkpoints.recipe_of(checkpoint))  # values added since are at their default
+    if known != asdict(recipe) or training["seed"] != options.seed:
         raise UserError(
             f"{path}: was trained with another recipe or seed; leave out --resume to start anew"
         )

@@ -120,7 +120,7 @@ def trained(
     """
     if file.is_file():
         done = checkpoints.load(file)
-        if done["recipe"] != asdict(recipe):
+        if asdict(checkpoints.recipe_of(done)) != asdict(recipe):
             raise UserError(
                 f"{file}: was trained by another recipe of the same name; delete it, and it is "
                 "trained anew"

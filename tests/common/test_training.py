@@ -134,6 +134,17 @@ def test_the_checkpoint_answers_as_the_network_that_fit_leaves(tmp_path):
     assert checkpoint["dataset"] == "imm"
 
 
+def test_a_checkpoint_that_is_older_than_a_value_of_the_recipe_goes_on(tmp_path):
+    started, history = train(tmp_path / "one.pt")
+    older = checkpoints.load(tmp_path / "one.pt")
+    assert older["recipe"].pop("calm") == 0.0
+    checkpoints.save(older, tmp_path / "one.pt")
+    finished, rows = train(tmp_path / "one.pt", FULL, replace(CPU, resume=True))
+    assert same_weights(started, finished) and rows == history
+    with pytest.raises(UserError, match="another recipe or seed"):
+        train(tmp_path / "one.pt", replace(FULL, calm=0.5), replace(CPU, resume=True))
+
+
 @pytest.mark.parametrize(
     ("recipe", "options"),
     [

@@ -124,6 +124,18 @@ def test_a_comparison_that_was_stopped_goes_on_where_it_was(call, tmp_path, monk
     assert all(torch.equal(resumed[name], weight) for name, weight in undisturbed.items())
 
 
+def test_what_an_older_version_trained_is_read_where_its_values_are_the_same(call, tmp_path):
+    line = ("compare", "LightNet", "--epochs", 1)
+    assert call(*line)[0] == 0
+    (file,) = tmp_path.rglob("LightNet-0.pt")
+    older = checkpoints.load(file)
+    del older["recipe"]["calm"]
+    checkpoints.save(older, file)
+    before = file.read_bytes()
+    assert call(*line)[0] == 0
+    assert file.read_bytes() == before
+
+
 def test_another_recipe_of_the_same_name_is_told(call, tmp_path, monkeypatch):
     assert call("compare", "LightNet", "--epochs", 1)[0] == 0
 
