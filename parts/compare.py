@@ -190,7 +190,8 @@ def comparison(
     pixels = ((centre(test.images[ten], recipe) + 0.5) * 255).round().to(torch.uint8)
     always = to_pixels(mean_shape(train, recipe), recipe.height, recipe.width)
     frames = train.faces.name.startswith("youtube_faces")
-    told = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
+    threads = torch.get_num_threads()
+    told = f"{threads} thread{'s' * (threads != 1)} of {os.cpu_count()} cores"
     return Comparison(
         networks={
             name: replace(network, predicted=answers[name][ten])
