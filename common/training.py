@@ -31,7 +31,7 @@ from common.loading import Crops
 from common.losses import LOSSES, compare
 from common.metrics import mean_shape, nme
 from common.options import Options
-from common.prediction import predict_keypoints
+from common.prediction import predict_keypoints, usual_doubt
 from common.recipe import Recipe
 from common.watching import Film
 
@@ -97,6 +97,8 @@ def fit(
             due = last or time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS
             if is_first() and due:
                 state = _checkpoint(answering, learners, train, recipe, options, history)
+                if last:
+                    state["doubt"] = usual_doubt(answering.eval(), train, recipe)
                 checkpoints.save(state, checkpoint)
                 saved_at = time.monotonic()
     network.load_state_dict(answering.state_dict())

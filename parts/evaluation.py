@@ -62,7 +62,10 @@ def evaluate(
     if boxes in detection.FITS:
         need_all_points(trained, checkpoint)
         detector = detection.load(boxes, yunet.place(data))
-    crops, predicted, found = answer(network, recipe, faces, tuple(trained["kept"]), detector)
+    doubt = trained.get("doubt", 0.0)
+    crops, predicted, found = answer(
+        network, recipe, faces, tuple(trained["kept"]), detector, doubt
+    )
     if not len(crops):
         raise UserError(f"--boxes {boxes}: finds no face of {faces.name}; choose another")
     share = {"found": found} if detector else {}
@@ -77,6 +80,7 @@ def answer(
     faces: Faces,
     kept: tuple[int, ...],
     detector: detection.Detector | None = None,
+    doubt: float = 0.0,
 ) -> tuple[Crops, Tensor, float]:
     """What ``network`` answers for annotated faces: as they are boxed, or as a detector finds them.
 
@@ -86,7 +90,8 @@ def answer(
     crops = load_crops(faces, recipe, kept)
     if detector is None:
         return crops, predict_keypoints(network, crops.images, crops.flip_order, recipe), 100.0
-    finder = FaceKeypoints(network, recipe, detector, next(network.parameters()).device)
+    device = next(network.parameters()).device
+    finder = FaceKeypoints(network, recipe, detector, device, doubt)
     found = find(finder, crops.faces)
     share, crops = 100 * len(found) / len(crops), crops.take(list(found))
     shape = len(found), len(kept), 2

@@ -22,7 +22,7 @@ from common.faces import Faces
 from common.keypoints import IBUG_68
 from common.loading import load_crops, read_picture
 from common.pose import MEAN_HEAD
-from common.prediction import FaceKeypoints, cut_faces, predict_keypoints, quick
+from common.prediction import LEAST_CONFIDENCE, FaceKeypoints, cut_faces, predict_keypoints, quick
 from common.recipe import Recipe
 from datasets import synthetic
 from parts.part3_large_dataset import HeatmapResNet18, ResNet18
@@ -191,6 +191,16 @@ def test_a_network_that_answers_otherwise_for_the_mirror_image_is_not_trusted():
     assert sure == sorted(sure, reverse=True)
     assert sure[0] > 0.95
     assert sure[-1] < 0.05
+
+
+def test_a_coarse_network_is_as_sure_of_a_face_as_its_usual_doubt_allows():
+    image, detector = spot((120, 160), (80, 60), radius=4), finder(Dots()).detector
+    box = np.array([[50.0, 30, 60, 60]])
+    coarse = Dots(0.05)
+    strict, used = (FaceKeypoints(coarse, PHOTO, detector, CPU, told) for told in (0.0, 0.08))
+    assert strict.keypoints(image, box)[1] < LEAST_CONFIDENCE < used.keypoints(image, box)[1]
+    fine = FaceKeypoints(coarse, PHOTO, detector, CPU, 0.001)  # never stricter than the shipped
+    assert fine.keypoints(image, box)[1] == strict.keypoints(image, box)[1]
 
 
 def one_box(x, y, side):

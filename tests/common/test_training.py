@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from common import checkpoints, training
+from common.augmentation import centre
 from common.crops import crop_matrices
 from common.errors import UserError
 from common.faces import Faces
@@ -132,6 +133,18 @@ def test_the_checkpoint_answers_as_the_network_that_fit_leaves(tmp_path):
     assert checkpoint["scheme"] == "imm58"
     assert checkpoint["kept"] == (52,)
     assert checkpoint["dataset"] == "imm"
+
+
+def test_a_finished_checkpoint_tells_how_far_a_face_and_its_mirror_image_usually_differ(tmp_path):
+    network, _ = train(tmp_path / "one.pt", replace(FULL, epochs=2))
+    faces = centre(TRAIN.images, FULL)
+    network.eval()
+    with torch.no_grad():
+        one, other = network(faces), network(faces.flip(-1))  # (14, 1, 2), of a point on no side
+    other = torch.stack([1 - other[..., 0], other[..., 1]], dim=-1)
+    apart = (one - other).norm(dim=-1)[:, 0].sort().values
+    told = checkpoints.load(tmp_path / "one.pt")["doubt"]
+    assert apart[-2] <= told <= apart[-1]  # 99 of 100 are below
 
 
 def test_a_checkpoint_that_is_older_than_a_value_of_the_recipe_goes_on(tmp_path):
