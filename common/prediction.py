@@ -178,7 +178,8 @@ def need_all_points(trained: checkpoints.Checkpoint, path: Path) -> None:
 class FaceKeypoints:
     """A detector and a trained network: pictures in, faces out.
 
-    Pictures are uint8 arrays (H, W, 3), RGB, or (H, W), grey.
+    Pictures are uint8 arrays (H, W, 3), RGB, or (H, W), grey. doubt: the network's ``usual_doubt``;
+    0 judges as strictly as is right for the network that ships.
     """
 
     def __init__(

@@ -151,8 +151,8 @@ def train_epoch(
 
 
 def learning_rate(progress: float, recipe: Recipe) -> float:
-    """The learning rate at ``progress`` 0..1 of the run: warm-up, then constant or a cosine, in
-    each of the recipe's cycles (warm restarts: Loshchilov and Hutter, arXiv 1608.03983).
+    """The learning rate at ``progress`` of the run, 0 to below 1: warm-up, then constant or a
+    cosine, in each of the recipe's cycles (warm restarts: Loshchilov and Hutter, arXiv 1608.03983).
     """
     progress = progress * recipe.cycles % 1
     if progress < recipe.warmup:
