@@ -173,6 +173,7 @@ def command_line() -> argparse.ArgumentParser:
     rungs.add_argument(
         "--seeds", type=int, metavar="N", help="runs of each step (default: 3; 3 --quick: 1)"
     )
+    rungs.add_argument("--so-far", action="store_true", help="train nothing, show what is trained")
     rungs.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
     rungs.set_defaults(handle=ladder)
 

@@ -200,8 +200,10 @@ def conclusions(group: Group, always: float) -> list[str]:
 
 def lead(ladder: Ladder) -> str:
     """The whole climb in one sentence."""
-    climbed = [rung for rung in ladder.groups[0].rungs if rung.errors]
+    rungs = ladder.groups[0].rungs
+    climbed = [rung for rung in rungs if rung.errors]
     first, last = climbed[0], climbed[-1]
+    whole = "all" if climbed == rungs else f"{len(climbed) - 1} of"
     factor = statistics.mean(first.errors) / statistics.mean(last.errors)
     changed = (
         f"divided by {rounded(factor)}" if factor >= 1 else f"{rounded(1 / factor)} times as large"
@@ -209,7 +211,7 @@ def lead(ladder: Ladder) -> str:
     return (
         f"Always answering the mean face misses by {hundredths(ladder.mean_face)} % of the "
         f"distance between the outer eye corners, {first.name} by {spread(first.errors)} %, and "
-        f"with all {len(climbed) - 1} changes by {spread(last.errors)} %: the error is {changed}."
+        f"with {whole} {len(rungs) - 1} changes by {spread(last.errors)} %: the error is {changed}."
     )
 
 

@@ -35,6 +35,7 @@ from parts.ladders import PLANS, Plan
 from parts.trials import Trial
 
 COURSE, OURS = "the course's recipe", "all changes together"
+NOT_YET = "not trained yet"
 SEEDS = 3
 
 
@@ -54,12 +55,13 @@ def ladder(
     data: Path | None = None,
     device: str | None = None,
     reports: Path = Path("reports"),
+    so_far: bool = False,
 ) -> Path:
     """Train what is not trained yet, write ``reports/ladder<part>/`` and return the page.
 
     quick: the ladder alone, as long as ten minutes on two cores allow; its runs count for the
     whole one where they are the same. seeds: runs of each step; by default ``SEEDS``, or the
-    plan's for a quick one.
+    plan's for a quick one. so_far: train nothing, and tell which steps are not trained yet.
     Raises UserError where nothing would be trained, the device is not there or the folder cannot
     be written.
     """
@@ -76,7 +78,10 @@ def ladder(
     options = Options(data=data, device=device, resume=True)
     shorter = plan.quick_epochs / plan.ours.epochs if quick and plan.quick_epochs else 1
     every = list(dict.fromkeys(trial for group in asked for _, trial in group.tried))
-    results = measured(every, seeds, learned, options, folder / "runs", shorter * plan.minutes)
+    minutes = shorter * plan.minutes
+    results = measured(every, seeds, learned, options, folder / "runs", minutes, so_far)
+    if "missing" in results[start][0]:
+        raise UserError("--so-far: not even the first step is trained; leave it out")
     told = Ladder(
         part=part,
         setting=(
@@ -86,7 +91,10 @@ def ladder(
             f"is the processor's, for training one network on {noted(results, 'device')}. So that "
             f"many runs fit into the time, the ladder leads to ours with {cut_short(top)}."
         ),
-        command=f"python run_part.py ladder {part}{' --quick' * quick} --seeds {seeds}",
+        command=(
+            f"python run_part.py ladder {part}{' --quick' * quick} --seeds {seeds}"
+            f"{' --so-far' * so_far}"
+        ),
         torch=noted(results, "torch"),
         synthetic=learned.faces.name.startswith("synthetic"),
         seeds=seeds,
@@ -173,8 +181,10 @@ def measured(
     options: Options,
     folder: Path,
     minutes: float,
+    so_far: bool = False,
 ) -> dict[Trial, list[dict[str, Any]]]:
-    """What each trial gave, one result a seed; trained now where ``folder`` holds none.
+    """What each trial gave, one result a seed; trained now where ``folder`` holds none, unless
+    only what was trained ``so_far`` is asked for.
 
     All trials with the first seed come first, so that what was stopped can be read with fewer.
     A trial that cannot be had here gives one result, ``missing``: why. minutes: what a run may
@@ -190,6 +200,8 @@ def measured(
         if file.is_file():  # a kill may have come between the two
             file.with_suffix(".pt").unlink(missing_ok=True)
     waiting = [run for run, file in files.items() if not file.is_file()]
+    if so_far:
+        missing, waiting = {trial: NOT_YET for trial, _ in waiting}, []
     began = time.monotonic()
     for done, (trial, seed) in enumerate(waiting):
         left = (time.monotonic() - began) / 60 / done if done else minutes
@@ -279,7 +291,7 @@ def classic_mistake(
     figures where none did."""
     top = climb(plan).tried[-1][1]
     recipe, wrong = top.recipe, top.changed(pairs=False)
-    if wrong not in results:
+    if any("answer" not in results.get(trial, [{}])[0] for trial in (top, wrong)):
         return []
     _, asked = trials.crops_of(top, data)
     image = ((centre(asked.images[:1], recipe) + 0.5) * 255).round()[0, 0]  # (h, w)

@@ -100,7 +100,7 @@ def answer(
 
 
 def protocols(
-    network: nn.Module, recipe: Recipe, train: Faces, data: Path | None
+    network: nn.Module, recipe: Recipe, train: Faces, data: Path | None, doubt: float = 0.0
 ) -> list[dict[str, Any]]:
     """What the protocols of 300-W measure of a network that learned from its faces ``train``.
 
@@ -108,7 +108,8 @@ def protocols(
     (how many of them the network learned from), and under ``boxes``, for each way to find the
     face, ``nme``, ``fr8`` and ``found``, all in %: "landmarks", as most published figures; "file",
     dlib's boxes; and a detector's, as users have them: YuNet where its file is there, else Haar.
-    No row for a network that learned from other faces alone.
+    No row for a network that learned from other faces alone. doubt: the network's
+    ``usual_doubt``, by which what a detector finds is taken for a face or not.
     """
     if not train.name.startswith(("ibug", "mixed")):
         return []
@@ -124,7 +125,7 @@ def protocols(
             boxed = splits.split("ibug", protocol, data, "file", train.scheme)
             answers["file"] = answer(network, recipe, boxed, kept)
         if protocol not in ibug.LISTS:  # dlib's boxes are a detector's already
-            answers[name] = answer(network, recipe, faces, kept, detector)
+            answers[name] = answer(network, recipe, faces, kept, detector, doubt)
         for boxes, (crops, predicted, found) in answers.items():
             errors = summarise(errors_per_face(predicted, crops, recipe)) if found else {}
             row["boxes"][boxes] = {"found": found, **{key: errors.get(key) for key in SHOWN}}

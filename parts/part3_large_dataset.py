@@ -24,6 +24,7 @@ from common.errors import NotHereError, UserError
 from common.heatmaps import soft_argmax
 from common.loading import load_crops
 from common.options import Options
+from common.prediction import usual_doubt
 from common.recipe import Recipe
 from common.reporting import Lesson
 from common.training import fit
@@ -298,7 +299,8 @@ def run(options: Options) -> list[dict[str, float]]:
     first_goes_on_alone()  # where torchrun started several processes
 
     # 5. The same measures, those of the papers' protocols, and the same page.
-    measured = protocols(network, recipe, train.faces, options.data)
+    doubt = usual_doubt(network.eval(), train, recipe)
+    measured = protocols(network, recipe, train.faces, options.data, doubt)
     page = write_up(network, train, test, recipe, history, lesson, options, beside, measured)
     print(f"the page: {page}")
     return history

@@ -131,6 +131,11 @@ def test_the_lead_tells_the_whole_climb(page):
     ) in words(page)
 
 
+def test_the_lead_of_a_climb_that_is_not_done_counts_what_is():
+    begun = Group("", "", [*CLIMB.rungs, rung("last", missing="not trained yet")], climb=True)
+    assert "and with 3 of 4 changes by 10.03 ± 1.14 %" in ladders.lead(made_up(begun))
+
+
 def test_the_lead_of_a_climb_that_ends_worse_says_so():
     worse = Group("", "", [rung("course", 5.0, 5.0), rung("noise", 10.0, 10.0)], climb=True)
     assert ladders.lead(made_up(worse)).endswith("the error is 2 times as large.")

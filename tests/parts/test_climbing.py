@@ -121,6 +121,30 @@ def test_a_ladder_that_was_stopped_goes_on_in_the_middle_of_a_run(climb, trained
     assert [rung["errors"] for rung in again] == [rung["errors"] for rung in undisturbed]
 
 
+def test_what_is_trained_so_far_is_shown_without_training(climb, trained, monkeypatch):
+    counted = training.train_epoch
+
+    def stopped(*rest):
+        if len(trained) == 2:  # of the first seed's four runs
+            raise KeyboardInterrupt
+        return counted(*rest)
+
+    status, folder, errors = climb(small("1"), "--so-far")
+    assert (status, trained) == (2, [])
+    assert errors[-1] == "error: --so-far: not even the first step is trained; leave it out"
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_epoch", stopped)
+        assert climb(small("1"), "--seeds", 1)[0] == 130
+    assert climb(small("1"), "--seeds", 1, "--so-far")[0] == 0
+    assert len(trained) == 2
+    told = json.loads((folder / "ladder.json").read_text())
+    assert told["command"] == "python run_part.py ladder 1 --seeds 1 --so-far"
+    rungs = told["groups"][0]["rungs"]
+    assert [len(rung["errors"]) for rung in rungs] == [1, 1, 0]
+    assert [rung["missing"] for rung in rungs] == ["", "", "not trained yet"]
+    assert "and with 1 of 2 changes by" in unescape((folder / "index.html").read_text())
+
+
 def test_quick_is_the_ladder_alone_and_its_runs_count(climb, trained, tmp_path):
     plan = small("1", quick_seeds=2)
     assert climb(plan, "--quick")[0] == 0

@@ -101,6 +101,24 @@ def test_found_faces_are_measured_and_the_others_counted(evaluate, root, monkeyp
     assert table.splitlines()[0] == "ibug/test, boxes: haar, 66.67 % of the faces found"
 
 
+def test_protocols_take_finds_for_faces_as_the_networks_usual_doubt_allows(
+    root, tmp_path, monkeypatch
+):
+    """A network that has learned nothing doubts every face far more than one that ships."""
+    usual = prediction.LEAST_CONFIDENCE
+    train, test = ibug.load(root, "train"), ibug.load(root, "test")
+    boxes = evaluation.square_boxes(landmark_boxes(test.points), 1.0).numpy()
+    pictures = [np.asarray(evaluation.read_picture(file, colour=True)) for file in test.files]
+    sees({int(p.sum()): boxes[[i]] for i, p in enumerate(pictures)}, monkeypatch)
+    monkeypatch.setattr(prediction, "LEAST_CONFIDENCE", usual)
+    told = checkpoints.load(checkpoint_of(tmp_path / "c.pt", dataset="ibug", mean_shape=None))
+    network, recipe = checkpoints.network_of(told), checkpoints.recipe_of(told)
+    for doubt, found in ((0.0, 0.0), (10.0, 100.0)):
+        rows = evaluation.protocols(network, recipe, train, root, doubt)
+        (row,) = (row for row in rows if row["name"] == "lfpw/testset")
+        assert row["boxes"]["haar"]["found"] == found
+
+
 def test_a_detector_that_finds_nothing_is_told(evaluate, monkeypatch):
     sees({}, monkeypatch)
     status, out, errors = evaluate("--boxes", "haar")
