@@ -4,7 +4,8 @@ Parts 1 and 2: persons 1-32 are dealt into four folds; each fold is answered by 
 learned from the other three. Part 3: every tenth training face is held out; with ``--network`` a
 network of the Udacity route learns from YouTube Faces, every tenth person held out. The rest of
 the line changes the recipe, value by value, such as ``loss=mse rotation=15``. The trials are those
-of ``python run_part.py ladder``.
+of ``python run_part.py ladder``. ``--harder`` asks part 3 for the same faces in dlib's and YuNet's
+boxes as well, and turned, covered, blurred and so on.
 """
 
 from __future__ import annotations
@@ -14,11 +15,31 @@ import statistics
 import time
 from dataclasses import asdict, replace
 
+import torch
+from torch import nn
+
+from common import detection
+from common.augmentation import augment
+from common.crops import to_pixels
 from common.errors import UserError
+from common.loading import Crops
+from common.metrics import errors_per_face, nme
 from common.recipe import Recipe
+from datasets import yunet
+from datasets.splits import split
 from parts import udacity_networks
+from parts.evaluation import answer
 from parts.part3_large_dataset import NETWORKS
-from parts.trials import FOLDS, PARTS, Trial, crops_of, score
+from parts.trials import FOLDS, PARTS, Trial, ask, crops_of, trained
+
+HARDER = {  # one thing at a time, which befalls every face
+    "turned": {"rotation": 30.0},
+    "covered": {"occlusion": 1.0},
+    "blurred": {"blur": 1.0},
+    "compressed": {"compression": 1.0},
+    "lit from one side": {"side_light": 0.3},
+    "darker or brighter": {"brightness": 0.3},
+}
 
 
 def main() -> None:
@@ -30,6 +51,7 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS, default="", help="of part 3, see above")
     parser.add_argument("--folds", type=int, default=FOLDS, help="only the first N")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--harder", action="store_true", help="part 3: harder faces as well")
     asked = parser.parse_intermixed_args()
 
     part = udacity_networks if asked.network else PARTS[asked.part][0]
@@ -40,18 +62,53 @@ def main() -> None:
         learned, held_out = crops_of(trial, None, fold)
         for seed in range(asked.seeds):
             began = time.monotonic()
-            scores.append(score(trial, seed, learned, held_out))
+            network = trained(trial, seed, learned)
+            scores.append(ask(network, held_out, recipe)[0])
             print(
                 f"fold {fold} seed {seed}: mse_ratio {scores[-1]['mse_ratio']:.6f}, "
                 f"nme {scores[-1]['nme']:.3f} %, "
                 f"{time.monotonic() - began:.0f} s",
                 flush=True,
             )
+            if asked.harder:
+                told = in_other_boxes(network, recipe, held_out) | harder(network, recipe, held_out)
+                print(", ".join(f"{name} {error:.2f} %" for name, error in told.items()))
     means = {key: statistics.mean(one[key] for one in scores) for key in ("mse_ratio", "nme")}
     print(
         f"part {asked.part} {' '.join(asked.changes) or asked.recipe}: mean of {len(scores)}: "
         f"mse_ratio {means['mse_ratio']:.6f}, nme {means['nme']:.3f} %"
     )
+
+
+def in_other_boxes(network: nn.Module, recipe: Recipe, held_out: Crops) -> dict[str, float]:
+    """The NME in % of part 3's held-out faces in dlib's boxes and in YuNet's, of those found."""
+    data, kept, told = held_out.faces, held_out.kept, {}
+    wanted = set(data.files)
+    for boxes, detector in (
+        ("dlib's boxes", None),
+        ("YuNet's", detection.load("yunet", yunet.place(None))),
+    ):
+        faces = split("ibug", "train", None, "landmarks" if detector else "file", data.scheme)
+        faces = faces.take([i for i, file in enumerate(faces.files) if file in wanted])
+        crops, predicted, _ = answer(network, recipe, faces, kept, detector, doubt=1.0)
+        told[boxes] = errors_per_face(predicted, crops, recipe)["nme"].mean().item()
+    return told
+
+
+@torch.inference_mode()
+def harder(network: nn.Module, recipe: Recipe, held_out: Crops) -> dict[str, float]:
+    """The NME in % of the held-out faces after each of ``HARDER``, without their mirror images."""
+    plain = Recipe(height=recipe.height, width=recipe.width, margin=recipe.margin)
+    told = {}
+    for name, change in HARDER.items():
+        torch.manual_seed(1)  # the same faces for every network
+        faces, truth = augment(
+            held_out.images, held_out.points, replace(plain, **change), held_out.flip_order
+        )
+        fractions = torch.cat([network.eval()(batch) for batch in faces.split(64)])  # (N, k, 2)
+        predicted = to_pixels(fractions, recipe.height, recipe.width)
+        told[name] = nme(predicted, truth, held_out.eye_distance).mean().item()
+    return told
 
 
 def changed(recipe: Recipe, changes: list[str]) -> Recipe:

@@ -46,8 +46,8 @@ class Recipe:
     flip_average: bool = False  # answer the mean of a face and of its mirror image
     bfloat16: bool = False  # compute in half the bits where the processor can
     # Augmentation
-    calm: float = 0.0  # share of the steps, the last, in which faces are mirrored and boxes err
-    # as below, and nothing else is varied
+    calm: float = 0.0  # share of a cycle's steps, its last, in which faces are mirrored and boxes
+    # err as below, and nothing else is varied
     rotation: float = 0.0  # ± degrees
     scale: float = 0.0  # ± share of the size
     shift: float = 0.0  # ± share of the crop's side

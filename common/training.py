@@ -164,7 +164,7 @@ def learning_rate(progress: float, recipe: Recipe) -> float:
 
 def varied(progress: float, recipe: Recipe) -> Recipe:
     """The recipe whose augmentation holds at ``progress`` 0..1 of the run, see ``Recipe.calm``."""
-    if progress < 1 - recipe.calm:
+    if progress * recipe.cycles % 1 < 1 - recipe.calm:
         return recipe
     return replace(recipe, **dict.fromkeys(LEFT_OUT_WHEN_CALM, 0.0))
 

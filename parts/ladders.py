@@ -208,12 +208,8 @@ PART3 = Plan(
             "scale box_shift box_scale_spread",
             "A detector's box is never quite the landmarks' box.",
         ),
-        ("brightness", "brightness", "Sun and lamps differ more than the course says."),
-        ("contrast", "contrast", "Cameras differ more than the course says."),
-        ("light from one side", "side_light", "A window."),
         ("occlusion", "occlusion", "Hands, hair, microphones."),
-        ("blur", "blur", "Motion and bad focus."),
-        ("compression", "compression", "Pictures from the web."),
+        ("calm end", "calm", "Faces as they are, but for mirroring and the box's error."),
         (
             "mirror mean",
             "flip_average",
@@ -255,11 +251,15 @@ PART3 = Plan(
             ),
         ),
         Question(
-            "Calm end",
-            "The last steps see faces as they are, but for mirroring and the box's error.",
+            "More variation",
+            "What else real pictures vary in. A short run has to learn the faces first.",
             (
-                Step("a fifth", "The steps that polish anyway.", {"calm": 0.2}),
-                Step("two fifths", "More of them.", {"calm": 0.4}),
+                Step("rotation by 30°", "Some heads lie down.", {"rotation": 30.0}),
+                Step("brightness", "Sun and lamps differ by more.", {"brightness": 0.3}),
+                Step("contrast", "And cameras.", {"contrast": 0.3}),
+                Step("light from one side", "A window.", {"side_light": 0.3}),
+                Step("blur", "Motion and bad focus.", {"blur": 0.2}),
+                Step("compression", "Pictures from the web.", {"compression": 0.2}),
             ),
         ),
         Question(

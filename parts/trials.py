@@ -187,10 +187,15 @@ def ask(network: nn.Module, asked: Crops, recipe: Recipe) -> tuple[dict[str, flo
     return means, to_fractions(predicted, recipe.height, recipe.width)
 
 
-def score(trial: Trial, seed: int, learned: Crops, asked: Crops) -> dict[str, float]:
-    """Train the trial's network and return its mean errors, see ``ask``; nothing is kept."""
+def trained(trial: Trial, seed: int, learned: Crops) -> nn.Module:
+    """The trial's network, trained now; nothing is kept."""
     network = network_of(trial, seed)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "checkpoint.pt"
         train(network, learned, trial.recipe, Options(seed=seed), file)
-    return ask(network, asked, trial.recipe)[0]
+    return network
+
+
+def score(trial: Trial, seed: int, learned: Crops, asked: Crops) -> dict[str, float]:
+    """Train the trial's network and return its mean errors, see ``ask``."""
+    return ask(trained(trial, seed, learned), asked, trial.recipe)[0]

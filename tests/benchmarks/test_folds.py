@@ -3,10 +3,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from benchmarks.folds import changed
+from benchmarks.folds import HARDER, changed, harder
 from common.errors import UserError
+from common.metrics import nme
 from common.recipe import Recipe
+from parts.trials import Trial, crops_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,6 +25,22 @@ def test_values_are_read_as_what_they_are():
 def test_a_change_that_cannot_be_made_is_told(change):
     with pytest.raises(UserError, match=f"^{change}: .*; "):
         changed(Recipe(), [change])
+
+
+class TheMiddle(nn.Module):
+    """Always answers the middle of the crop."""
+
+    def forward(self, faces):
+        return torch.full((len(faces), 68, 2), 0.5)
+
+
+def test_what_befalls_a_face_leaves_its_points_as_far_from_the_middle(small_root):
+    """Light, blur and patches do not move points, and turning moves them around the middle."""
+    recipe = Recipe(height=32, width=32, margin=4, box_scale=1.3)
+    _, held_out = crops_of(Trial("3", recipe), small_root)
+    off = nme(torch.full_like(held_out.points, 19.5), held_out.points, held_out.eye_distance)
+    told = harder(TheMiddle(), recipe, held_out)
+    assert told == {name: pytest.approx(off.mean().item(), rel=1e-5) for name in HARDER}
 
 
 def test_a_benchmark_ends_in_one_line_where_a_person_can_mend_it():

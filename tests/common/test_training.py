@@ -259,7 +259,7 @@ def test_a_new_cycle_starts_at_the_full_rate_in_the_middle_of_the_run(tmp_path):
         assert row["learning_rate"] == pytest.approx(expected)
 
 
-def test_the_last_steps_see_faces_as_they_are_but_for_the_box_and_the_mirror(tmp_path, monkeypatch):
+def test_a_cycle_ends_with_faces_as_they_are_but_for_the_box_and_the_mirror(tmp_path, monkeypatch):
     shown, augment = [], training.augment
     monkeypatch.setattr(
         training, "augment", lambda *batch: shown.append(batch[2]) or augment(*batch)
@@ -272,6 +272,10 @@ def test_the_last_steps_see_faces_as_they_are_but_for_the_box_and_the_mirror(tmp
         side_light=0.0, blur=0.0,
     )  # fmt: skip
     assert shown[6:] == [calm] * 2
+    shown.clear()
+    again = replace(recipe, cycles=2)  # of 4 steps each
+    train(tmp_path / "two.pt", again)
+    assert shown == ([again] * 3 + [replace(calm, cycles=2)]) * 2
 
 
 def test_the_learning_rate_stays_where_no_schedule_is_asked_for():
