@@ -61,7 +61,8 @@ def ladder(
 
     quick: the ladder alone, as long as ten minutes on two cores allow; its runs count for the
     whole one where they are the same. seeds: runs of each step; by default ``SEEDS``, or the
-    plan's for a quick one. so_far: train nothing, and tell which steps are not trained yet.
+    plan's for a quick one. so_far: train nothing, mark the steps that are not trained yet, and
+    leave out questions without two that are.
     Raises UserError where nothing would be trained, the device is not there or the folder cannot
     be written.
     """
@@ -82,6 +83,9 @@ def ladder(
     results = measured(every, seeds, learned, options, folder / "runs", minutes, so_far)
     if "missing" in results[start][0]:
         raise UserError("--so-far: not even the first step is trained; leave it out")
+    climbed, *others = (group_of(one, results) for one in asked)
+    if so_far:
+        others = [group for group in others if sum(bool(rung.errors) for rung in group.rungs) > 1]
     told = Ladder(
         part=part,
         setting=(
@@ -90,6 +94,7 @@ def ladder(
             "training faces, unless a step says otherwise; no test face chose anything. The time "
             f"is the processor's, for training one network on {noted(results, 'device')}. So that "
             f"many runs fit into the time, the ladder leads to ours with {cut_short(top)}."
+            f"{so_far * progress(results)}"
         ),
         command=(
             f"python run_part.py ladder {part}{' --quick' * quick} --seeds {seeds}"
@@ -99,7 +104,7 @@ def ladder(
         synthetic=learned.faces.name.startswith("synthetic"),
         seeds=seeds,
         mean_face=mean_face(learned, held_out, start.recipe),
-        groups=[group_of(one, results) for one in asked],
+        groups=[climbed, *others],
     )
 
     return write_ladder(
@@ -107,6 +112,12 @@ def ladder(
         told,
         lambda gallery: classic_mistake(gallery, plan, results, data),
     )
+
+
+def progress(results: Mapping[Trial, list[dict[str, Any]]]) -> str:
+    """How many of the steps are trained, in a sentence."""
+    done = sum("missing" not in told[0] for told in results.values())
+    return f" So far {done} of its {len(results)} steps are trained."
 
 
 def cut_short(top: Trial) -> str:

@@ -142,6 +142,8 @@ def test_what_is_trained_so_far_is_shown_without_training(climb, trained, monkey
     rungs = told["groups"][0]["rungs"]
     assert [len(rung["errors"]) for rung in rungs] == [1, 1, 0]
     assert [rung["missing"] for rung in rungs] == ["", "", "not trained yet"]
+    assert "So far 2 of its 4 steps are trained." in told["setting"]
+    assert [group["title"] for group in told["groups"]] == ["The ladder"]
     assert "and with 1 of 2 changes by" in unescape((folder / "index.html").read_text())
 
 
