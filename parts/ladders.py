@@ -284,7 +284,7 @@ PART3 = Plan(
             against="the standard split",
         ),
     ),
-    minutes=8.0,
+    minutes=5.0,
     quick_epochs=1,
     quick_seeds=1,
 )
