@@ -82,7 +82,10 @@ def ladder(
     minutes = shorter * plan.minutes
     results = measured(every, seeds, learned, options, folder / "runs", minutes, so_far)
     if "missing" in results[start][0]:
-        raise UserError("--so-far: not even the first step is trained; leave it out")
+        raise UserError(
+            f"--so-far: not even the first step is trained with --seeds {seeds}; ask for fewer, or "
+            "leave it out"
+        )
     climbed, *others = (group_of(one, results) for one in asked)
     if so_far:
         others = [group for group in others if sum(bool(rung.errors) for rung in group.rungs) > 1]

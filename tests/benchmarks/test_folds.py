@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.folds import HARDER, changed, harder
+from benchmarks.folds import HARDER, changed, harder, main
 from common.errors import UserError
 from common.metrics import nme
 from common.recipe import Recipe
@@ -41,6 +41,13 @@ def test_what_befalls_a_face_leaves_its_points_as_far_from_the_middle(small_root
     off = nme(torch.full_like(held_out.points, 19.5), held_out.points, held_out.eye_distance)
     told = harder(TheMiddle(), recipe, held_out)
     assert told == {name: pytest.approx(off.mean().item(), rel=1e-5) for name in HARDER}
+
+
+@pytest.mark.parametrize("line", [["1"], ["3", "--network", "LightNet"]])
+def test_harder_faces_are_part_3s_alone(line, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["folds", *line, "--harder"])
+    with pytest.raises(UserError, match=r"^--harder: .*; leave it out$"):
+        main()
 
 
 def test_a_benchmark_ends_in_one_line_where_a_person_can_mend_it():

@@ -131,7 +131,10 @@ def test_what_is_trained_so_far_is_shown_without_training(climb, trained, monkey
 
     status, folder, errors = climb(small("1"), "--so-far")
     assert (status, trained) == (2, [])
-    assert errors[-1] == "error: --so-far: not even the first step is trained; leave it out"
+    assert errors[-1] == (
+        "error: --so-far: not even the first step is trained with --seeds 3; ask for fewer, or "
+        "leave it out"
+    )
     with monkeypatch.context() as patch:
         patch.setattr(training, "train_epoch", stopped)
         assert climb(small("1"), "--seeds", 1)[0] == 130
