@@ -161,7 +161,7 @@ def command_line() -> argparse.ArgumentParser:
     rivals.add_argument("--dataset", metavar="NAME", help="default: youtube_faces")
     rivals.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
     rivals.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each network")
-    rivals.add_argument("--quick", action="store_true", help="a short recipe: half an hour")
+    rivals.add_argument("--quick", action="store_true", help="a short recipe: twelve minutes")
     rivals.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
     rivals.set_defaults(handle=compare)
 
@@ -169,7 +169,7 @@ def command_line() -> argparse.ArgumentParser:
         "ladder", parents=[where, device], help="what each step of a part's recipe buys"
     )
     rungs.add_argument("part", choices=("1", "2", "3"))
-    rungs.add_argument("--quick", action="store_true", help="the ladder alone, few epochs")
+    rungs.add_argument("--quick", action="store_true", help="the ladder alone; 3: one epoch")
     rungs.add_argument(
         "--seeds", type=int, metavar="N", help="runs of each step (default: 3; 3 --quick: 1)"
     )

@@ -48,7 +48,7 @@ INT8 = {  # how the ranges are chosen, a scale for each channel, what stays floa
 def main() -> None:
     """Print one line for each way of computing."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("checkpoint", type=Path, nargs="?", help="default: the newest of part 3")
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="default: the one that ships")
     parser.add_argument("--calls", type=int, default=50, help="timed calls of each (50)")
     parser.add_argument("--calibrate", type=int, default=256, help="faces that set ranges (256)")
     asked = parser.parse_args()

@@ -51,7 +51,7 @@ def load(path: Path) -> Checkpoint:
     Raises UserError where the file is missing, damaged or something else.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; train one with: python run_part.py 1")
+        raise UserError(f"{path}: no such checkpoint; train one with: python run_part.py 3")
     try:
         if zipfile.ZipFile(path).testzip() is not None:  # torch.load compares no checksums
             raise ValueError("checksum")

@@ -189,12 +189,12 @@ def conclusions(group: Group, always: float) -> list[str]:
         if changes[0][1].within is None:
             told.append("Chance may explain any of the differences: one seed cannot tell.")
         else:
-            told.append(f"Chance may explain {', '.join(unclear)}: the interval holds 0.")
+            told.append(f"No difference beyond chance: {', '.join(unclear)}.")
     if not group.alike:
         return told
     stuck = {rung.name: sum(one > STUCK * always for one in rung.errors) for rung in group.rungs}
     if listed := ", ".join(f"{name} ({count})" for name, count in stuck.items() if count):
-        told.append(f"Runs that learned nothing, about as far off as the mean face: {listed}.")
+        told.append(f"Runs that learned nothing, no better than the mean face: {listed}.")
     return told
 
 
@@ -204,14 +204,17 @@ def lead(ladder: Ladder) -> str:
     climbed = [rung for rung in rungs if rung.errors]
     first, last = climbed[0], climbed[-1]
     whole = "all" if climbed == rungs else f"{len(climbed) - 1} of"
-    factor = statistics.mean(first.errors) / statistics.mean(last.errors)
+    begun, whose = statistics.mean(first.errors), "the error"
+    if begun > STUCK * ladder.mean_face:
+        begun, whose = ladder.mean_face, "the mean face's error"
+    factor = begun / statistics.mean(last.errors)
     changed = (
         f"divided by {rounded(factor)}" if factor >= 1 else f"{rounded(1 / factor)} times as large"
     )
     return (
         f"Always answering the mean face misses by {hundredths(ladder.mean_face)} % of the "
         f"distance between the outer eye corners, {first.name} by {spread(first.errors)} %, and "
-        f"with {whole} {len(rungs) - 1} changes by {spread(last.errors)} %: the error is {changed}."
+        f"with {whole} {len(rungs) - 1} changes by {spread(last.errors)} %: {whose} is {changed}."
     )
 
 
@@ -340,4 +343,4 @@ def cost(ladder: Ladder) -> str:
     rungs = [rung for group in ladder.groups for rung in group.rungs if rung.seconds]
     runs = {tuple(rung.seconds) for rung in rungs}
     spent = duration(sum(map(sum, runs)))
-    return f"Training all {ladder.seeds * len(runs)} networks took the processor {spent}."
+    return f"Training these {ladder.seeds * len(runs)} networks took the processor {spent}."

@@ -203,7 +203,7 @@ class FaceKeypoints:
         device: str | None = None,
         model: Path | None = None,
     ) -> FaceKeypoints:
-        """The network of ``checkpoint``, by default the newest there is, and a detector.
+        """The network of ``checkpoint``, by default the one that ships, and a detector.
 
         detector: "haar", "lbp" or "yunet", whose file is ``model``. device: such as "cpu" or
         "cuda:1"; None takes the best there is.

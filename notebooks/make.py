@@ -52,7 +52,7 @@ sys.path.insert(0, os.getcwd())  # before other packages that are called dataset
 OPTIONS = """\
 from common.options import Options
 
-options = Options()  # as on the command line; Options(epochs=30) is done sooner"""
+options = Options()  # as on the command line; Options(epochs=3) is done sooner"""
 
 
 def notebook(part: str) -> str:

@@ -39,7 +39,7 @@ def evaluate(
 ) -> str:
     """The metrics of ``checkpoint`` on the faces of one split, as a table or as JSON.
 
-    checkpoint: by default the newest of part 3. dataset: the one the network was trained on by
+    checkpoint: by default the one that ships. dataset: the one the network was trained on by
     default; it must have the same points. split: a name that the data set knows, such as
     "helen/testset". boxes: "landmarks", "file", or a detector's name; then faces are found and
     answered as on one's own photos, and those that are not found count in ``found`` alone.

@@ -32,8 +32,8 @@ def explain(
 
     Where the network takes nothing for a face, it is that of which the detector is surest.
 
-    checkpoint: of a network for 68 points, by default the newest. point: the one that is asked
-    about, 0 to 67, by default those of POINTS. data: the folder in which YuNet's file lies.
+    checkpoint: of a network for 68 points, by default the one that ships. point: the one that is
+    asked about, 0 to 67, by default those of POINTS. data: the folder in which YuNet's file lies.
     Raises UserError where the photo cannot be read or shows no face, where the checkpoint does not
     fit, or where the page cannot be written.
     """

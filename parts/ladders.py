@@ -215,7 +215,7 @@ PART3 = Plan(
             "flip_average",
             "A face and its mirror image: two answers err less than one.",
         ),
-        ("closer crop", "box_scale", "More pixels for the face; a box that errs still holds it."),
+        ("closer crop", "box_scale", "More pixels for the face; only the worst boxes lose by it."),
     ),
     questions=(
         Question(

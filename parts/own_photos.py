@@ -72,7 +72,7 @@ def predict(
     """Find the faces of every path and write what was found; one line is printed for each.
 
     paths: pictures, folders of them, videos, or "-" for a picture from stdin. checkpoint: of a
-    network for 68 points, by default the newest. art: a filter's name. show, formats: names
+    network for 68 points, by default the one that ships. art: a filter's name. show, formats: names
     joined by commas; by default boxes and points are shown, and nothing beside a filter. data:
     the folder in which YuNet's file lies.
     Returns the exit status: 2 where something could not be read or written. Each such fault is

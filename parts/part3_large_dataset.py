@@ -2,7 +2,8 @@
 
 What is asked: 68 points on faces that nobody posed for. The face is found first, here by the box
 around its landmarks, cut to a square and handed to torchvision's ResNet18, whose first layer
-takes one grey channel and whose last gives 136 numbers.
+takes one grey channel. With ``--head coordinates`` its last layer gives 136 numbers, as in the
+course; by default it draws a map of each point.
 
 Source: K. He et al., Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv 1512.03385);
 the standard protocol of iBUG 300-W, which goes by folder: afw, helen/trainset and lfpw/trainset
@@ -53,8 +54,8 @@ LESSON = Lesson(
     try_next=(
         "Run the recipe of the course, `python run_part.py 3 --recipe course --epochs 1 --reports "
         "reports-course`: batch 1 takes a long time without a GPU.",
-        "Measure one folder by itself: `python run_part.py evaluate reports/part3/checkpoint.pt "
-        "--split lfpw/testset`.",
+        "With 300-W at hand, measure one folder by itself: `python run_part.py evaluate "
+        "reports/part3/checkpoint.pt --dataset ibug --split lfpw/testset`.",
         "See what dlib's boxes cost: add `--boxes file`.",
     ),
     carries_over=(
@@ -86,6 +87,11 @@ MIXED = replace(
         *LESSON.notes,
         "Real and drawn faces are shuffled together. An epoch here ends after as many batches as "
         "the real faces alone fill, so each real face is seen less often.",
+    ),
+    try_next=(
+        "Learn from drawn faces alone: `python run_part.py 3 --dataset synthetic`.",
+        "Measure in the boxes that dlib found: `python run_part.py evaluate "
+        "reports/part3-mixed/checkpoint.pt --dataset ibug --split lfpw/testset --boxes file`.",
     ),
 )
 
@@ -221,13 +227,13 @@ class Best(Recipe):
     height: int = 128  # little more than half the usual side: a third of the work
     width: int = 128  # a square
     margin: int = 16  # an eighth all around, for turned and shifted faces
-    box_scale: float = 1.2  # close: the pixels are for the face, and a box that errs still holds it
+    box_scale: float = 1.2  # close: the pixels are for the face; only the worst boxes lose
     head: str = "heatmap"  # a map of each point keeps its place; see HeatmapResNet18
     epochs: int = 16  # a quarter of an hour on two cores
-    batch: int = 16  # more steps an epoch learn more than 32 do; still enough to normalise by
+    batch: int = 16  # twice the steps of 32, and they learn more; still enough to normalise by
     loss: str = "wing"  # keeps pulling when the error is a fraction of a pixel
     map_weight: float = 0.1  # tells every cell of a map what it should be: learns in half the time
-    map_width: float = 1.0  # about as surely as a cell can be told from its neighbour
+    map_width: float = 1.0  # in cells: about as surely as one can be told from the next
     optimizer: str = "adamw"  # Adam whose weight decay does not depend on the gradient
     weight_decay: float = 0.05  # eleven million weights for three thousand faces
     learning_rate: float = 1e-3  # high, because it falls
@@ -237,7 +243,7 @@ class Best(Recipe):
     rotation: float = 20.0  # photographed heads tilt; 30 costs a short run more than it gives
     scale: float = 0.05  # beyond what the box's own error does
     box_shift: float = 0.03  # a detector's box is never quite the landmarks' box
-    box_scale_spread: float = 0.06  # nor of its size
+    box_scale_spread: float = 0.06  # nor is its size
     flip: float = 0.5  # mirrored faces are faces
     brightness: float = 0.2  # sun and lamps
     contrast: float = 0.2  # and cameras
@@ -254,14 +260,14 @@ class Long(Best):
     width: int = 160  # a square
     margin: int = 20  # an eighth all around, for turned and shifted faces
     epochs: int = 184  # six and a half hours of one core
-    cycles: int = 4  # high again after each quarter: a run that was done goes on learning
+    cycles: int = 4  # the learning rate is high again after each quarter, and more is learned
     weight_decay: float = 0.2  # so many steps would learn the training faces by heart
     rotation: float = 30.0  # there is time for more variation
-    brightness: float = 0.3  # of light
-    contrast: float = 0.3  # and cameras
-    side_light: float = 0.3  # for windows on one side
-    blur: float = 0.2  # for motion and bad focus
-    compression: float = 0.2  # for pictures from the web
+    brightness: float = 0.3  # lights differ by more than a short run is shown
+    contrast: float = 0.3  # cameras, too
+    side_light: float = 0.3  # windows stand on one side
+    blur: float = 0.2  # faces move, and lenses miss them
+    compression: float = 0.2  # pictures from the web are compressed
     average: float = 0.998  # a running mean of the weights is steadier than the last ones
 
 

@@ -190,7 +190,7 @@ class Best(Recipe):
     rotation: float = 15.0  # heads tilt
     scale: float = 0.05  # beyond what the box's own error does
     box_shift: float = 0.03  # a detector's box is never quite the landmarks' box
-    box_scale_spread: float = 0.05  # nor of its size
+    box_scale_spread: float = 0.05  # nor is its size
     flip: float = 0.5  # mirrored faces are faces
     brightness: float = 0.3  # studio and street
     contrast: float = 0.3  # and cameras

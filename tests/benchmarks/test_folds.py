@@ -57,5 +57,5 @@ def test_a_benchmark_ends_in_one_line_where_a_person_can_mend_it():
     )  # fmt: skip
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.splitlines() == [
-        "error: nowhere.pt: no such checkpoint; train one with: python run_part.py 1"
+        "error: nowhere.pt: no such checkpoint; train one with: python run_part.py 3"
     ]

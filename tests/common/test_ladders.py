@@ -100,7 +100,7 @@ def test_sentences_follow_from_the_numbers():
     assert conclusions(CLIMB, 22.0) == [
         "1 of 3 changes made the error smaller, beyond chance: batch (by 4.00).",
         "1 of 3 changes made the error larger, beyond chance: noise (by 3.07).",
-        "Chance may explain flip: the interval holds 0.",
+        "No difference beyond chance: flip.",
     ]
     assert conclusions(AWAY, 22.0) == [
         "1 of 1 changes made the error larger, beyond chance: a (by 1.07)."
@@ -115,7 +115,7 @@ def test_sentences_follow_from_the_numbers():
 def test_runs_that_learned_nothing_are_counted():
     group = Group("", "", [rung("a", 5.0, 9.1), rung("b", 9.2, 9.5), rung("c", 5.0, 5.1)])
     assert conclusions(group, 10.0)[-1] == (
-        "Runs that learned nothing, about as far off as the mean face: a (1), b (2)."
+        "Runs that learned nothing, no better than the mean face: a (1), b (2)."
     )
     assert not any("learned nothing" in told for told in conclusions(group, 20.0))
     other = replace(group, alike=False)  # of other faces or points
@@ -139,6 +139,12 @@ def test_the_lead_of_a_climb_that_is_not_done_counts_what_is():
 def test_the_lead_of_a_climb_that_ends_worse_says_so():
     worse = Group("", "", [rung("course", 5.0, 5.0), rung("noise", 10.0, 10.0)], climb=True)
     assert ladders.lead(made_up(worse)).endswith("the error is 2 times as large.")
+
+
+def test_a_first_step_that_learned_nothing_is_not_what_the_lead_boasts_of():
+    stuck = Group("", "", [rung("course", 80.0, 76.0), rung("ours", 5.0, 6.0)], climb=True)
+    # 22 of the mean face over 5.5, not 78 over 5.5
+    assert ladders.lead(made_up(stuck)).endswith("the mean face's error is divided by 4.")
 
 
 def test_the_page_shows_all_numbers_and_why_some_are_missing(page):
@@ -203,7 +209,7 @@ def test_a_run_that_several_groups_show_costs_once():
     ladder = made_up(
         Group("", "", [shared, other], climb=True), Group("", "", [shared, rung("gone")]), seeds=2
     )
-    assert ladders.cost(ladder) == "Training all 4 networks took the processor 9 s."
+    assert ladders.cost(ladder) == "Training these 4 networks took the processor 9 s."
 
 
 def test_docs_are_written_from_the_numbers(tmp_path, page, capsys):
