@@ -291,8 +291,11 @@ def tell(fault: BaseException) -> int:
 
     Raises ``fault`` where it is one of this program.
     """
+    if isinstance(fault, BrokenPipeError):  # whoever read our lines has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     if stops or isinstance(fault, KeyboardInterrupt):
-        print("stopped; the same command goes on, a part with --resume", file=sys.stderr)
+        print("stopped; parts go on with --resume, others by the same command", file=sys.stderr)
         return 130
     if isinstance(fault, ImportError) and not _is_ours(fault):
         fault = UserError(
@@ -312,6 +315,7 @@ def _is_ours(fault: ImportError) -> bool:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files are not always UTF-8
     for asks_to_stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(asks_to_stop, stop)
     sys.exit(main())

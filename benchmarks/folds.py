@@ -24,13 +24,15 @@ from common.crops import to_pixels
 from common.errors import UserError
 from common.keypoints import IBUG_68
 from common.loading import Crops
+from common.losses import LOSSES
 from common.metrics import errors_per_face, nme
 from common.recipe import Recipe
+from common.training import OPTIMIZERS
 from datasets import yunet
 from datasets.splits import split
 from parts import udacity_networks
 from parts.evaluation import answer
-from parts.part3_large_dataset import NETWORKS
+from parts.part3_large_dataset import HEADS, NETWORKS
 from parts.trials import FOLDS, PARTS, Trial, ask, crops_of, trained
 
 HARDER = {  # one thing at a time, which befalls every face
@@ -50,10 +52,13 @@ def main() -> None:
     parser.add_argument("changes", nargs="*", metavar="NAME=VALUE")
     parser.add_argument("--recipe", choices=("course", "best"), default="best")
     parser.add_argument("--network", choices=NETWORKS, default="", help="of part 3, see above")
-    parser.add_argument("--folds", type=int, default=FOLDS, help="only the first N")
+    folds = range(1, FOLDS + 1)
+    parser.add_argument("--folds", type=int, choices=folds, default=FOLDS, help="only the first")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--harder", action="store_true", help="part 3: harder faces as well")
     asked = parser.parse_intermixed_args()
+    if asked.seeds < 1:
+        raise UserError(f"--seeds {asked.seeds}: nothing would be trained; take 1 or more")
 
     detector = None
     if asked.harder:  # refused before the training, not after it
@@ -122,8 +127,9 @@ def harder(network: nn.Module, recipe: Recipe, held_out: Crops) -> dict[str, flo
 def changed(recipe: Recipe, changes: list[str]) -> Recipe:
     """The recipe with values replaced, each read as the type that the recipe has there.
 
-    Raises UserError where it has no such value, or not of that type.
+    Raises UserError where it has no such value, not of that type, or of no known name.
     """
+    known = {"loss": LOSSES, "optimizer": OPTIMIZERS, "head": HEADS}
     for change in changes:
         name, _, value = change.partition("=")
         if name not in asdict(recipe):
@@ -134,6 +140,10 @@ def changed(recipe: Recipe, changes: list[str]) -> Recipe:
         except (KeyError, ValueError):
             kinds = "True or False" if kind is bool else f"of type {kind.__name__}"
             raise UserError(f"{change}: the value is not {kinds}; change it") from None
+        if name in known and read not in known[name]:
+            raise UserError(f"{change}: no such {name}; known are {', '.join(known[name])}")
+        if name in ("batch", "epochs") and read < 1:
+            raise UserError(f"{change}: nothing would be learned; take 1 or more")
         recipe = replace(recipe, **{name: read})
     return recipe
 

@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from common.errors import UserError
 from common.options import Options
 from parts.trials import PARTS
 
@@ -26,6 +27,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int)
     asked = parser.parse_args()
+    if asked.seeds < 1:
+        raise UserError(f"--seeds {asked.seeds}: nothing would be trained; take 1 or more")
 
     part, _ = PARTS[asked.part]
     columns: dict[str, list[float]] = {name: [] for name in (*SHOWN, "seconds")}

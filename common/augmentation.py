@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.crops import inverse, move
+from common.errors import UserError
 from common.recipe import Recipe
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, the weights with which Pillow turns a picture grey
@@ -202,10 +203,15 @@ def light_from_one_side(images: Tensor, limit: float) -> Tensor:
 def compress(images: Tensor, share: float) -> Tensor:
     """What JPEG of quality 10 to 60 leaves of a random ``share`` of the faces: (B, 1, H, W).
 
-    Values are float, 0..255; sides must be multiples of 8. Each 8x8 block is turned into
-    frequencies, and these are rounded, as JPEG does (ITU-T T.81); no bytes are written.
+    Values are float, 0..255. Each 8x8 block is turned into frequencies, and these are rounded, as
+    JPEG does (ITU-T T.81); no bytes are written. Raises UserError where no such blocks fit.
     """
     count, _, height, width = images.shape
+    if height % 8 or width % 8:
+        raise UserError(
+            f"compression: crops of {width} x {height} pixels are not made of blocks of 8 x 8; "
+            "set it to 0, or take other sides"
+        )
     quality = torch.randint(10, 61, (count,))
     chosen = (torch.rand(count) < share).nonzero().flatten()
     percent = torch.where(quality < 50, 5000 // quality, 200 - 2 * quality)[chosen]  # as libjpeg

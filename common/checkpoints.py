@@ -57,6 +57,8 @@ def load(path: Path) -> Checkpoint:
             raise ValueError("checksum")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         complete = {"network", "arguments", "weights", "recipe", "scheme"} <= checkpoint.keys()
+    except PermissionError:
+        raise UserError(f"{path}: may not be read; change its permissions") from None
     except Exception:  # a damaged file fails in whichever layer meets the damage first
         complete = False
     if not complete:

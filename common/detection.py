@@ -187,7 +187,7 @@ def yunet(model: Path | None) -> Find:
     if model is None or not model.is_file():
         raise UserError(
             f"{model or 'YuNet'}: no such file; fetch it with: "
-            "python run_part.py data yunet --download"
+            "python run_part.py data yunet --download, and --data if it was given"
         )
     try:
         network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score_threshold=0.6)

@@ -19,7 +19,10 @@ def best_device(wanted: str | None = None) -> torch.device:
     Raises UserError for a device that this machine does not have.
     """
     if "LOCAL_RANK" in os.environ and (wanted or "cuda") == "cuda" and torch.cuda.is_available():
-        wanted = f"cuda:{os.environ['LOCAL_RANK']}"
+        rank, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if rank >= count:
+            raise UserError(f"torchrun: {count} GPUs here; take --nproc-per-node {count}")
+        wanted = f"cuda:{rank}"
     if wanted:
         try:
             torch.zeros(1, device=wanted).item()

@@ -120,7 +120,7 @@ def read_anchors(file: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     Raises UserError with the line that cannot be understood and how it should look.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as fault:
         raise UserError(f"{file}: cannot be read ({fault}); write it as plain text") from None
     anchors, weights, bend = [], [], False

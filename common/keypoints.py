@@ -14,6 +14,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from common.errors import UserError
+
 
 @dataclass(frozen=True)
 class Scheme:
@@ -61,13 +63,15 @@ def neighbours(scheme: Scheme, kept: Sequence[int]) -> list[tuple[int, int]]:
 def flip_order_within(scheme: Scheme, kept: Sequence[int]) -> Tensor:
     """``scheme.flip_order`` for a network that learns only the points ``kept``.
 
-    Raises ValueError where a point is kept and its mirror image is not: such a choice of points
+    Raises UserError where a point is kept and its mirror image is not: such a choice of points
     cannot be mirrored.
     """
     place = {index: position for position, index in enumerate(kept)}
     mirrored = [int(scheme.flip_order[index]) for index in kept]
     if missing := [index for index in mirrored if index not in place]:
-        raise ValueError(f"{scheme.name}: points {missing} mirror kept points but are not kept")
+        raise UserError(
+            f"{scheme.name}: points {missing} mirror kept points and are not kept; keep them, too"
+        )
     return torch.tensor([place[index] for index in mirrored])
 
 

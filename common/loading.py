@@ -94,7 +94,8 @@ def load_crops(faces: Faces, recipe: Recipe, kept: tuple[int, ...] | None = None
     The crops come from the cache file if it was made from the same pictures, boxes and size. A
     damaged cache is rebuilt with a warning. Damaged pictures are left out and named.
     kept: the points that a network learns; all of the scheme by default.
-    Raises UserError when more than 1 % of the pictures are damaged.
+    Raises UserError when more than 1 % of the pictures are damaged, or another process makes the
+    same cache file of other crops.
     """
     (height, width), boxes = recipe.kept_size, boxes_to_keep(faces.boxes, recipe)
     name = f"{faces.name.replace('/', '_')}-{width}x{height}{'-colour' * recipe.colour}.crops"
@@ -112,6 +113,11 @@ def load_crops(faces: Faces, recipe: Recipe, kept: tuple[int, ...] | None = None
 
     from_first(make)
     images, notes = _open(path)
+    if notes["key"] != key:
+        raise UserError(
+            f"{path}: another run cut these faces in its own way meanwhile; start again, or set "
+            "FACE_CACHE to a folder of this run's own"
+        )
     faces = replace(faces.take(notes["kept"]), left_out=faces.left_out + tuple(notes["left_out"]))
     for line in faces.left_out:
         print(f"left out: {line}", file=sys.stderr)

@@ -125,10 +125,18 @@ class Tracker:
     locate: points (N, 68, 2) of the faces in boxes (N, 4) of a frame, which are turned by angles
         (N,), and the confidence (N,), which counts only where the last argument asks for it.
     clock: is told what time detection ("detect") and the network ("network") take.
+    check_every: how often ``locate`` is asked for the confidence of faces that are followed.
     """
 
-    def __init__(self, detect: Detect, locate: Locate, clock: Stopwatch | None = None) -> None:
+    def __init__(
+        self,
+        detect: Detect,
+        locate: Locate,
+        clock: Stopwatch | None = None,
+        check_every: int = CHECK_EVERY,
+    ) -> None:
         self.detect, self.locate, self.clock = detect, locate, clock or Stopwatch()
+        self.check_every = check_every
         self.tracks: list[Track] = []
         self.frame = 0
         self._met = 0
@@ -166,8 +174,8 @@ class Tracker:
         """
         with self.clock.stage("detect"):
             if not self.tracks:
-                self._search = None
-                return self.detect(image)
+                self._search = None  # it may still run, and a detector does one thing at a time
+                return self._searcher.submit(self.detect, image).result()
             if self._search is None:
                 if self.frame >= self._next_search or not all(t.seen for t in self.tracks):
                     self._search = self._searcher.submit(self.detect, image)
@@ -182,7 +190,7 @@ class Tracker:
         """Whether it is time to ask if what is followed still are faces; it costs as much as
         finding their points, so it is done now and then, and where there is reason to doubt."""
         new_or_lost = count > len(self.tracks) or not all(track.seen for track in self.tracks)
-        return new_or_lost or self.frame % CHECK_EVERY == 0
+        return new_or_lost or self.frame % self.check_every == 0
 
     def _sort_out(self, found: Sequence[Detection], expected: list[Place]) -> list[Place]:
         """The places that are new; one of a lost face takes the place where it was expected."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -77,7 +78,11 @@ def fit(
         decay = get_ema_multi_avg_fn(recipe.average)
         average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
         learners["average"], answering = average, average.module
-    history = _restore(checkpoint, learners, train, recipe, options) if options.resume else []
+    if options.resume:
+        history = _restore(checkpoint, learners, train, recipe, options)
+    else:
+        history = []
+        from_first(lambda: _keep_other(checkpoint, train, recipe, options))
     film.note(len(history), answering)
     saved_at = time.monotonic()
     with tqdm(total=recipe.epochs, initial=len(history), desc="training", unit="epoch") as bar:
@@ -239,12 +244,28 @@ def _checkpoint(
     }
 
 
+def _keep_other(path: Path, train: Crops, recipe: Recipe, options: Options) -> None:
+    """Rename the checkpoint of another recipe, seed or data set that would be overwritten."""
+    try:
+        other = checkpoints.load(path)
+        values = asdict(checkpoints.recipe_of(other))
+        told = values, other["training"]["seed"], other["dataset"], other["kept"]
+    except (UserError, KeyError):  # none, or nothing that anybody would miss
+        return
+    if told != (asdict(recipe), options.seed, train.faces.name.partition("/")[0], train.kept):
+        kept = path.with_stem(f"{path.stem}-{other.get('recipe_name', 'before')}")
+        path.replace(kept)
+        print(f"{path}: was of another run and is {kept.name} now", file=sys.stderr)
+
+
 def _restore(
     path: Path, learners: dict[str, Any], train: Crops, recipe: Recipe, options: Options
 ) -> list[dict[str, float]]:
     if not path.is_file():  # stopped before the first checkpoint: the start is where it was
         return []
     checkpoint = checkpoints.load(path)
+    if "training" not in checkpoint:
+        raise UserError(f"{path}: holds nothing to go on from; leave out --resume to start anew")
     training = checkpoint["training"]
     dataset = train.faces.name.partition("/")[0]
     known = asdict(checkpoints.recipe_of(checkpoint))  # values added since are at their default
@@ -257,6 +278,13 @@ def _restore(
             f"{path}: was trained on {checkpoint['dataset']}, not on {dataset}; leave out --resume "
             "to start anew"
         )
-    for name in learners.keys() & training.keys():  # older checkpoints hold no film
-        learners[name].load_state_dict(training[name])
+    if (checkpoint["scheme"], checkpoint["kept"]) != (train.faces.scheme.name, train.kept):
+        raise UserError(f"{path}: learned other points; leave out --resume to start anew")
+    try:
+        for name in learners.keys() & training.keys():  # older checkpoints hold no film
+            learners[name].load_state_dict(training[name])
+    except (RuntimeError, ValueError):
+        raise UserError(
+            f"{path}: is of another network; leave out --resume to start anew"
+        ) from None
     return training["history"]

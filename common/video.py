@@ -19,6 +19,7 @@ from common.files import make_writable
 
 USUAL_RATE = 30.0  # frames a second, where camera or file do not tell
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
+FINEST = 65  # frames a second that MPEG-4 can count in thousandths; it has 65535 ticks a second
 AHEAD = 4  # frames that are decoded before they are asked for
 
 
@@ -91,6 +92,7 @@ class Recorder:
         if path.exists() and not overwrite:
             raise UserError(f"{path}: is there already; add --overwrite or choose another name")
         make_writable(path.parent)
+        rate = round(rate) if rate > FINEST else rate
         self.path, self.rate, self.written = path, rate, 0
         self._temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
         code = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
@@ -110,11 +112,28 @@ class Recorder:
         self.written += times
 
     def close(self, keep: bool = True) -> None:
-        """Complete the file, or drop it."""
+        """Complete the file, or drop it.
+
+        Raises UserError where not all frames got there: OpenCV is silent when a disk is full.
+        """
         self._writer.release()
-        if keep and self.written:
+        there = frames_in(self._temporary)
+        if keep and there == self.written > 0:
             self._temporary.replace(self.path)
         self._temporary.unlink(missing_ok=True)
+        if keep and there != self.written:
+            raise UserError(
+                f"{self.path}: only {there} of {self.written} frames could be written; free some "
+                "space or choose another folder"
+            )
+
+
+def frames_in(file: Path) -> int:
+    """How many frames a video file says it has; 0 of what is none."""
+    capture = cv2.VideoCapture(str(file))
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    capture.release()
+    return max(count, 0)
 
 
 def check_window() -> None:

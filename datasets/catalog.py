@@ -94,10 +94,13 @@ def _describe(name: str, data: Path | None) -> str:
         lines.append(f"not found in {missing}; fetch it: {fetch_command(name, data)}")
     else:
         lines.append(f"found in {folder}")
-        lines += [
-            f"  {split:<16}{there:>5} of {complete} faces"
-            for split, (there, complete) in data_set.counts(folder).items()
-        ]
+        try:
+            lines += [
+                f"  {split:<16}{there:>5} of {complete} faces"
+                for split, (there, complete) in data_set.counts(folder).items()
+            ]
+        except UserError as fault:
+            lines.append(f"error: {fault}")
     lines.append(f"licence: {data_set.LICENCE}")
     return "\n      ".join(lines)
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -24,7 +25,7 @@ from tqdm import tqdm
 from common.distributed import from_first
 from common.errors import UserError
 from common.faces import Faces, landmark_boxes
-from common.files import cache_folder, write_atomically
+from common.files import ABANDONED, cache_folder, write_atomically
 from common.keypoints import IBUG_68, IMM_58
 from datasets import synthetic
 
@@ -97,8 +98,11 @@ def _ends_as_png(file: Path) -> bool:
 
 def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collection[str]) -> None:
     """Fill a temporary folder, on all cores, and rename it: a kill leaves no half set behind."""
-    unfinished = folder.with_name(f"{folder.name}.drawing")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+    for left in folder.parent.glob(f"{folder.name}.*.drawing"):  # by a process that was killed
+        if time.time() - left.stat().st_mtime > ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
+    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.drawing")
     draw = partial(_draw_some, unfinished, setting, split, count, leave_out)
     notes: dict[str, list] = {"points": [], "groups": [], "views": []}
     try:
@@ -114,8 +118,8 @@ def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collect
                 bar.update(len(points))
         notes["points"] = torch.tensor(notes["points"])  # (N, K, 2)
         write_atomically(unfinished / "notes.pt", lambda file: torch.save(notes, file))
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-        unfinished.rename(folder)
+        if not folder.exists():  # else another process was quicker
+            unfinished.rename(folder)
     except OSError as fault:
         raise UserError(
             f"{folder}: cannot be written ({fault.strerror}); free some space or set FACE_CACHE "

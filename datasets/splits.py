@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from common.crops import refit
-from common.errors import UserError
+from common.errors import NotHereError, UserError
 from common.faces import Faces
 from common.keypoints import Scheme
 from datasets import drawn, ibug, imm, youtube_faces
@@ -55,10 +55,12 @@ def train_and_test(usual: str, asked: str | None, data: Path | None) -> tuple[Fa
 def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme) -> Faces:
     """The faces of one split.
 
-    boxes: "landmarks", or "file": dlib's boxes, moved to where landmark boxes lie on average.
-    IMM's box is the whole picture either way. scheme: decides in which setting faces are drawn.
-    Raises UserError for an unknown set or split.
+    boxes: "landmarks", where IMM's box is the whole picture; or, of 300-W alone, "file": dlib's
+    boxes, moved to where landmark boxes lie on average. scheme: decides in which setting faces are
+    drawn. Raises UserError for an unknown set or split, and NotHereError for boxes it has not.
     """
+    if boxes == "file" and dataset not in ("ibug", "mixed"):
+        raise NotHereError(f"--boxes file: {dataset} has no boxes of its own; leave it out")
     if dataset == "synthetic":
         if name not in ("train", "test"):
             raise UserError(f"--split {name}: drawn faces have train, test")

@@ -29,6 +29,7 @@ from common.tracking import Track, Tracker, box_of
 from datasets import yunet
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+DRAWN = (".faces.jpg", ".faces.mp4")  # how the names of what is drawn here end
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 FORMATS = ("json", "csv", "pts")
 
@@ -92,7 +93,7 @@ def predict(
     status, done = 0, {}
     for path in paths:
         try:
-            files = files_of(path)
+            files = files_of(path, save_dir)
         except UserError as fault:
             print(f"error: {fault}", file=sys.stderr)
             status, files = 2, []
@@ -113,10 +114,11 @@ def predict(
     return status
 
 
-def files_of(path: str) -> list[str]:
+def files_of(path: str, save_dir: Path) -> list[str]:
     """The files that a path of the command line stands for.
 
-    Those of a folder are chosen by their endings; a line on stderr counts the others.
+    Those of a folder are chosen by their endings; a line on stderr counts the others. What an
+    earlier call drew is left out where the folder is ``save_dir``.
     Raises UserError where a folder cannot be read or holds no picture.
     """
     if path == "-" or not Path(path).is_dir():
@@ -125,6 +127,8 @@ def files_of(path: str) -> list[str]:
         files = [str(file) for file in sorted(Path(path).iterdir()) if file.is_file()]
     except OSError as fault:
         raise UserError(f"{path}: {fault.strerror}; choose a folder that can be read") from None
+    if Path(path).resolve() == save_dir.resolve():
+        files = [file for file in files if not file.endswith(DRAWN)]
     known = [file for file in files if file.lower().endswith((*PICTURES, *VIDEOS))]
     if not known:
         raise UserError(f"{path}: no picture in this folder; name one that holds some")
@@ -151,7 +155,7 @@ def read(path: str) -> np.ndarray:
 
 
 def _picture(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
-    drawn = output.folder / f"{stem}.faces.jpg"
+    drawn = output.folder / f"{stem}{DRAWN[0]}"
     _make_way(stem, [drawn.name, f"{stem}.json"], output)
     image = read(path)
     faces = finder.predict(image)
@@ -163,23 +167,28 @@ def _picture(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str
 
 def _video(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
     """Faces are followed from frame to frame; each keeps its number."""
-    drawn = output.folder / f"{stem}.faces.mp4"
+    drawn = output.folder / f"{stem}{DRAWN[1]}"
     _make_way(stem, [drawn.name, f"{stem}.jsonl"], output)
     found: Found = []
 
     def locate(
         image: np.ndarray, boxes: np.ndarray, angles: np.ndarray, _check: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        return finder.keypoints(image, boxes, angles)  # looks at the mirror image in every frame
+        return finder.keypoints(image, boxes, angles)
 
-    tracker = Tracker(finder.detect, locate)
+    tracker = Tracker(finder.detect, locate, check_every=1)  # the mirror image is asked anyway
     with closing(video.Frames(Path(path))) as frames, closing(tracker):
         width, height = frames.size
-        with closing(video.Recorder(drawn, frames.rate, frames.size, output.overwrite)) as recorder:
+        recorder = video.Recorder(drawn, frames.rate, frames.size, output.overwrite)
+        try:
             for number, (image, seconds) in enumerate(frames):
                 faces = [followed(track) for track in tracker.update(image, seconds)]
                 found.append((number, faces))
                 recorder.write(output.drawn(image, faces), seconds)
+        except BaseException:  # stopped, say: half of a result is none
+            recorder.close(keep=False)
+            raise
+        recorder.close()
     _write(path, f"{stem}.jsonl", (height, width), found, output)
     return f"{path}: {len(found)} frames, see {drawn}"
 
@@ -222,7 +231,12 @@ def _write(path: str, json_name: str, size: tuple[int, int], found: Found, outpu
             for place, face in enumerate(faces, start=1):
                 texts[f"{of_frame}.face{face.number or place}.pts"] = as_pts(face)
     for name, text in texts.items():
-        write_atomically(output.folder / name, lambda file, text=text: file.write(text.encode()))
+        write_atomically(output.folder / name, lambda file, text=text: file.write(as_bytes(text)))
+
+
+def as_bytes(text: str) -> bytes:
+    """In UTF-8; what is none in a file's name stays as it is there."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _names(option: str, asked: str, known: Collection[str]) -> tuple[str, ...]:

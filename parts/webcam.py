@@ -149,10 +149,13 @@ def show(image: np.ndarray, clock: Stopwatch, view: View, seconds: float, live: 
     write(picture, f"{clock.rate:.0f} frames/s   ms: {stages}", 18)
     write(picture, KEYS, picture.shape[0] - 10)
     cv2.imshow(WINDOW, picture)
-    early = 0.0 if live else seconds - sum(clock.seconds.values())
-    key = cv2.waitKey(max(1, int(1000 * early)))
+    shown_for = sum(clock.seconds.values()) - clock.seconds.get("pause", 0.0)
+    early = 0.0 if live else seconds - shown_for
+    with clock.stage("wait"):
+        key = cv2.waitKey(max(1, int(1000 * early)))
     if key == ord(" "):
-        key = cv2.waitKey(0)
+        with clock.stage("pause"):
+            key = cv2.waitKey(0)
     if key == ord("f"):
         view.next()
     elif key == ord("s"):

@@ -166,7 +166,7 @@ def test_a_run_that_is_asked_to_stop_says_one_line_and_leaves_no_half_file(tmp_p
     wait_for_an_epoch(checkpoint, run)
     os.kill(run.pid, number)
     assert end(run) == 130
-    assert told(tmp_path) == ["stopped; the same command goes on, a part with --resume"]
+    assert told(tmp_path) == ["stopped; parts go on with --resume, others by the same command"]
     assert 0 < epochs_done(checkpoint) < part1_nose_tip.Best.epochs
     assert [file.name for file in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,8 +63,26 @@ def test_help_comes_at_once_because_no_library_is_loaded_for_it(line):
 
 def test_help_names_every_command():
     done = python("import run_part; run_part.main(['--help'])")
-    for command in ("1", "2", "3", "data", "evaluate"):
-        assert f"    {command} " in done.stdout
+    listed = re.findall(r"^    (\w+)  ", done.stdout, re.MULTILINE)
+    known = "1 2 3 compare ladder data evaluate predict explain export check webcam"
+    assert listed == known.split()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes end otherwise there")
+def test_whoever_reads_our_lines_may_stop():
+    code = (
+        "import sys, run_part\n"
+        "try: print('a line that nobody reads', flush=True)\n"
+        "except BrokenPipeError as fault: sys.exit(run_part.tell(fault))"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, stdout=writing,
+        stderr=subprocess.PIPE, timeout=100, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("part", ["1", "2", "3"])

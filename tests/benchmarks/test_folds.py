@@ -21,7 +21,13 @@ def test_values_are_read_as_what_they_are():
     assert changed(recipe, ["cosine=False"]).cosine is False
 
 
-@pytest.mark.parametrize("change", ["none=1", "batch", "batch=many", "cosine=yes", "kept_size=1"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("none=1", "batch", "batch=many", "cosine=yes", "kept_size=1"),
+        *("loss=huber", "optimizer=sgd", "head=maps", "batch=0", "epochs=0"),
+    ],
+)
 def test_a_change_that_cannot_be_made_is_told(change):
     with pytest.raises(UserError, match=f"^{change}: .*; "):
         changed(Recipe(), [change])

@@ -19,6 +19,7 @@ from common.augmentation import (
     occlude,
     relight,
 )
+from common.errors import UserError
 from common.recipe import Recipe
 
 PLAIN = Recipe(height=96, width=128, margin=24)
@@ -343,6 +344,11 @@ def test_compression_loses_what_jpeg_loses():
         lost = (theirs - picture).abs().mean()
         assert lost > 5
         assert (made.clamp(0, 255) - theirs).abs().mean() < 0.1 * lost  # they compute in integers
+
+
+def test_sides_without_whole_blocks_cannot_be_compressed():
+    with pytest.raises(UserError, match=r"^compression: crops of 80 x 60 pixels .*; set it to 0"):
+        compress(torch.zeros(1, 1, 60, 80), 1.0)
 
 
 def test_compression_leaves_the_other_faces_as_they_are():

@@ -40,6 +40,17 @@ def test_a_missing_checkpoint_is_named_with_the_way_to_make_one(tmp_path):
     assert "no such checkpoint" in told(checkpoints.load, tmp_path)  # a folder
 
 
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    checkpoints.save(SOUND, tmp_path / "one.pt")
+
+    def forbidden(*_):  # as root may read everything, the file's mode alone tests nothing
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(checkpoints.zipfile, "ZipFile", forbidden)
+    line = told(checkpoints.load, tmp_path / "one.pt")
+    assert line == f"{tmp_path / 'one.pt'}: may not be read; change its permissions"
+
+
 @pytest.mark.parametrize(
     "write",
     [

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.device import keep_freed_memory, placed
+from common.device import best_device, keep_freed_memory, placed
+from common.errors import UserError
 
 PAGES = 4000  # of 4096 bytes: 16 MB, which glibc would fetch anew each time
 
@@ -30,6 +31,14 @@ def test_pictures_stay_in_memory_where_they_would_fill_the_device(monkeypatch):
     assert placed(images, cuda) == "sent"
     assert sent == [cuda]
     assert placed(images, torch.device("cpu")) is images
+
+
+def test_more_processes_than_gpus_are_told(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match=r"^torchrun: 2 GPUs here; take --nproc-per-node 2$"):
+        best_device()
 
 
 def faults_of_taking_memory_anew():

@@ -186,6 +186,12 @@ def test_several_keypoints_mean_their_middle(tmp_path):
     assert not bend
 
 
+def test_a_text_file_as_some_editors_save_it_is_read(tmp_path):
+    file = tmp_path / "bom.txt"
+    file.write_bytes(b"\xef\xbb\xbf# a comment\n1 2 3\n4 5 6\n")
+    assert filters.read_anchors(file)[0].tolist() == [[1, 2], [4, 5]]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "fault"),
     [

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.errors import UserError
 from common.keypoints import IBUG_68, IMM_58, SCHEMES, flip_order_within, neighbours
 from datasets import ibug, imm
 
@@ -64,7 +65,7 @@ def test_a_choice_of_points_mirrors_as_the_whole_face_does(data):
 
 
 def test_a_choice_without_its_mirror_image_is_refused():
-    with pytest.raises(ValueError, match="45"):
+    with pytest.raises(UserError, match="45"):
         flip_order_within(IBUG_68, (27, 36))
     assert flip_order_within(IMM_58, (52,)).tolist() == [0]
 

@@ -3,6 +3,7 @@ import os
 import re
 import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,9 +156,25 @@ def test_mended_annotations_count_without_decoding_again(five, decoded):
     before = load_crops(five, SMALL)
     decoded.clear()
     five.points[:] += 1
-    assert decoded == []
     moved = load_crops(five, SMALL).points - before.points
+    assert decoded == []
     torch.testing.assert_close(moved, torch.full_like(moved, 0.3))
+
+
+def test_crops_that_another_run_made_in_its_own_way_are_not_taken_for_ours(five, monkeypatch):
+    make = loading.from_first
+
+    def then_another(job):
+        make(job)
+        if not other:
+            other.append("at work")
+            load_crops(five, replace(SMALL, box_scale=1.5))
+
+    other = []
+    monkeypatch.setattr(loading, "from_first", then_another)
+    with pytest.raises(UserError, match=r"another run cut these faces .*; start again"):
+        load_crops(five, replace(SMALL, box_scale=1.2))
+    load_crops(five, replace(SMALL, box_scale=1.2))  # alone again
 
 
 def the_cache_file():

@@ -1,4 +1,6 @@
 import math
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -69,9 +71,9 @@ class Scene:
     first is in front: where two overlap by more than half, only it is seen.
     """
 
-    def __init__(self, *places):
+    def __init__(self, *places, **how):
         self.places, self.frame, self.searches, self.checks = places, 0, [], []
-        self.tracker = Tracker(self.detect, self.locate)
+        self.tracker = Tracker(self.detect, self.locate, **how)
 
     def shown(self):
         faces = []
@@ -148,6 +150,29 @@ def test_a_face_that_is_hidden_for_a_moment_keeps_its_identity():
     told = scene.play(70)
     assert list(told[-1]) == [1]
     assert not any({2} & faces.keys() for faces in told)
+
+
+def test_confidence_is_asked_for_as_often_as_it_is_wanted():
+    scene = Scene([(200, 200)] * 12 + [None] * 3, check_every=1)
+    told = scene.play(15)
+    assert all(scene.checks)
+    assert [list(faces) for faces in told] == [[1]] * 12 + [[]] * 3  # gone at once, not 10 later
+
+
+def test_the_detector_searches_one_frame_at_a_time():
+    searching, most = threading.Semaphore(), []
+
+    class Slow(Scene):
+        def detect(self, image):
+            most.append(searching.acquire(blocking=False))
+            time.sleep(0.02)
+            searching.release()
+            return super().detect(image)
+
+    # One leaves, and with him what is followed, while he is still searched for.
+    for stays in range(SEARCH_EVERY - 4, SEARCH_EVERY + 4):
+        Slow([(200, 200)] * stays + [None]).play(stays + 30)
+    assert len(most) > 100 and all(most)
 
 
 @pytest.mark.parametrize("apart", [0, 40, 80])

@@ -185,6 +185,48 @@ def test_a_run_on_other_faces_cannot_go_on(tmp_path):
         train(path, FULL, replace(CPU, resume=True))
 
 
+def test_what_holds_nothing_to_go_on_from_is_told(tmp_path):
+    path = tmp_path / "one.pt"
+    train(path, FULL)
+    shipped = checkpoints.load(path)
+    del shipped["training"]
+    checkpoints.save(shipped, path)
+    with pytest.raises(UserError, match=r"holds nothing to go on from; leave out --resume"):
+        train(path, FULL, replace(CPU, resume=True))
+
+
+def test_a_run_for_other_points_cannot_go_on(tmp_path):
+    path = tmp_path / "one.pt"
+    train(path, FULL)
+    checkpoints.save(checkpoints.load(path) | {"kept": (41,)}, path)
+    with pytest.raises(UserError, match=r"learned other points; leave out --resume"):
+        train(path, FULL, replace(CPU, resume=True))
+
+
+def test_a_run_of_another_network_cannot_go_on(tmp_path):
+    path = tmp_path / "one.pt"
+    train(path, FULL)
+    torch.manual_seed(0)
+    other = Tiny()
+    other.layers[1], other.layers[2] = nn.Linear(192, 8), nn.BatchNorm1d(8)
+    other.layers[4] = nn.Linear(8, 2)
+    with pytest.raises(UserError, match=r"is of another network; leave out --resume"):
+        fit(other, TRAIN, VALIDATION, FULL, replace(CPU, resume=True), path)
+
+
+def test_a_checkpoint_of_another_run_is_renamed_and_not_lost(tmp_path, capsys):
+    path = tmp_path / "one.pt"
+    for _ in range(2):  # the same once more is no other
+        train(path, FULL, replace(CPU, recipe="long"))
+    long = path.read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["one.pt"]
+    capsys.readouterr()
+    train(path, replace(FULL, epochs=1), CPU)
+    assert (tmp_path / "one-long.pt").read_bytes() == long
+    assert f"{path}: was of another run and is one-long.pt now" in capsys.readouterr().err
+    assert len(checkpoints.load(path)["training"]["history"]) == 1
+
+
 def test_it_learns_to_find_a_spot(tmp_path):
     # A rate that falls: at a constant one, chance decides where the last epoch lands.
     recipe = replace(PLAIN, epochs=60, cosine=True, learning_rate=5e-3)

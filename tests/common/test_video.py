@@ -69,6 +69,34 @@ def test_a_recording_has_its_name_only_when_it_is_complete(tmp_path):
     assert [round(number) for number, _ in numbers(path)] == [9]
 
 
+@pytest.mark.parametrize("rate", [59.9405, 100.001, 119.953, 239.812])
+def test_uneven_rates_of_fast_videos_are_written(tmp_path, rate):
+    path = write(tmp_path / "a.mp4", 12, rate)
+    told = numbers(path)
+    assert [round(number) for number, _ in told] == list(range(12))
+    assert told[-1][1] == pytest.approx(11 / rate, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_a_recording_that_did_not_fit_on_the_disk_is_told_and_the_older_one_stays(tmp_path, name):
+    resource = pytest.importorskip("resource")
+    path = write(tmp_path / name, 3)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    recorder = Recorder(path, 25.0, SIZE, overwrite=True)
+    noise = np.random.default_rng(0).integers(0, 255, (200, SIZE[1], SIZE[0], 3), np.uint8)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
+    try:
+        for number, image in enumerate(noise):
+            recorder.write(image, number / 25)
+        with pytest.raises(UserError, match=r"only \d+ of 200 frames could be written; free some"):
+            recorder.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
 @pytest.mark.parametrize("name", ["a.gif", "a", "folder.d/../a.txt"])
 def test_an_unknown_kind_of_video_is_told(tmp_path, name):
     with pytest.raises(UserError, match=r"take a name ending in \.mp4 or \.avi"):

@@ -6,7 +6,7 @@ from handmade import write_asf, write_pts
 from test_download import Server, serving, tar_gz
 
 from common.errors import UserError
-from datasets import catalog, download, ibug, imm, yunet
+from datasets import catalog, download, ibug, imm, youtube_faces, yunet
 from datasets.download import RemoteFile
 from datasets.location import data_folder, find_root, not_found
 
@@ -54,6 +54,16 @@ def test_the_list_tells_what_is_there_and_what_is_not(imm_folder):
     assert f"not found in {imm_folder.parent / ibug.FOLDER}" in text
     assert "data ibug --download" in text and "data imm --download" not in text
     assert imm.LICENCE in text and ibug.LICENCE in text
+
+
+def test_a_set_of_which_half_is_missing_does_not_hide_the_others(imm_folder):
+    write_asf(imm_folder, "01-1m")
+    frames = imm_folder.parent / youtube_faces.FOLDER
+    frames.mkdir()
+    (frames / "training_frames_keypoints.csv").write_text("")
+    text = catalog.list_sets(imm_folder.parent)
+    assert "error: " in text and "test_frames_keypoints.csv" in text
+    assert "train               1 of 192 faces" in text and "yunet" in text
 
 
 def test_the_list_counts_every_folder_of_300w(ibug_folder):

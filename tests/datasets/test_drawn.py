@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 import run_part
 from common import checkpoints, pages
-from common.errors import UserError
+from common.errors import NotHereError, UserError
 from common.keypoints import IBUG_68, IMM_58
 from common.loading import load_crops, read_picture
 from datasets import drawn, splits, synthetic
@@ -80,6 +81,23 @@ def test_a_damaged_set_is_drawn_anew_with_a_warning(few, capfd, damage):
     assert "damaged" not in capfd.readouterr().err
 
 
+def test_a_set_that_another_process_drew_meanwhile_is_taken(few, monkeypatch, cache):
+    write, another = drawn.write_atomically, []
+
+    def meanwhile(path, job):
+        if not another:
+            another.append("at work")
+            with monkeypatch.context() as other:
+                other.setattr(os, "getpid", lambda: 1)
+                drawn.load("crop", "test")
+        write(path, job)
+
+    monkeypatch.setattr(drawn, "write_atomically", meanwhile)
+    faces = drawn.load("crop", "test")
+    assert [read_picture(file, True).size for file in faces.files] == [(144, 144)] * 3
+    assert list(cache.iterdir()) == [faces.files[0].parent]
+
+
 def test_another_renderer_draws_anew(few, monkeypatch):
     first = drawn.load("crop", "test")
     monkeypatch.setattr(drawn, "_renderer", lambda: "another")
@@ -91,6 +109,12 @@ def test_drawing_that_breaks_off_leaves_no_set_behind(few, monkeypatch, cache):
     with pytest.raises(UserError, match="disk full"):
         drawn.load("crop", "test")
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["synthetic", "imm", "youtube_faces"])
+def test_boxes_that_a_set_has_not_are_not_replaced_by_others(few, name):
+    with pytest.raises(NotHereError, match=f"^--boxes file: {name} has no boxes of its own; leave"):
+        splits.split(name, "test", None, "file", IBUG_68)
 
 
 def test_portraits_are_whole_pictures_of_people_in_six_views(few):

@@ -266,12 +266,16 @@ class TestPlans:
 
     def test_all_its_networks_fit_their_input(self, plan):
         every = {trial for group in climbing.groups(plan) for _, trial in group.tried}
+        points = {"1": range(1), "2": range(58), "3": range(68)}
+        if plan.start.part == "3":  # one of each kind: ResNets take their time to be made
+            kinds = {(t.recipe.head, t.recipe.height): t for t in every if not t.pretrained}
+            every = set(kinds.values())
+            assert len(every) == 4
         for trial in every:
-            if trial.part != "3":
-                network = trials.network_of(trial, 0)
-                size = trial.recipe.height, trial.recipe.width
-                k = len(trial.points or (range(58) if trial.part == "2" else range(1)))
-                assert network(torch.zeros(2, 1, *size)).shape == (2, k, 2)
+            network = trials.network_of(trial, 0).eval()
+            size = trial.recipe.height, trial.recipe.width
+            k = len(trial.points or points[trial.part])
+            assert network(torch.zeros(2, 1, *size)).shape == (2, k, 2)
 
 
 def test_the_mean_face_judges_only_groups_asked_for_the_same():

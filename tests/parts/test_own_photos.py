@@ -4,8 +4,10 @@ every picture; what they see is tested in tests/common."""
 import io
 import json
 import os
+import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -359,3 +361,41 @@ def test_a_large_photo_of_the_camera_goes_through_detector_and_network(predict, 
     status, out, errors = predict("large.jpg", "--checkpoint", "c.pt")
     assert (status, errors) == (0, [])
     assert out.startswith("large.jpg: 0 faces")
+
+
+def test_a_video_that_is_stopped_leaves_no_half_result(seer, predict, clip, tmp_path, monkeypatch):
+    def stopped(image, boxes, angles):
+        if image.mean() > 100:
+            raise KeyboardInterrupt
+        return Seer.keypoints(seer, image, boxes, angles)
+
+    monkeypatch.setattr(seer, "keypoints", stopped)
+    assert predict("clip.avi")[0] == 130
+    assert names(tmp_path / "predictions") == []
+
+
+def test_what_was_drawn_beside_the_photos_is_not_taken_for_one(seer, predict, tmp_path):
+    photo(tmp_path / "me.jpg")
+    for _ in range(2):
+        assert predict(".", "--save-dir", ".", "--overwrite")[0] == 0
+    assert names(tmp_path) == ["me.faces.jpg", "me.jpg", "me.json"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_a_name_that_is_no_utf8_does_not_keep_the_others_back(tmp_path):
+    photo(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    photo(tmp_path / "z.png")
+    checkpoint = checkpoint_of(tmp_path / "c.pt")
+    done = subprocess.run(
+        [
+            *(sys.executable, Path(run_part.__file__), "predict", tmp_path, "--checkpoint"),
+            *(checkpoint, "--format", "json,csv", "--save-dir", tmp_path / "out"),
+        ],
+        capture_output=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = [Path(os.fsdecode(line.split(b": ")[0])).name for line in done.stdout.splitlines()]
+    assert told == [r"caf\udce9.png", "z.png"]
+    written = [os.fsencode(file) for file in sorted(os.listdir(tmp_path / "out"))]
+    assert b"caf\xe9.csv" in written and b"z.json" in written

@@ -1,6 +1,8 @@
 """``run_part.py webcam`` on drawn videos, with a finder that knows where their faces are; finding
 and following themselves are tested in tests/common."""
 
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -190,6 +192,24 @@ def test_keys_change_the_filter_save_pause_and_quit(call, monkeypatch, tmp_path,
         view.next()
     assert view.names[view.at] == "hat"
     assert set(view.names) == {None, *filters.names()}
+
+
+def test_a_file_goes_on_at_its_own_pace_after_a_pause(monkeypatch, drawn):
+    waited, keys, now = [], [ord(" "), ord("x"), -1], [0.0]
+
+    def wait(ms):
+        waited.append(ms)
+        now[0] += 3.0 if ms == 0 else ms / 1000  # a pause of three seconds
+        return keys.pop(0)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(cv2, "imshow", lambda name, picture: None)
+    monkeypatch.setattr(cv2, "waitKey", wait)
+    clock, view = Stopwatch(), webcam.View.load(None)
+    for seconds in (0.2, 0.4):
+        webcam.show(drawn[0], clock, view, seconds, live=False)
+    assert waited == pytest.approx([200, 0, 200], abs=1)
+    assert clock.seconds["pause"] == 3.0
 
 
 def test_ctrl_c_keeps_what_was_recorded(call, knower, film, tmp_path, monkeypatch):
