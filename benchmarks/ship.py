@@ -2,6 +2,8 @@
 
 Writes ``parts/weights/part3.pt``, in half precision and without what only training needs, in place
 of the last one, and beside it the model card, whose figures are measured with the file written.
+What a find's confidence means is a property of the weights: ``python -m benchmarks.detectors
+confidence`` fits ``BY_MIRROR`` in ``common/prediction.py`` anew.
 """
 
 from __future__ import annotations

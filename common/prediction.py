@@ -120,7 +120,7 @@ class Doubt:
         return torch.sigmoid(self.steepness * (math.log(self.even) - doubt.clamp(min=1e-6).log()))
 
 
-BY_MIRROR = Doubt(even=0.0262, steepness=36.0)  # mean distance from the mirror image's answer
+BY_MIRROR = Doubt(even=0.0295, steepness=41.0)  # mean distance from the mirror image's answer
 LEANING = 15.0  # degrees from which a face is cut anew, upright; training turns it by 20 or more
 IN_VIDEOS = 480  # pixels to which a frame is shrunk for the detector: half the work of 640
 LEAST_CONFIDENCE = 0.1  # below, what the detector found is no face
