@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--recipe", choices=("course", "best"), default="best")
     parser.add_argument("--network", choices=NETWORKS, default="", help="of part 3, see above")
     folds = range(1, FOLDS + 1)
-    parser.add_argument("--folds", type=int, choices=folds, default=FOLDS, help="only the first")
+    parser.add_argument("--folds", type=int, choices=folds, default=FOLDS, help="only the first N")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--harder", action="store_true", help="part 3: harder faces as well")
     asked = parser.parse_intermixed_args()

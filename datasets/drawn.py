@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -100,8 +101,9 @@ def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collect
     """Fill a temporary folder, on all cores, and rename it: a kill leaves no half set behind."""
     shutil.rmtree(folder, ignore_errors=True)  # a damaged one
     for left in folder.parent.glob(f"{folder.name}.*.drawing"):  # by a process that was killed
-        if time.time() - left.stat().st_mtime > ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):  # another process was quicker
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.drawing")
     draw = partial(_draw_some, unfinished, setting, split, count, leave_out)
     notes: dict[str, list] = {"points": [], "groups": [], "views": []}
@@ -118,8 +120,11 @@ def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collect
                 bar.update(len(points))
         notes["points"] = torch.tensor(notes["points"])  # (N, K, 2)
         write_atomically(unfinished / "notes.pt", lambda file: torch.save(notes, file))
-        if not folder.exists():  # else another process was quicker
+        try:
             unfinished.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was quicker
+                raise
     except OSError as fault:
         raise UserError(
             f"{folder}: cannot be written ({fault.strerror}); free some space or set FACE_CACHE "
