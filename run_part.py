@@ -116,7 +116,7 @@ def command_line() -> argparse.ArgumentParser:
 
     for number, title in (("1", "the nose tip"), ("2", "the full face"), ("3", "a large data set")):
         part = commands.add_parser(number, parents=[where, device], help=f"part {number}: {title}")
-        recipes = ("course", "best", "long") if number == "3" else ("course", "best")
+        recipes = ("course", "best") + (("long", "coordinates") if number == "3" else ())
         part.add_argument("--recipe", choices=recipes, default="best")
         part.add_argument(
             "--dataset", metavar="NAME", help="faces to learn from (default: the part's)"
@@ -144,10 +144,13 @@ def command_line() -> argparse.ArgumentParser:
                 help="instead of the recipe's",
             )
             part.add_argument(
-                "--pretrained", action="store_true", help="start ResNet18 from ImageNet's weights"
-            )
+                "--pretrained", nargs="?", const="imagenet", metavar="FILE",
+                help="start from a checkpoint's weights; without FILE from ImageNet's",
+            )  # fmt: skip
             part.add_argument(
-                "--allow-random", action="store_true", help="if they cannot be fetched, from random"
+                "--allow-random",
+                action="store_true",
+                help="if ImageNet's cannot be fetched, start from random ones",
             )
         part.set_defaults(handle=run_part)
 

@@ -18,9 +18,10 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "parts" / "weights"  # what t
 
 Checkpoint = dict[str, Any]
 """Keys: ``network`` (module and class), ``arguments`` (of the class), ``weights``, ``recipe``
-(its values), ``recipe_name``, ``scheme``, ``kept``, ``dataset``, ``metrics``, ``versions`` and
-``training`` (what ``--resume`` needs: weights, optimizer, average, history, seed). When training
-has ended also ``doubt``, see ``prediction.usual_doubt``."""
+(its values), ``recipe_name``, ``pretrained`` (as in ``Options``), ``scheme``, ``kept``,
+``dataset``, ``metrics``, ``versions`` and ``training`` (what ``--resume`` needs: weights,
+optimizer, average, history, seed). When training has ended also ``doubt``, see
+``prediction.usual_doubt``."""
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:

@@ -21,8 +21,8 @@ class Options:
     epochs, loss, head: instead of the recipe's own.
     network: part 3's; None takes its own ResNet18, a name one of the Udacity route's by the
         route's recipes.
-    pretrained: start part 3 from ImageNet's weights instead of random ones; allow_random: go on
-        from random ones where those cannot be fetched.
+    pretrained: what part 3 starts from instead of random weights: "imagenet" or a checkpoint's
+        file; allow_random: go on from random ones where ImageNet's cannot be fetched.
     device: such as "cpu" or "cuda:1"; None takes the best there is.
     """
 
@@ -33,7 +33,7 @@ class Options:
     loss: str | None = None
     head: str | None = None
     network: str | None = None
-    pretrained: bool = False
+    pretrained: str | None = None
     allow_random: bool = False
     seed: int = 0
     device: str | None = None

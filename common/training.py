@@ -231,6 +231,7 @@ def _checkpoint(
         "weights": answering.state_dict(),
         "recipe": asdict(recipe),
         "recipe_name": options.recipe,
+        "pretrained": options.pretrained,
         "scheme": train.faces.scheme.name,
         "kept": train.kept,
         "dataset": train.faces.name.partition("/")[0],
@@ -249,10 +250,12 @@ def _keep_other(path: Path, train: Crops, recipe: Recipe, options: Options) -> N
     try:
         other = checkpoints.load(path)
         values = asdict(checkpoints.recipe_of(other))
-        told = values, other["training"]["seed"], other["dataset"], other["kept"]
+        began = other["training"]["seed"], other.get("pretrained")
+        told = values, began, other["dataset"], other["kept"]
     except (UserError, KeyError):  # none, or nothing that anybody would miss
         return
-    if told != (asdict(recipe), options.seed, train.faces.name.partition("/")[0], train.kept):
+    began = options.seed, options.pretrained
+    if told != (asdict(recipe), began, train.faces.name.partition("/")[0], train.kept):
         kept = path.with_stem(f"{path.stem}-{other.get('recipe_name', 'before')}")
         path.replace(kept)
         print(f"{path}: was of another run and is {kept.name} now", file=sys.stderr)
@@ -272,6 +275,10 @@ def _restore(
     if known != asdict(recipe) or training["seed"] != options.seed:
         raise UserError(
             f"{path}: was trained with another recipe or seed; leave out --resume to start anew"
+        )
+    if checkpoint.get("pretrained") != options.pretrained:
+        raise UserError(
+            f"{path}: began with other weights (--pretrained); leave out --resume to start anew"
         )
     if checkpoint["dataset"] != dataset:
         raise UserError(

@@ -129,7 +129,7 @@ def trained(
             return checkpoints.network_of(done), done["training"]["history"]
     print(f"{name}, seed {options.seed}", file=sys.stderr)
     kind = "ResNet18" if name == PRETRAINED else name
-    options = replace(options, network=kind, pretrained=name == PRETRAINED)
+    options = replace(options, network=kind, pretrained="imagenet" if name == PRETRAINED else None)
     network = new_network(recipe, options, train.faces.scheme.n_points)
     history = fit(network, train, test, recipe, options, file)
     state = checkpoints.load(file)

@@ -15,11 +15,13 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
+from common import checkpoints
 from common.distributed import first_goes_on_alone
 from common.errors import NotHereError, UserError
 from common.heatmaps import soft_argmax
@@ -203,6 +205,19 @@ def load_imagenet(resnet: torchvision.models.ResNet) -> None:
     resnet.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")}, False)
 
 
+def load_agreeing(network: nn.Module, path: Path) -> None:
+    """Give a network the weights of a checkpoint wherever names and shapes agree.
+
+    What the checkpoint's network has not, such as another head, keeps its random weights. Raises
+    UserError where nothing agrees or ``path`` is no checkpoint.
+    """
+    known, own = checkpoints.load(path)["weights"], network.state_dict()
+    agreeing = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}
+    if not agreeing:
+        raise UserError(f"{path}: none of its weights fits; take a checkpoint of part 3's ResNet18")
+    network.load_state_dict(agreeing, strict=False)
+
+
 @dataclass(frozen=True)
 class Course(Recipe):
     """As the course report ran it: large crops, one at a time. Made for a GPU."""
@@ -271,7 +286,22 @@ class Long(Best):
     average: float = 0.998  # a running mean of the weights is steadier than the last ones
 
 
-RECIPES = {"course": Course, "best": Best, "long": Long}
+@dataclass(frozen=True)
+class Coordinates(Best):
+    """The course's way to answer, after maps were learned: for ``--pretrained``."""
+
+    height: int = 160  # as the weights that ship
+    width: int = 160  # a square
+    margin: int = 20  # an eighth all around, for turned and shifted faces
+    head: str = "coordinates"  # one linear layer after the mean over all places, as in the course
+    epochs: int = 24  # forty minutes of one core
+    loss: str = "l1"  # without maps better than wing, 5.46 % to 5.92: docs/ladders.md
+    map_weight: float = 0.0  # there are no maps
+    learning_rate: float = 3e-4  # low: what the maps taught should not be lost
+    average: float = 0.99  # a running mean of the weights: single steps still throw it about
+
+
+RECIPES = {"course": Course, "best": Best, "long": Long, "coordinates": Coordinates}
 
 
 def run(options: Options) -> list[dict[str, float]]:
@@ -290,6 +320,10 @@ def run(options: Options) -> list[dict[str, float]]:
         lesson = MIXED
         recipe, beside = real_alone(recipe, options)
 
+    if options.pretrained:
+        began = f"The first weights were not random: --pretrained {options.pretrained}."
+        lesson = replace(lesson, notes=(began, *lesson.notes))
+
     # 1. The faces: files, points and boxes, nothing decoded yet.
     train, test = train_and_test("ibug", options.dataset, options.data)
     if options.dataset == "youtube_faces":
@@ -300,7 +334,7 @@ def run(options: Options) -> list[dict[str, float]]:
     # 2. Every face decoded once, cut to a square with a margin and kept as bytes.
     train, test = load_crops(train, recipe), load_crops(test, recipe)
 
-    # 3. The network, its first weights drawn from the seed or, if asked for, ImageNet's.
+    # 3. The network, its first weights drawn from the seed or, if asked for, learned elsewhere.
     network = new_network(recipe, options, train.faces.scheme.n_points)
 
     # 4. Training: the same loop as in parts 1 and 2.
@@ -317,28 +351,30 @@ def run(options: Options) -> list[dict[str, float]]:
 
 
 def new_network(recipe: Recipe, options: Options, n_points: int) -> nn.Module:
-    """The network asked for, ResNet18 with the recipe's head by default; the seed's or ImageNet's
-    first weights.
+    """The network asked for, ResNet18 with the recipe's head by default; its first weights are
+    the seed's, ImageNet's or a checkpoint's.
 
-    Raises UserError where ImageNet's are asked for and cannot be had.
+    Raises UserError where those that are asked for cannot be had.
     """
     kind = NETWORKS[options.network or "ResNet18"]
     if kind is ResNet18:
         kind = HEADS[recipe.head]
     elif options.head or options.pretrained:
         raise UserError(
-            f"--network {options.network}: has no other head and no weights of ImageNet; leave out "
-            "--head and --pretrained, or take ResNet18"
+            f"--network {options.network}: has no other head and starts from random weights; leave "
+            "out --head and --pretrained, or take ResNet18"
         )
     torch.manual_seed(options.seed)
     network = kind(n_points=n_points)
-    if options.pretrained:
+    if options.pretrained == "imagenet":
         try:
             load_imagenet(network.resnet)
         except UserError as fault:
             if not options.allow_random:
                 raise
             print(f"{fault}; going on from random weights", file=sys.stderr)
+    elif options.pretrained:
+        load_agreeing(network, Path(options.pretrained))
     return network
 
 

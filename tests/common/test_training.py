@@ -185,6 +185,16 @@ def test_a_run_on_other_faces_cannot_go_on(tmp_path):
         train(path, FULL, replace(CPU, resume=True))
 
 
+def test_a_run_that_began_with_other_weights_cannot_go_on(tmp_path):
+    path, other = tmp_path / "one.pt", replace(CPU, pretrained="other.pt")
+    train(path, FULL)
+    with pytest.raises(UserError, match=r"began with other weights .* leave out --resume"):
+        train(path, FULL, replace(other, resume=True))
+    before = path.read_bytes()
+    train(path, FULL, other)
+    assert (tmp_path / "one-best.pt").read_bytes() == before
+
+
 def test_what_holds_nothing_to_go_on_from_is_told(tmp_path):
     path = tmp_path / "one.pt"
     train(path, FULL)

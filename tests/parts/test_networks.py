@@ -5,12 +5,14 @@ import torch
 import torchvision
 from torch import nn
 
-from common.errors import NotHereError
+from common import checkpoints
+from common.errors import NotHereError, UserError
+from common.options import Options
 from common.recipe import Recipe, reasons
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset
 from parts.part1_nose_tip import NoseNet
 from parts.part2_full_face import FaceNet
-from parts.part3_large_dataset import HeatmapResNet18, ResNet18, load_imagenet
+from parts.part3_large_dataset import HeatmapResNet18, ResNet18, load_imagenet, new_network
 
 PARTS = (part1_nose_tip, part2_full_face, part3_large_dataset)
 
@@ -124,6 +126,33 @@ def test_imagenet_weights_that_cannot_be_fetched_are_told_in_one_line(monkeypatc
     with pytest.raises(NotHereError, match=r"--pretrained: .* leave it out") as told:
         load_imagenet(ResNet18().resnet)
     assert "\n" not in str(told.value)
+
+
+def test_the_other_head_begins_with_what_a_checkpoint_learned_and_its_own_seeds_last_layer(
+    tmp_path,
+):
+    torch.manual_seed(7)
+    taught = HeatmapResNet18()
+    state = {"network": "", "arguments": {}, "recipe": {}, "scheme": "ibug68"}
+    checkpoints.save({**state, "weights": taught.half().state_dict()}, tmp_path / "taught.pt")
+    recipe = part3_large_dataset.Best(head="coordinates")
+    random = new_network(recipe, Options(seed=3), 68)
+    begun = new_network(recipe, Options(seed=3, pretrained=str(tmp_path / "taught.pt")), 68)
+    for name, values in begun.state_dict().items():
+        assert values.dtype != torch.float16
+        if name.startswith("resnet.fc"):
+            assert torch.equal(values, random.state_dict()[name])
+        else:
+            torch.testing.assert_close(values, taught.state_dict()[name].to(values.dtype))
+    assert not torch.equal(begun.resnet.conv1.weight, random.resnet.conv1.weight)
+
+
+def test_a_checkpoint_of_which_nothing_fits_is_refused(tmp_path):
+    state = {"network": "", "arguments": {}, "recipe": {}, "scheme": "imm58"}
+    path = tmp_path / "nose.pt"
+    checkpoints.save({**state, "weights": NoseNet().state_dict()}, path)
+    with pytest.raises(UserError, match=rf"{path}: none of its weights fits; take"):
+        new_network(part3_large_dataset.Best(), Options(pretrained=str(path)), 68)
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.LESSON.folder)

@@ -96,6 +96,16 @@ def test_evaluate_repeats_the_numbers_of_the_run(run, evaluate):
     assert f"{metrics['nme']:.5g}" in rows["all"]
 
 
+def test_a_run_that_begins_with_another_ones_weights_says_so(small_reports, small_root, tmp_path):
+    taught = small_reports["best"] / "part3" / "checkpoint.pt"
+    line = ["3", "--head", "coordinates", "--loss", "l1", "--pretrained", str(taught)]
+    line += ["--epochs", "1", "--device", "cpu"]
+    where = ["--data", str(small_root), "--reports", str(tmp_path)]
+    assert run_part.main([*line, *where]) == 0
+    page = (tmp_path / "part3" / "index.html").read_text()
+    assert f"The first weights were not random: --pretrained {taught}." in page
+
+
 def test_evaluate_takes_one_folder_and_other_boxes(small_reports, evaluate):
     def measured(*more):
         status, out, _ = evaluate(

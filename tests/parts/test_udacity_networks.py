@@ -147,7 +147,7 @@ def test_the_seed_draws_the_first_weights_and_the_head_is_the_recipes():
     assert isinstance(new_network(recipe, asked, 68), HeatmapResNet18)
 
 
-@pytest.mark.parametrize("more", [{"head": "heatmap"}, {"pretrained": True}])
+@pytest.mark.parametrize("more", [{"head": "heatmap"}, {"pretrained": "imagenet"}])
 def test_what_only_resnet_has_is_refused_to_the_others(more):
     asked = Options(network="LightNet", **more)
     with pytest.raises(UserError, match=r"--network LightNet: .* or take ResNet18"):
@@ -161,11 +161,11 @@ def test_unreachable_weights_stop_the_run_unless_random_ones_are_allowed(monkeyp
     entry = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
     monkeypatch.setattr(type(entry), "get_state_dict", unreachable)
     recipe = udacity_networks.Course()
-    asked = Options(network="ResNet18", pretrained=True)
+    asked = Options(network="ResNet18", pretrained="imagenet")
     with pytest.raises(UserError, match="--allow-random"):
         new_network(recipe, asked, 68)
     network = new_network(
-        recipe, Options(network="ResNet18", pretrained=True, allow_random=True), 68
+        recipe, Options(network="ResNet18", pretrained="imagenet", allow_random=True), 68
     )
     assert "going on from random weights" in capsys.readouterr().err
     random = new_network(recipe, Options(network="ResNet18"), 68)
