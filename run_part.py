@@ -6,98 +6,89 @@ import argparse
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from common.errors import UserError
 
 
-def run_part(arguments: argparse.Namespace) -> None:
+def run_part(number: str, **asked: object) -> None:
     """Train one part's network and write its page."""
     from common.distributed import together
     from common.options import Options
     from parts import part1_nose_tip, part2_full_face, part3_large_dataset
 
-    part = {"1": part1_nose_tip, "2": part2_full_face, "3": part3_large_dataset}[arguments.command]
-    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
+    part = {"1": part1_nose_tip, "2": part2_full_face, "3": part3_large_dataset}[number]
     with together():
         part.run(Options(**asked))
 
 
-def data(arguments: argparse.Namespace) -> None:
+def data(name: str | None, download: bool, data: Path | None) -> None:
     """List the data sets, or fetch one."""
     from datasets import catalog
 
-    if arguments.download and arguments.name:
-        print(catalog.download(arguments.name, arguments.data))
-    elif arguments.download:
+    if download and name:
+        print(catalog.download(name, data))
+    elif download:
         raise UserError("--download: name the data set to fetch, for example: data imm --download")
     else:
-        print(catalog.list_sets(arguments.data, arguments.name))
+        print(catalog.list_sets(data, name))
 
 
-def evaluate(arguments: argparse.Namespace) -> None:
+def evaluate(**asked: object) -> None:
     """Print the metrics of a checkpoint on a folder of faces."""
     from parts import evaluation
 
-    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
     print(evaluation.evaluate(**asked))
 
 
-def predict(arguments: argparse.Namespace) -> int:
+def predict(**asked: object) -> int:
     """Find faces and keypoints on one's own photos and videos."""
     from parts import own_photos
 
-    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
     return own_photos.predict(**asked)
 
 
-def compare(arguments: argparse.Namespace) -> None:
+def compare(**asked: object) -> None:
     """Set networks side by side, trained now or before."""
     from parts import compare
 
-    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
     print(f"the page: {compare.compare(**asked)}")
 
 
-def ladder(arguments: argparse.Namespace) -> None:
+def ladder(**asked: object) -> None:
     """Show what each step from the mean face to a part's recipe buys."""
     from parts import climbing
 
-    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
     print(f"the page: {climbing.ladder(**asked)}")
 
 
-def explain(arguments: argparse.Namespace) -> None:
+def explain(**asked: object) -> None:
     """Show what a network looks at on a photo."""
     from parts import explaining
 
-    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
     print(f"the page: {explaining.explain(**asked)}")
 
 
-def export(arguments: argparse.Namespace) -> None:
+def export(checkpoint: Path, output: Path, overwrite: bool) -> None:
     """Write a trained network as an ONNX file."""
     from parts import exporting
 
-    print(exporting.export(arguments.checkpoint, arguments.output, arguments.overwrite))
+    print(exporting.export(checkpoint, output, overwrite))
 
 
-def check(arguments: argparse.Namespace) -> int:
+def check(part: str, file: Path | None, save_dir: Path) -> int:
     """Tell which exercises are done, and what is wrong with the others."""
     from parts.exercises.checking import check
 
-    return check(arguments.part, arguments.file, arguments.save_dir)
+    return check(part, file, save_dir)
 
 
-def webcam(arguments: argparse.Namespace) -> None:
+def webcam(**asked: object) -> None:
     """Follow the faces that a camera or a video shows."""
     from parts.webcam import webcam
 
-    asked = {name: value for name, value in vars(arguments).items() if name not in HANDLING}
     print(webcam(**asked))
-
-
-HANDLING = ("command", "handle")  # entries of the parsed line that steer only this file
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -113,19 +104,31 @@ def command_line() -> argparse.ArgumentParser:
     )
     device = argparse.ArgumentParser(add_help=False)
     device.add_argument("--device", metavar="D", help="cpu, cuda, mps (default: the best there is)")
+    pages = argparse.ArgumentParser(add_help=False)
+    pages.add_argument(
+        "--reports", type=Path, default=Path("reports"), metavar="DIR",
+        help="where pages go (default: reports)",
+    )  # fmt: skip
+    finder = argparse.ArgumentParser(add_help=False)
+    finder.add_argument(
+        "--detector", choices=("haar", "lbp", "yunet"), default="haar",
+        help="what finds the faces (default: haar); yunet finds more: data yunet --download",
+    )  # fmt: skip
 
     for number, title in (("1", "the nose tip"), ("2", "the full face"), ("3", "a large data set")):
-        part = commands.add_parser(number, parents=[where, device], help=f"part {number}: {title}")
-        recipes = ("course", "best") + (("long", "coordinates") if number == "3" else ())
-        part.add_argument("--recipe", choices=recipes, default="best")
-        part.add_argument(
-            "--dataset", metavar="NAME", help="faces to learn from (default: the part's)"
+        part = commands.add_parser(
+            number, parents=[where, device, pages], help=f"part {number}: {title}"
         )
+        recipes = ("course", "best") + (("long", "coordinates") if number == "3" else ())
+        part.add_argument(
+            "--recipe", choices=recipes, default="best", help="the course's or ours (default: best)"
+        )
+        sets = "ibug, synthetic, mixed, youtube_faces" if number == "3" else "imm, synthetic"
+        part.add_argument("--dataset", metavar="NAME", help=f"to learn from, of {sets}")
         part.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
         part.add_argument(
             "--seed", type=int, default=0, metavar="N", help="of all chance (default: 0)"
         )
-        part.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
         part.add_argument("--resume", action="store_true", help="go on where a stopped run was")
         if number == "3":
             part.add_argument(
@@ -152,24 +155,26 @@ def command_line() -> argparse.ArgumentParser:
                 action="store_true",
                 help="if ImageNet's cannot be fetched, start from random ones",
             )
-        part.set_defaults(handle=run_part)
+        part.set_defaults(handle=partial(run_part, number))
 
     rivals = commands.add_parser(
-        "compare", parents=[where, device], help="set networks side by side, on one page"
+        "compare", parents=[where, device, pages], help="set networks side by side, on one page"
     )
     rivals.add_argument(
-        "names", nargs="*", metavar="NAME", help="default: those of --network; or ResNet18-ImageNet"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="as part 3's --network, or ResNet18-ImageNet (default: all five of --network)",
     )
     rivals.add_argument("--recipe", choices=("course", "best"), default="course")
     rivals.add_argument("--dataset", metavar="NAME", help="default: youtube_faces")
     rivals.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
     rivals.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each network")
     rivals.add_argument("--quick", action="store_true", help="a short recipe: twelve minutes")
-    rivals.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
     rivals.set_defaults(handle=compare)
 
     rungs = commands.add_parser(
-        "ladder", parents=[where, device], help="what each step of a part's recipe buys"
+        "ladder", parents=[where, device, pages], help="what each step of a part's recipe buys"
     )
     rungs.add_argument("part", choices=("1", "2", "3"))
     rungs.add_argument("--quick", action="store_true", help="the ladder alone; 3: one epoch")
@@ -177,7 +182,6 @@ def command_line() -> argparse.ArgumentParser:
         "--seeds", type=int, metavar="N", help="runs of each step (default: 3; 3 --quick: 1)"
     )
     rungs.add_argument("--so-far", action="store_true", help="train nothing, show what is trained")
-    rungs.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
     rungs.set_defaults(handle=ladder)
 
     listing = commands.add_parser("data", parents=[where], help="list the data sets, or fetch one")
@@ -190,15 +194,20 @@ def command_line() -> argparse.ArgumentParser:
     )
     scores.add_argument("checkpoint", type=Path, nargs="?", help="default: the one that ships")
     scores.add_argument("--dataset", metavar="NAME", help="default: the one it was trained on")
-    scores.add_argument("--split", default="test", metavar="NAME", help="such as helen/testset")
     scores.add_argument(
-        "--boxes", choices=("landmarks", "file", "haar", "lbp", "yunet"), default="landmarks"
+        "--split", default="test", metavar="NAME", help="such as helen/testset (default: test)"
     )
+    scores.add_argument(
+        "--boxes", choices=("landmarks", "file", "haar", "lbp", "yunet"), default="landmarks",
+        help="cut by the true points (default), the data set's boxes, or what a detector finds",
+    )  # fmt: skip
     scores.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     scores.set_defaults(handle=evaluate)
 
     photos = commands.add_parser(
-        "predict", parents=[where, device], help="find the keypoints on your own photos and videos"
+        "predict",
+        parents=[where, device, finder],
+        help="find the keypoints on your own photos and videos",
     )
     photos.add_argument(
         "paths", nargs="+", metavar="PATH", help="picture, folder, video, or - for stdin"
@@ -206,30 +215,38 @@ def command_line() -> argparse.ArgumentParser:
     photos.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="default: the one that ships"
     )
-    photos.add_argument("--detector", choices=("haar", "lbp", "yunet"), default="haar")
     photos.add_argument(
         "--filter", dest="art", metavar="NAME", help="what to put on the faces: sunglasses, ..."
     )
     photos.add_argument(
-        "--show", metavar="LIST", help="of boxes, points, mesh, pose (default: boxes,points)"
+        "--show",
+        metavar="LIST",
+        help="of boxes, points, mesh, pose (default: boxes,points; with --filter none)",
     )
-    photos.add_argument("--save-dir", type=Path, default=Path("predictions"), metavar="DIR")
     photos.add_argument(
-        "--format", dest="formats", default="json", metavar="LIST", help="of json, csv, pts"
+        "--save-dir", type=Path, default=Path("predictions"), metavar="DIR",
+        help="where results go (default: predictions)",
+    )  # fmt: skip
+    photos.add_argument(
+        "--format",
+        dest="formats",
+        default="json",
+        metavar="LIST",
+        help="of json, csv, pts (default: json)",
     )
     photos.add_argument("--overwrite", action="store_true", help="results that are there already")
     photos.set_defaults(handle=predict)
 
     looks = commands.add_parser(
-        "explain", parents=[where, device], help="show what a network looks at on a photo"
+        "explain",
+        parents=[where, device, finder, pages],
+        help="show what a network looks at on a photo",
     )
     looks.add_argument("photo", metavar="PHOTO", help="picture, or - for stdin")
     looks.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="default: the one that ships"
     )
     looks.add_argument("--point", type=int, metavar="N", help="0 to 67 (default: the nose tip, …)")
-    looks.add_argument("--detector", choices=("haar", "lbp", "yunet"), default="haar")
-    looks.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
     looks.set_defaults(handle=explain)
 
     onnx = commands.add_parser("export", help="write a trained network as an ONNX file")
@@ -250,7 +267,7 @@ def command_line() -> argparse.ArgumentParser:
     tasks.set_defaults(handle=check)
 
     live = commands.add_parser(
-        "webcam", parents=[where, device], help="follow the faces of a camera or a video"
+        "webcam", parents=[where, device, finder], help="follow the faces of a camera or a video"
     )
     source = live.add_mutually_exclusive_group()
     source.add_argument("--camera", type=int, default=0, metavar="N", help="which one (default: 0)")
@@ -263,7 +280,6 @@ def command_line() -> argparse.ArgumentParser:
     )
     live.add_argument("--no-window", dest="window", action="store_false", help="show nothing")
     live.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the one that ships")
-    live.add_argument("--detector", choices=("haar", "lbp", "yunet"), default="haar")
     live.add_argument("--overwrite", action="store_true", help="a recording that is there already")
     live.set_defaults(handle=webcam)
     return parser
@@ -282,9 +298,11 @@ stops: list[int] = []  # the signals that asked this process to stop
 
 def main(line: list[str] | None = None) -> int:
     """Run one command; returns the exit status, other than 0 with one line about the reason."""
-    arguments = command_line().parse_args(line)
+    asked = vars(command_line().parse_args(line))
+    del asked["command"]  # its handler stands for it
+    handle = asked.pop("handle")
     try:
-        return arguments.handle(arguments) or 0
+        return handle(**asked) or 0
     except (Exception, KeyboardInterrupt) as fault:
         return tell(fault)
 

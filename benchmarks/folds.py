@@ -26,6 +26,7 @@ from common.keypoints import IBUG_68
 from common.loading import Crops
 from common.losses import LOSSES
 from common.metrics import errors_per_face, nme
+from common.options import need_one
 from common.recipe import Recipe
 from common.training import OPTIMIZERS
 from datasets import yunet
@@ -57,8 +58,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--harder", action="store_true", help="part 3: harder faces as well")
     asked = parser.parse_intermixed_args()
-    if asked.seeds < 1:
-        raise UserError(f"--seeds {asked.seeds}: nothing would be trained; take 1 or more")
+    need_one("--seeds", asked.seeds)
 
     detector = None
     if asked.harder:  # refused before the training, not after it
@@ -101,7 +101,8 @@ def in_other_boxes(
     wanted = set(data.files)
     for name, boxes, detector in (("dlib's boxes", "file", None), ("YuNet's", "landmarks", yunets)):
         faces = split("ibug", "train", None, boxes, data.scheme)
-        faces = faces.take([i for i, file in enumerate(faces.files) if file in wanted])
+        places = [i for i, file in enumerate(faces.files) if file in wanted]
+        faces = faces.take(places, f"{faces.name}-held_out")
         # A doubt of 1: every find counts, however unsure a network is that was trained for a trial.
         crops, predicted, _ = answer(network, recipe, faces, held_out.kept, detector, doubt=1.0)
         told[name] = errors_per_face(predicted, crops, recipe)["nme"].mean().item()

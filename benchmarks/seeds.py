@@ -12,8 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common.errors import UserError
-from common.options import Options
+from common.options import Options, need_one
 from parts.trials import PARTS
 
 SHOWN = ("mse_ratio", "mse_px", "nme", "fr8", "auc8", "mae_px_original")
@@ -27,8 +26,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int)
     asked = parser.parse_args()
-    if asked.seeds < 1:
-        raise UserError(f"--seeds {asked.seeds}: nothing would be trained; take 1 or more")
+    need_one("--seeds", asked.seeds)
 
     part, _ = PARTS[asked.part]
     columns: dict[str, list[float]] = {name: [] for name in (*SHOWN, "seconds")}

@@ -17,6 +17,7 @@ import torch
 from common import checkpoints
 from common.attributes import ATTRIBUTES, face_attributes
 from common.device import best_device
+from common.errors import UserError
 from common.keypoints import SCHEMES
 from common.metrics import errors_per_face
 from common.recipe import Recipe
@@ -38,9 +39,17 @@ def main() -> None:
     parser.add_argument("--device")
     asked = parser.parse_args()
 
-    shipped = halved(checkpoints.load(asked.checkpoint))
-    checkpoints.save(shipped, FILE)
-    FILE.with_name("README.md").write_text(card(FILE, asked.device), encoding="utf-8")
+    checkpoint = checkpoints.load(asked.checkpoint)
+    if "training" not in checkpoint:
+        raise UserError(f"{asked.checkpoint}: is one that ships; name one of reports/part3")
+    new = FILE.with_name(f"{FILE.name}.new")
+    try:
+        checkpoints.save(halved(checkpoint), new)
+        told = card(new, FILE.name, asked.device)  # what cannot be measured is not shipped
+        new.replace(FILE)
+    finally:
+        new.unlink(missing_ok=True)
+    FILE.with_name("README.md").write_text(told, encoding="utf-8")
     print(f"{FILE}: {FILE.stat().st_size / 1e6:.1f} MB, with its card beside it")
 
 
@@ -60,8 +69,9 @@ def halved(checkpoint: checkpoints.Checkpoint) -> checkpoints.Checkpoint:
     return shipped
 
 
-def card(file: Path, device: str | None) -> str:
-    """The model card of the weights in ``file``, measured on the faces that are here."""
+def card(file: Path, name: str, device: str | None) -> str:
+    """The model card of the weights in ``file``, measured on the faces that are here, for a file
+    that will be called ``name``."""
     trained = checkpoints.load(file)
     recipe = checkpoints.recipe_of(trained)
     network = checkpoints.network_of(trained).to(best_device(device))
@@ -71,7 +81,7 @@ def card(file: Path, device: str | None) -> str:
     )
     return (
         text.render(
-            file=file.name,
+            file=name,
             megabytes=file.stat().st_size / 1e6,
             network=trained["network"].rpartition(".")[2],
             parameters=sum(weight.numel() for weight in network.parameters()),

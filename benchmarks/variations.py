@@ -14,6 +14,7 @@ from dataclasses import replace
 from common.crops import to_pixels
 from common.loading import load_crops
 from common.metrics import errors_per_face, mean_shape
+from common.options import need_one
 from datasets import drawn
 from datasets.splits import train_and_test
 from datasets.synthetic import VARIATIONS
@@ -28,6 +29,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=1)
     asked = parser.parse_args()
+    for option, count in vars(asked).items():
+        need_one(f"--{option}", count)
 
     recipe = replace(Best(), height=64, width=64, margin=8, epochs=asked.epochs)
     real = load_crops(train_and_test("ibug", "ibug", None)[0], recipe)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from common.keypoints import IBUG_68
+from common.options import need_one
 from common.prediction import FaceKeypoints
 from common.stopwatch import OWN, Stopwatch
 from common.tracking import Track, Tracker
@@ -96,7 +97,7 @@ def speed(finder: FaceKeypoints, count: int, lean: float) -> None:
         video = Path(folder) / "face.avi"
         recorder = Recorder(video, RATE, SIZE, overwrite=False)
         shown = film(60, STEP, lean)
-        for number, frame in enumerate(shown * (count // 60)):
+        for number, frame in enumerate((shown * math.ceil(count / 60))[:count]):
             recorder.write(frame, number / RATE)
         recorder.close()
         frames, used = Frames(video), time.process_time()
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--lean", type=float, default=0.0, help="degrees; over 15 costs more (0)")
     parser.add_argument("--threads", type=int, help="cores to use (default: torch's)")
     arguments = parser.parse_args()
+    need_one("--count", arguments.count)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     finder = FaceKeypoints.load(arguments.checkpoint).for_video()

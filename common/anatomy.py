@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from common import figures
+from common.hooks import hooked
 from common.pages import Gallery, Picture, rounded
 
 
@@ -37,12 +38,8 @@ def layers(network: nn.Module, image: Tensor) -> list[Layer]:
         parameters = sum(parameter.numel() for parameter in own)
         rows.append(Layer(type(module).__name__, _describe(module), shape, parameters))
 
-    hooks = [module.register_forward_hook(note) for module in _steps(network)]
-    try:
+    with hooked(dict.fromkeys(_steps(network), note)):
         _forward(network, image)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return rows
 
 
@@ -116,11 +113,8 @@ def filters_and_responses(
 def _output_of(network: nn.Module, module: nn.Module, image: Tensor) -> Tensor:
     """What ``module`` hands on for one image: (C, H, W)."""
     outputs: list[Tensor] = []
-    hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    try:
+    with hooked({module: lambda _module, _inputs, output: outputs.append(output)}):
         _forward(network, image)
-    finally:
-        hook.remove()
     return outputs[0][0].float().cpu()
 
 

@@ -63,7 +63,9 @@ def load(path: Path) -> Checkpoint:
     except Exception:  # a damaged file fails in whichever layer meets the damage first
         complete = False
     if not complete:
-        raise UserError(f"{path}: damaged or not a checkpoint of this project; train it again")
+        raise UserError(
+            f"{path}: damaged or not a checkpoint of this project; delete it and train it again"
+        )
     return checkpoint
 
 

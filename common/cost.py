@@ -8,6 +8,8 @@ import time
 import torch
 from torch import Tensor, nn
 
+from common.hooks import hooked
+
 
 @torch.inference_mode()
 def multiply_adds(network: nn.Module, image: Tensor) -> int:
@@ -22,12 +24,8 @@ def multiply_adds(network: nn.Module, image: Tensor) -> int:
         counted[0] += output.numel() * per_output
 
     layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    try:
+    with hooked(dict.fromkeys(layers, count)):
         network.eval()(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return counted[0]
 
 

@@ -20,6 +20,7 @@ from common import figures
 from common.anatomy import filters_and_responses
 from common.crops import to_pixels
 from common.figures import Overlay
+from common.hooks import Note, hooked
 from common.keypoints import IBUG_68
 from common.pages import Gallery, Picture, templates, write_page
 from common.progression import write_index
@@ -87,7 +88,7 @@ def feature_maps(network: nn.Module, face: Tensor) -> dict[str, Tensor]:
     """
     chosen: dict[tuple[int, int], tuple[str, Tensor]] = {}
 
-    def noter(name: str):  # noqa: ANN202 - torch's own type of a hook
+    def noter(name: str) -> Note:
         def note(module: nn.Module, inputs: object, maps: Tensor) -> None:
             size = tuple(maps.shape[2:])
             if len(size) == 2 and min(size) > 1:
@@ -98,12 +99,8 @@ def feature_maps(network: nn.Module, face: Tensor) -> dict[str, Tensor]:
 
         return note
 
-    hooks = [m.register_forward_hook(noter(name)) for name, m in network.named_modules() if name]
-    try:
+    with hooked({module: noter(name) for name, module in network.named_modules() if name}):
         network(face)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return dict(chosen.values())
 
 

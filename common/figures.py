@@ -160,9 +160,10 @@ def cumulative_error(curves: dict[str, Tensor], limit: float = 8.0) -> Figure:
         share = 100 * np.minimum(np.arange(len(errors)) / len(nme), 1)
         axes.step(errors, share, where="post", color=colour, linestyle=line, label=name)
         if colour == BLUE:
-            axes.fill_between(
-                errors, share, where=errors <= limit, step="post", color=colour, alpha=0.12
-            )
+            below = errors <= limit
+            edges, under = np.append(errors[below], limit), share[below]
+            under = np.append(under, under[-1])
+            axes.fill_between(edges, under, step="post", color=colour, alpha=0.12)
     axes.axvline(limit, color=VERMILION, linewidth=1)
     axes.text(limit, 104, f"failed beyond {limit:g} %", color=VERMILION, fontsize=9, ha="center")
     end = max(2 * limit, 1.1 * next(iter(curves.values())).double().quantile(0.95).item())
@@ -216,7 +217,11 @@ def error_on_mean_face(
     error = 100 * offsets.norm(dim=-1).mean(dim=0)  # (k,), %
     where = shape[list(kept)]  # (k, 2)
     look = {"cmap": "cividis", "edgecolors": "black", "linewidths": 0.5, "zorder": 3}
-    dots = axes.scatter(*where.T.numpy(), c=error.numpy(), s=160 if len(kept) < FEW else 60, **look)
+    dots = axes.scatter(*where.T.numpy(), c=error.numpy(), s=160 if len(kept) < FEW else 70, **look)
+    middle = (error.min() + error.max()) / 2
+    for number, (x, y), high in zip(kept, where.tolist(), error > middle, strict=True):
+        text = {"fontsize": 5, "ha": "center", "va": "center_baseline", "zorder": 4}
+        axes.text(x, y, f"{number}", color="black" if high else "white", **text)
     if len(kept) < FEW:
         for point, scatter in zip(where, offsets.unbind(dim=1), strict=True):
             axes.add_patch(_ellipse(point, scatter))
@@ -410,8 +415,10 @@ def ladder(errors: dict[str, Sequence[float]], always: float | None, climb: bool
     figure, axes = _plot(1.0 + 0.3 * len(errors))
     means = [np.mean(values) for values in errors.values()]
     for row, values in enumerate(errors.values()):
-        axes.plot(values, [row] * len(values), "o", color=ORANGE, markersize=2.5, zorder=3)
-        wide = np.std(values, ddof=1) if len(values) > 1 else 0
+        wide = 0
+        if len(values) > 1:
+            axes.plot(values, [row] * len(values), "o", color=ORANGE, markersize=2.5, zorder=3)
+            wide = np.std(values, ddof=1)
         axes.errorbar(means[row], row, xerr=wide, fmt="o", color=BLUE, capsize=3, markersize=5)
     if climb:
         axes.plot(means, range(len(means)), color=BLUE, linewidth=0.8, alpha=0.5)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -40,10 +41,11 @@ def write_atomically(
     remedy: what else to do where it cannot be written.
     Raises UserError where the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # others may write it, too
+    writer = f"{os.getpid()}-{time.time_ns()}"  # others may write it, too
+    temporary = path.with_name(f".{path.name}.{writer}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clear(path)
+        clear_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
         with open(temporary, "wb") as file:
             write(file)
             file.flush()
@@ -62,9 +64,9 @@ def write_atomically(
             temporary.unlink()
 
 
-def _clear(path: Path) -> None:
-    """Remove what killed writers of ``path`` left: files that have not grown for ``ABANDONED``."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+def clear_abandoned(left: Iterable[Path]) -> None:
+    """Remove files and folders of killed writers: those that have not changed for ``ABANDONED``."""
+    for path in left:
         with suppress(OSError):  # another writer was quicker
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                left.unlink()
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

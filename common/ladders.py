@@ -30,7 +30,7 @@ from common.pages import (
 )
 from common.progression import write_index
 
-STUCK = 0.9  # of the mean face's error: a run that is no better has learned nothing
+STUCK = 0.9  # of the mean face's error: a run above it has learned next to nothing
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def conclusions(group: Group, always: float) -> list[str]:
         return told
     stuck = {rung.name: sum(one > STUCK * always for one in rung.errors) for rung in group.rungs}
     if listed := ", ".join(f"{name} ({count})" for name, count in stuck.items() if count):
-        told.append(f"Runs that learned nothing, no better than the mean face: {listed}.")
+        told.append(f"Runs that are less than a tenth better than the mean face: {listed}.")
     return told
 
 
@@ -285,6 +285,9 @@ def charts(gallery: Gallery, ladder: Ladder) -> list[Picture | None]:
         figure = figures.ladder(measured, always, group.climb)
         best = min(measured, key=lambda name: statistics.mean(measured[name]))
         caption = f"Dots are {seeds}. Least: {best}, {spread(measured[best])} %."
+        caption += " The axis is logarithmic."
+        if not group.climb:
+            caption += " The dashed line is what the others are held against."
         alt = f"{group.title}: NME of each of {len(measured)} steps as a dot"
         alt += " with its deviation" * (ladder.seeds > 1)
         drawn.append(gallery.add(f"ladder-{number}", figure, alt, caption))

@@ -187,7 +187,7 @@ def _cache_key(
             stat = path.stat()
         except OSError as fault:
             raise UserError(f"{path}: {fault.strerror}; unpack the data set again") from None
-        key.update(f"{path}|{stat.st_size}|{stat.st_mtime_ns}".encode())
+        key.update(os.fsencode(path) + f"|{stat.st_size}|{stat.st_mtime_ns}".encode())
     key.update(boxes.numpy().tobytes())
     return key.hexdigest()
 

@@ -12,6 +12,12 @@ from common.recipe import Recipe
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 
+def need_one(option: str, count: int) -> None:
+    """Raises UserError where ``count``, asked for by ``option``, is below 1."""
+    if count < 1:
+        raise UserError(f"{option} {count}: nothing would be done; take 1 or more")
+
+
 @dataclass(frozen=True)
 class Options:
     """The options of ``python run_part.py 1`` (2, 3).
@@ -42,8 +48,8 @@ class Options:
 
     def choose(self, recipes: dict[str, type[AnyRecipe]]) -> AnyRecipe:
         """The recipe asked for, with the values asked for."""
-        if self.epochs is not None and self.epochs < 1:
-            raise UserError(f"--epochs {self.epochs}: nothing would be learned; take 1 or more")
+        if self.epochs is not None:
+            need_one("--epochs", self.epochs)
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed {self.seed}: take a whole number from 0 to {2**32 - 1}")
         if self.recipe not in recipes:

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,6 +19,7 @@ from matplotlib.figure import Figure
 
 from common import figures
 from common.errors import UserError
+from common.files import clear_abandoned
 
 SYNTHETIC = "synthetic faces"
 
@@ -37,7 +40,12 @@ class Gallery:
 
     def __init__(self, folder: Path, mark: str) -> None:
         self.folder, self.mark = folder, mark
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        try:
+            (folder / "figures").mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise UserError(
+                f"{folder / 'figures'}: cannot be made ({fault.strerror}); choose another --reports"
+            ) from None
 
     def add(self, name: str, figure: Figure, alt: str, caption: str) -> Picture:
         """Save ``figures/<name>.png`` with its words."""
@@ -53,21 +61,22 @@ def write_page(folder: Path, fill: Callable[[Path], None]) -> Path:
     first and the new one comes last, so that a kill leaves no page beside the numbers or figures
     of another run. Returns the page's path; raises UserError where it cannot be written.
     """
-    work = folder / ".writing"
+    work = folder / f".writing-{os.getpid()}-{time.time_ns()}"  # others may write it, too
     try:
-        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+        clear_abandoned(folder.glob(".writing-*"))
         (work / "figures").mkdir(parents=True)
         fill(work)
         (folder / "index.html").unlink(missing_ok=True)
         shutil.rmtree(folder / "figures", ignore_errors=True)
         for file in sorted(work.iterdir(), key=lambda file: file.name == "index.html"):
             file.replace(folder / file.name)
-        work.rmdir()
     except OSError as fault:
         raise UserError(
             f"{fault.filename or folder}: the report cannot be written "
             f"({fault.strerror or fault}); free some space or choose another --reports"
         ) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return folder / "index.html"
 
 

@@ -72,7 +72,7 @@ def write_index(reports: Path) -> Path:
     page's path; raises UserError where it cannot be written.
     """
     runs, others, unreadable = [], [], []
-    for page in sorted(reports.glob("*/index.html")):
+    for page in filter(Path.is_file, sorted(reports.glob("*/index.html"))):
         folder, file = page.parent.name, page.with_name("metrics.json")
         try:
             run = json.loads(file.read_text(encoding="utf-8"))
@@ -106,7 +106,7 @@ def write_index(reports: Path) -> Path:
 
 
 def _title(page: Path) -> str:
-    found = re.search("<title>(.+?)</title>", page.read_text(encoding="utf-8"))
+    found = re.search("<title>(.+?)</title>", page.read_text(encoding="utf-8", errors="replace"))
     return unescape(found[1]) if found else page.parent.name
 
 
@@ -144,10 +144,11 @@ def _step(reports: Path, run: Run) -> Run:
 def _ordinary(reports: Path, run: Run) -> Picture | None:
     """The figure of the run's own page of the test face in the middle of the ranking."""
     file = f"{run['folder']}/figures/ordinary.png"
-    if not (reports / file).is_file():
+    try:
+        with Image.open(reports / file) as picture:
+            width, height = picture.size
+    except OSError:  # none, or not a picture any more
         return None
-    with Image.open(reports / file) as picture:
-        width, height = picture.size
     alt = f"A test face of {run['title']}, true points as rings and predicted ones as crosses"
     caption = f"The test face in the middle of the ranking; NME over all {rounded(run['nme'])} %."
     return Picture(file, width, height, alt, caption)

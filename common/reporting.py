@@ -265,11 +265,18 @@ def _curves(gallery: Gallery, report: Report) -> Picture:
             f" Always answering the mean face (dotted) costs {baseline['loss']:.3g}, "
             f"{ratio:.3g} times the last validation loss."
         )
+    recipe = {name: value for name, value, _ in report.recipe}
     if last["train_loss"] > last["validation_loss"]:
+        why = ["it is an average over an epoch in which the network still improved"]
+        if not torch.equal(report.augmented[1], report.samples[1]):
+            why.append("its faces are augmented, hence harder")
+        if recipe.get("flip_average") == "True":
+            why.append("validation takes the mean of the answers for a face and its mirror image")
+        caption += f" The training loss ends above the validation loss: {'; '.join(why)}."
+    if calm := float(recipe.get("calm", 0)):
         caption += (
-            " The training loss stays above the validation loss because the training faces are "
-            "augmented, hence harder, and because it is an average over an epoch in which the "
-            "network still improved."
+            f" In the last {100 * calm:.0f} % of a cycle's steps faces vary less (“calm” in the "
+            "recipe), and the training loss drops."
         )
     alt = "Training and validation loss, and validation NME, per epoch on logarithmic axes"
     figure = figures.learning_curves(report.history, baseline)
@@ -449,6 +456,8 @@ def _means(nme: Tensor, groups: Sequence[str]) -> dict[str, float]:
 def _lowest_and_highest(means: dict[str, float]) -> str:
     """The caption of ``figures.error_by_group``."""
     best, worst = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    if best == worst:
+        return f"Dots are faces, the diamond is their mean, {means[best]:.1f} %."
     return (
         f"Dots are faces, diamonds are means. Lowest mean: {means[best]:.1f} % ({best}); "
         f"highest: {means[worst]:.1f} % ({worst})."

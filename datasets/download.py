@@ -59,13 +59,15 @@ def install(
     Addresses are tried in turn until one gives content that passes. ``find_in`` tells which of
     the unpacked folders is the data set; ``verify`` raises UserError for a set that cannot be
     used, and returns warnings, which are passed on. ``target`` appears in one step or not at all;
-    a transfer that broke off goes on at the next call.
+    a transfer that broke off goes on at the next call, and an archive for which the disk was too
+    full stays for it.
     Raises UserError where ``target`` exists, nothing fetched passes or the disk fails.
     """
 
     def take(url: str) -> list[str]:
         archive = target.with_name(remote.name)
-        fetch(url, archive, remote.sha256 if url == remote.url else None)
+        if not archive.is_file():  # else a whole one is left by a call that could not unpack it
+            fetch(url, archive, remote.sha256 if url == remote.url else None)
         return _unpack_into_place(archive, target, find_in, verify)
 
     return _from_first_that_gives_it(remote, target, take)
@@ -115,10 +117,13 @@ def _unpack_into_place(
             raise UserError("the archive holds another thing than this data set")
         warnings = verify(found)
         found.rename(target)
-        return warnings
+    except UserError:
+        archive.unlink(missing_ok=True)
+        raise
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
-        archive.unlink(missing_ok=True)
+    archive.unlink(missing_ok=True)
+    return warnings
 
 
 def fetch(url: str, file: Path, sha256: str | None = None) -> None:

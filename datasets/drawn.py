@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,7 +25,7 @@ from tqdm import tqdm
 from common.distributed import from_first
 from common.errors import UserError
 from common.faces import Faces, landmark_boxes
-from common.files import ABANDONED, cache_folder, write_atomically
+from common.files import cache_folder, clear_abandoned, write_atomically
 from common.keypoints import IBUG_68, IMM_58
 from datasets import synthetic
 
@@ -52,7 +51,7 @@ def load(
     A damaged set is drawn anew, with a warning.
     leave_out: see ``synthetic.VARIATIONS``. Raises UserError where the disk is full.
     """
-    count = count or COUNTS[setting, split]
+    count = COUNTS[setting, split] if count is None else count
     plain = "".join(f"-no_{name}" for name in sorted(leave_out))
     folder = cache_folder() / f"drawn-{setting}-{split}-{count}{plain}-{_renderer()}"
     from_first(lambda: _is_whole(folder, count) or _draw(folder, setting, split, count, leave_out))
@@ -100,11 +99,8 @@ def _ends_as_png(file: Path) -> bool:
 def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collection[str]) -> None:
     """Fill a temporary folder, on all cores, and rename it: a kill leaves no half set behind."""
     shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-    for left in folder.parent.glob(f"{folder.name}.*.drawing"):  # by a process that was killed
-        with suppress(OSError):  # another process was quicker
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                shutil.rmtree(left, ignore_errors=True)
-    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.drawing")
+    clear_abandoned(folder.parent.glob(f"{folder.name}.*.drawing"))
+    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}-{time.time_ns()}.drawing")
     draw = partial(_draw_some, unfinished, setting, split, count, leave_out)
     notes: dict[str, list] = {"points": [], "groups": [], "views": []}
     try:
@@ -127,8 +123,8 @@ def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collect
                 raise
     except OSError as fault:
         raise UserError(
-            f"{folder}: cannot be written ({fault.strerror}); free some space or set FACE_CACHE "
-            "to another folder"
+            f"{folder}: cannot be written ({fault.strerror or fault}); free some space or set "
+            "FACE_CACHE to another folder"
         ) from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

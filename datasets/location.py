@@ -13,9 +13,9 @@ def data_folder(data: Path | None) -> tuple[Path, str]:
     ``datasets/files`` beside this code.
     """
     if data is not None:
-        return Path(data).expanduser(), "--data"
+        return Path(os.path.expanduser(data)), "--data"
     if named := os.environ.get("FACE_DATA"):
-        return Path(named).expanduser(), "FACE_DATA"
+        return Path(os.path.expanduser(named)), "FACE_DATA"
     return Path(__file__).resolve().parent / "files", "the default"
 
 

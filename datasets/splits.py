@@ -69,7 +69,8 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
     if dataset in ("ibug", "mixed"):
         faces = ibug.load(_root("ibug", data), name, boxes=boxes)
         if boxes == "file":
-            faces = replace(faces, boxes=refit(faces.boxes, *ibug.FILE_BOX_FIT))
+            boxes_fitted = refit(faces.boxes, *ibug.FILE_BOX_FIT)
+            faces = replace(faces, name=f"{faces.name}-file", boxes=boxes_fitted)  # an own cache
         return faces
     if dataset == "youtube_faces":
         return youtube_faces.load(data_folder(data)[0], name)
@@ -107,13 +108,12 @@ def _root(dataset: str, data: Path | None) -> Path:
 
 
 def _both(real: Faces, more: Faces) -> Faces:
-    return Faces(
+    return replace(
+        real,
         name="mixed/train",
-        scheme=real.scheme,
         files=real.files + more.files,
         points=torch.cat([real.points, more.points]),
         boxes=torch.cat([real.boxes, more.boxes]),
         groups=real.groups + more.groups,
         views=real.views + more.views,
-        left_out=real.left_out,
     )

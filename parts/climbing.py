@@ -27,7 +27,7 @@ from common.files import make_writable, write_atomically
 from common.ladders import Group, Ladder, Question, Rung, Step, write_ladder
 from common.loading import Crops
 from common.metrics import errors_per_face, mean_shape
-from common.options import Options
+from common.options import Options, need_one
 from common.pages import Gallery, Picture
 from common.recipe import Recipe
 from parts import trials
@@ -69,8 +69,7 @@ def ladder(
     plan, folder = PLANS[part], reports / f"ladder{part}"
     if seeds is None:
         seeds = plan.quick_seeds if quick else SEEDS
-    if seeds < 1:
-        raise UserError(f"--seeds {seeds}: nothing would be trained; take 1 or more")
+    need_one("--seeds", seeds)
     best_device(device)  # refused before anything is written or announced
     make_writable(folder / "runs")
     asked = [quickly(plan)] if quick else groups(plan)
@@ -233,9 +232,20 @@ def measured(
     return {
         trial: [{"missing": missing[trial]}]
         if trial in missing
-        else [json.loads(files[trial, seed].read_text()) for seed in range(seeds)]
+        else [_read(files[trial, seed]) for seed in range(seeds)]
         for trial in every
     }
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """What ``run`` gave. Raises UserError where the file holds something else."""
+    try:
+        told = json.loads(file.read_text())
+        if {"errors", "seconds", "parameters", "answer"} <= told.keys():
+            return told
+    except (ValueError, AttributeError):
+        pass
+    raise UserError(f"{file}: damaged; delete it, and its network is trained anew")
 
 
 def key(trial: Trial, seed: int, learned: Crops) -> str:

@@ -28,7 +28,7 @@ from common.faces import Faces
 from common.loading import Crops, load_crops
 from common.losses import LOSSES
 from common.metrics import METRICS, errors_per_face, mean_shape, smooth_l1_224, summarise
-from common.options import Options
+from common.options import Options, need_one
 from common.prediction import predict_keypoints
 from common.recipe import Recipe, reasons
 from common.training import fit
@@ -66,8 +66,7 @@ def compare(
         raise UserError(
             f"{unknown[0]}: no such network; known are {', '.join(NETWORKS)}, {PRETRAINED}"
         )
-    if seeds < 1:
-        raise UserError(f"--seeds {seeds}: nothing would be trained; take 1 or more")
+    need_one("--seeds", seeds)
     name = "quick" if quick else recipe
     options = Options(name, epochs=epochs, data=data, device=device, resume=True)
     chosen = options.choose(RECIPES | {"quick": Quick})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -51,7 +52,7 @@ def explain(
     crops, _ = cut_faces(image, boxes.numpy(), angles.numpy(), finder.recipe)
     where = next(finder.network.parameters()).device
     subject = Subject(
-        name="stdin" if photo == "-" else Path(photo).name,
+        name="stdin" if photo == "-" else os.fsencode(Path(photo).name).decode(errors="replace"),
         network=finder.network,
         face=centre(crops.to(where), finder.recipe),
         n_faces=len(faces),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+import warnings
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -144,11 +145,15 @@ def read(path: str) -> np.ndarray:
     """
     try:
         source = io.BytesIO(sys.stdin.buffer.read()) if path == "-" else Path(path)
-        return np.asarray(read_picture(source, colour=True))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large, not too large
+            return np.asarray(read_picture(source, colour=True))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the name") from None
     except UnidentifiedImageError:
         fault = "not a picture"
+    except Image.DecompressionBombError:
+        raise UserError(f"{path}: more than 178 million pixels; make it smaller") from None
     except Exception as damage:  # a damaged picture fails wherever the damage is met first
         fault = " ".join(str(damage).split()) or type(damage).__name__
     raise UserError(f"{path}: cannot be read ({fault}); save it anew as JPEG or PNG")

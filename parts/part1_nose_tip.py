@@ -6,8 +6,8 @@ width and height. That is regression, and this file is the whole of it: the netw
 the run.
 
 Source: the course's assignment on the IMM Face Database (persons 1-32 to learn from, 33-40 to be
-tested on). ``Course`` repeats the report that we know of; ``Best`` is what we found to work best
-on folds over persons 1-32 (``python -m benchmarks.folds 1``).
+tested on). ``Course`` repeats the report that we know of; ``Best`` is ours: docs/recipes.md tells
+what of it was compared on folds over persons 1-32, docs/ladders.md what each line gives.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ LESSON = Lesson(
         "of 8 other people show what was learned."
     ),
     notes=(
-        "The point is number 52 of the 58 that the IMM Face Database marks. Courses call it the "
-        "nose tip; it lies at the middle of the nose's base, where the nose meets the upper lip.",
+        "The point is number 52, counted from 0, of the 58 that the IMM Face Database marks. "
+        "Courses call it the nose tip; it lies at the middle of the nose's base, where the nose "
+        "meets the upper lip.",
         "Everyone in the training set is gone from the test set: a network that merely remembered "
         "people would fail here.",
         "In 9 of the 240 faces one eye is numbered from its inner corner in the original files. "
         "The reader numbers it from the outer one, as in the others.",
-        "The recipe called best was chosen without these test faces: the training people were "
-        "dealt into four folds, and each fold was answered by a network that learned from the "
-        "other three (`python -m benchmarks.folds 1`).",
+        "The recipe called best was chosen without these test faces: first weights, loss and start "
+        "on two of the four folds into which the training people are dealt (`docs/recipes.md`), "
+        "the rest by judgement. What each line gives: `python run_part.py ladder 1`.",
     ),
     try_next=(
         "Run the recipe of the course, `python run_part.py 1 --recipe course --reports "

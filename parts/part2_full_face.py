@@ -5,8 +5,8 @@ network has 116 outputs instead of 2, and 425,056 weights: enough to learn 192 p
 heart. Augmentation is what keeps it from doing so.
 
 Source: the course's assignment, as part 1. The course report's network had 112 outputs for 56
-points; IMM has 58, so ours has 116. ``Best`` was chosen on folds over persons 1-32
-(``python -m benchmarks.folds 2``).
+points; IMM has 58, so ours has 116. ``Best`` is ours: docs/recipes.md tells what of it was
+compared on folds over persons 1-32, docs/ladders.md what each line gives.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ LESSON = Lesson(
         "eye of the face. 27 pairs change places; 4 points lie on the middle line.",
         "In 9 of the 240 faces one eye is numbered from its inner corner in the original files. "
         "The reader numbers it from the outer one, as in the others.",
-        "The recipe called best was chosen without these test faces: the training people were "
-        "dealt into four folds, and each fold was answered by a network that learned from the "
-        "other three (`python -m benchmarks.folds 2`).",
+        "The recipe called best was chosen without these test faces: its first weights on one of "
+        "the four folds into which the training people are dealt (`docs/recipes.md`), the rest is "
+        "part 1's or by judgement. What each line gives: `python run_part.py ladder 2`.",
     ),
     try_next=(
         "Run the recipe of the course, `python run_part.py 2 --recipe course --reports "

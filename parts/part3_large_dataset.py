@@ -48,8 +48,9 @@ LESSON = Lesson(
     notes=(
         "Faces are cut by the box around their true points, as most published figures are. On "
         "your own photos a detector finds the box, and the error grows.",
-        "The split goes by folder, the standard protocol. dlib's own two lists are a random split "
-        "of all faces: 596 of the 689 standard test faces stand in its training list.",
+        "The split goes by folder, the standard protocol: helen/testset, lfpw/testset and ibug are "
+        "tested on, those of them that are here. dlib's own two lists are a random split of all "
+        "faces: 596 of the 689 faces of the three folders stand in its training list.",
         "The curves watch the test faces, but nothing is chosen by them: the last epoch counts, "
         "and recipes are compared on every tenth training face (`python -m benchmarks.folds 3`).",
     ),
@@ -65,6 +66,18 @@ LESSON = Lesson(
         "run_part.py predict photo.jpg` finds the boxes and leads the points back to the photo's "
         "own pixels."
     ),
+)
+
+
+MAPS = (
+    "For each point the network draws a map with a cell for every 4 × 4 pixels of the crop. "
+    "Softmax turns the cells' scores into chances that sum to 1, and the answer is the mean place, "
+    "each cell weighted by its chance: finer than a cell. The loss is that of this place and, with "
+    "a smaller weight, the maps' cross-entropy, which tells every cell what it should be.",
+    "In the table of the network the four convolutions after the last BasicBlock do not follow "
+    "each other: each reads what one size of BasicBlocks gives, from coarse to fine, and the "
+    "results are added, the coarse ones enlarged. A BasicBlock adds its input to what its "
+    "convolutions make of it, which lets deep networks learn.",
 )
 
 
@@ -248,13 +261,15 @@ class Best(Recipe):
     batch: int = 16  # twice the steps of 32, and they learn more; still enough to normalise by
     loss: str = "wing"  # keeps pulling when the error is a fraction of a pixel
     map_weight: float = 0.1  # tells every cell of a map what it should be: learns in half the time
-    map_width: float = 1.0  # in cells: about as surely as one can be told from the next
+    map_width: float = (
+        1.0  # in cells: the truth reaches its neighbours, so that places between cells can be told
+    )
     optimizer: str = "adamw"  # Adam whose weight decay does not depend on the gradient
     weight_decay: float = 0.05  # eleven million weights for three thousand faces
     learning_rate: float = 1e-3  # high, because it falls
     warmup: float = 0.05  # the first steps are small: batch normalisation must settle
     cosine: bool = True  # falls to zero along a cosine, so that the last steps only polish
-    bfloat16: bool = True  # half the bits, 1.7 times the speed
+    bfloat16: bool = True  # half the bits: answers come 1.7 times as fast (docs/part3.md)
     rotation: float = 20.0  # photographed heads tilt; 30 costs a short run more than it gives
     scale: float = 0.05  # beyond what the box's own error does
     box_shift: float = 0.03  # a detector's box is never quite the landmarks' box
@@ -269,7 +284,8 @@ class Best(Recipe):
 
 @dataclass(frozen=True)
 class Long(Best):
-    """The same with larger crops and more time: how the weights in ``parts/weights`` were made."""
+    """The same with larger crops and more time. The weights in ``parts/weights`` are of its fourth
+    cycle; those before were made by an older recipe, see docs/part3.md."""
 
     height: int = 160  # a finer grid of 40 x 40 cells
     width: int = 160  # a square
@@ -288,7 +304,8 @@ class Long(Best):
 
 @dataclass(frozen=True)
 class Coordinates(Best):
-    """The course's way to answer, after maps were learned: for ``--pretrained``."""
+    """The course's way to answer, after maps were learned: with ``--pretrained
+    parts/weights/part3.pt``. From random weights its learning rate is low."""
 
     height: int = 160  # as the weights that ship
     width: int = 160  # a square
@@ -320,9 +337,13 @@ def run(options: Options) -> list[dict[str, float]]:
         lesson = MIXED
         recipe, beside = real_alone(recipe, options)
 
+    if recipe.head == "heatmap":
+        lesson = replace(lesson, notes=(*lesson.notes, *MAPS))
     if options.pretrained:
         began = f"The first weights were not random: --pretrained {options.pretrained}."
         lesson = replace(lesson, notes=(began, *lesson.notes))
+        if options.pretrained != "imagenet":  # its last layer knows more than the mean face
+            recipe = replace(recipe, start_at_mean=False)
 
     # 1. The faces: files, points and boxes, nothing decoded yet.
     train, test = train_and_test("ibug", options.dataset, options.data)

@@ -82,10 +82,12 @@ OWN = {field.name for field in fields(Trial)} - {"part", "recipe"}
 def held_out(faces: Faces, fold: int = 0) -> Tensor:
     """Which of the training faces are kept for the questions, bool (N,).
 
-    Where groups are persons, every fourth person, from ``fold`` on; else every tenth face.
+    Where groups are persons of several faces, every fourth person, from ``fold`` on; else every
+    tenth face.
     """
-    if faces.groups[0].isdigit():
-        return torch.tensor([int(person) % FOLDS == fold for person in faces.groups])
+    people = [group.removeprefix("person ") for group in faces.groups]  # so drawn ones are called
+    if people[0].isdigit() and len(set(people)) < len(people):
+        return torch.tensor([int(person) % FOLDS == fold for person in people])
     return torch.arange(len(faces)) % 10 == 0
 
 
@@ -107,7 +109,6 @@ def crops_of(trial: Trial, data: Path | None, fold: int = 0) -> tuple[Crops, Cro
         if faces.name.startswith("synthetic"):
             raise NotHereError("drawn faces have neither dlib's boxes nor dlib's lists")
         faces = split(dataset, "train", data, trial.boxes, faces.scheme)
-        faces = replace(faces, name=f"{faces.name}-{trial.boxes}")  # a cache file of its own
     if not trial.pairs:
         faces = replace(faces, scheme=replace(faces.scheme, flip_pairs=()))
     if trial.dlib_list:

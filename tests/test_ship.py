@@ -9,6 +9,7 @@ import torch
 import run_part
 from benchmarks import ship
 from common import checkpoints
+from common.errors import UserError
 from common.prediction import predict_keypoints
 
 
@@ -53,12 +54,24 @@ def test_half_the_bits_answer_nearly_the_same_and_need_no_more_than_25_megabytes
 
 def test_the_card_tells_data_licence_recipe_and_measured_figures(trained, shipped):
     card = (shipped / "README.md").read_text()
-    for words in ("no commercial use", "6 of 3148 faces", "--recipe best --seed 0", "1 epochs"):
+    for words in ("no commercial use", "6 of 3148 faces", "recipe `best`, seed 0", "1 epochs"):
         assert words in card
     row = next(line for line in card.splitlines() if line.startswith("| lfpw/testset |"))
     assert row.split("|")[2].strip() == str(small_sets.FOLDERS["lfpw/testset"])
     trained_on = {name for name in small_sets.FOLDERS if "train" in name or name == "afw"}
     assert all(f"{name} {small_sets.FOLDERS[name]}" in card for name in trained_on)
+
+
+def test_a_network_that_cannot_be_measured_is_not_shipped(trained, shipped, monkeypatch, tmp_path):
+    before = (shipped / "part3.pt").read_bytes()
+    monkeypatch.setenv("FACE_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="ibug"):
+        ship.main()
+    assert (shipped / "part3.pt").read_bytes() == before
+    monkeypatch.setattr(sys, "argv", ["ship", str(shipped / "part3.pt")])
+    with pytest.raises(UserError, match=r"part3.pt: is one that ships; name one of"):
+        ship.main()
+    assert sorted(path.name for path in shipped.iterdir()) == ["README.md", "part3.pt"]
 
 
 def test_a_new_network_takes_the_place_of_the_old_one(trained, shipped, monkeypatch):

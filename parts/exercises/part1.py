@@ -56,6 +56,10 @@ READ_ASF = Task(
             lambda text, w, h: to_fractions(read_asf(text, w, h), h, w),
         "half a pixel off: the middle of the first pixel lies half a pixel from the picture's "
         "edge, so subtract 1/2": lambda *asked: read_asf(*asked) + 0.5,
+        "multiplied by width - 1 and height - 1: fractions count from edge to edge, so multiply by "
+        "width and height and subtract 1/2": lambda text, w, h: (
+            to_fractions(read_asf(text, w, h), h, w) * torch.tensor([w - 1.0, h - 1.0])
+        ),
         "x was multiplied by the height, y by the width":
             lambda text, w, h: to_pixels(to_fractions(read_asf(text, w, h), h, w), w, h),
         "the columns are those of path and type: x and y are the third and the fourth":

@@ -262,4 +262,7 @@ def test_a_picture_is_grey_whatever_its_file_says_where_its_channels_are_alike(t
     Image.merge("RGB", [Image.fromarray(channel) for channel in (grey, grey // 2, grey)]).save(
         files[2]
     )
-    assert colours(files) == ("grey", "grey", "colour")
+    faint = grey.copy() // 2 + 20  # two shades off in red: more than a JPEG rounds to
+    files.append(tmp_path / f"faint.{ending}")
+    Image.merge("RGB", [Image.fromarray(c) for c in (faint + 12, faint, faint)]).save(files[3])
+    assert colours(files) == ("grey", "grey", "colour", "colour")

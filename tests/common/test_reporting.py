@@ -1,6 +1,8 @@
 import csv
 import json
+import os
 import re
+import shutil
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
@@ -16,6 +18,7 @@ from common.errors import UserError
 from common.failures import Effect, Findings
 from common.keypoints import IMM_58, neighbours
 from common.metrics import METRICS
+from common.pages import Gallery, write_page
 from common.progression import write_index
 from common.reporting import Lesson, Report, write_report
 from common.watching import Watched
@@ -581,6 +584,40 @@ def test_the_start_page_names_what_it_cannot_read_and_leaves_out_what_has_no_pag
     assert "part1/metrics.json cannot be read" in source
     assert "part2/metrics.json cannot be read" in source
     assert "part3" not in source
+
+
+def test_pages_that_are_none_do_not_keep_the_start_page_back(tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "index.html").write_bytes("<title>Gr\xfc\xdfe</title>".encode("latin-1"))
+    (tmp_path / "a-folder-so-called" / "index.html").mkdir(parents=True)
+    page = Page(write_index(tmp_path))
+    assert page.all("a")[-1] == {"href": "old/index.html"}
+    assert "a-folder-so-called" not in page.source
+
+
+@pytest.mark.usefixtures("marks")
+def test_a_damaged_figure_or_a_file_in_its_place_is_no_crash(tmp_path):
+    write_report(tmp_path, made_up_report())
+    ordinary = next(tmp_path.glob("part*/figures/ordinary.png"))
+    ordinary.write_bytes(b"no picture")
+    write_index(tmp_path)
+    shutil.rmtree(tmp_path / "figures", ignore_errors=True)
+    (tmp_path / "figures").write_text("a file")
+    with pytest.raises(UserError, match=r"figures: cannot be made .*; choose another --reports"):
+        Gallery(tmp_path, "")
+
+
+def test_two_that_write_one_page_at_once_leave_a_whole_one(tmp_path):
+    def fill(work):
+        (work / "index.html").write_text("one")
+        if not (tmp_path / "index.html").exists():
+            write_page(tmp_path, lambda work: (work / "index.html").write_text("the other"))
+
+    (tmp_path / ".writing-1" / "figures").mkdir(parents=True)  # of one that was killed
+    os.utime(tmp_path / ".writing-1", (1e9, 1e9))
+    write_page(tmp_path, fill)
+    assert (tmp_path / "index.html").read_text() == "one"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["figures", "index.html"]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ class Server:
     def __init__(self, files):
         self.files = files
         self.requests = []
+        self.vouchers = []  # their If-Range headers
         self.cuts = []  # bytes after which the next answers break off
         self.ranges = True
         self.announce_more = 0  # added to Content-Length: a lie
@@ -34,6 +35,7 @@ class Server:
     def answer(self, handler):
         asked = handler.headers.get("Range")
         self.requests.append((handler.path, asked))
+        self.vouchers.append(handler.headers.get("If-Range"))
         content = self.files.get(handler.path)
         if content is None or handler.path in self.status:
             handler.send_error(self.status.get(handler.path, 404))
@@ -143,6 +145,14 @@ def test_without_a_mark_of_the_version_the_length_must_be_the_same(server, tmp_p
         get(server, tmp_path)
     server.files["/a.bin"] = CONTENT[::-1] + b"longer"
     assert get(server, tmp_path) == CONTENT[::-1] + b"longer"
+
+
+def test_a_weak_mark_vouches_for_nothing(server, tmp_path):
+    server.etag = 'W/"one"'  # may stand for other bytes of the same meaning
+    server.cuts = [200_000, 0, 0, 0]
+    with pytest.raises(UserError):
+        get(server, tmp_path)
+    assert set(server.vouchers) == {None}
 
 
 def test_a_server_without_ranges_is_asked_for_the_whole_again(server, tmp_path):
@@ -326,23 +336,28 @@ def test_a_set_that_does_not_verify_is_not_installed(archive_server, tmp_path):
     assert names(tmp_path) == []
 
 
-def test_an_interrupted_check_leaves_nothing(archive_server, tmp_path):
-    def interrupt(folder):
-        raise KeyboardInterrupt
+def interrupt(*_):
+    raise KeyboardInterrupt
 
+
+def test_an_interrupted_check_leaves_no_set(archive_server, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         install_from(archive_server, tmp_path, tar_gz(GOOD), verify=interrupt)
-    assert names(tmp_path) == []
+    assert names(tmp_path) == ["set.tar.gz"]
 
 
-def test_an_interrupted_unpacking_leaves_nothing(archive_server, tmp_path, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(download.shutil, "copyfileobj", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        install_from(archive_server, tmp_path, tar_gz(GOOD))
-    assert names(tmp_path) == []
+def test_an_interrupted_unpacking_leaves_the_archive_which_is_not_fetched_again(
+    archive_server, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(download.shutil, "copyfileobj", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            install_from(archive_server, tmp_path, tar_gz(GOOD))
+    assert names(tmp_path) == ["set.tar.gz"]
+    asked = len(archive_server.requests)
+    install_from(archive_server, tmp_path, tar_gz(GOOD))
+    assert len(archive_server.requests) == asked
+    assert names(tmp_path) == ["the_set"]
 
 
 def test_what_a_killed_run_left_does_not_get_into_the_set(archive_server, tmp_path):
@@ -360,14 +375,16 @@ def test_a_set_that_is_there_is_not_touched(archive_server, tmp_path):
     assert names(tmp_path / "the_set") == []
 
 
-def test_a_full_disk_ends_in_one_line_and_leaves_nothing(archive_server, tmp_path, monkeypatch):
+def test_a_full_disk_ends_in_one_line_and_leaves_what_was_fetched(
+    archive_server, tmp_path, monkeypatch
+):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(download.shutil, "copyfileobj", full)
     with pytest.raises(UserError, match=r"the_set: No space left on device; free some space"):
         install_from(archive_server, tmp_path, tar_gz(GOOD), zipped(GOOD))
-    assert names(tmp_path) == []
+    assert names(tmp_path) == ["set.tar.gz"]
 
 
 def test_a_folder_that_cannot_be_made_is_named(archive_server, tmp_path):

@@ -196,6 +196,17 @@ def test_what_cannot_be_had_is_told_in_its_row(climb, trained, monkeypatch):
     assert rung["missing"] in unescape((folder / "index.html").read_text())
 
 
+def test_a_damaged_run_is_named_with_the_remedy(climb, trained):
+    _, folder, _ = climb(small("1"), "--seeds", 1)
+    file = next((folder / "runs").glob("*.json"))
+    for damaged in ('{"errors": ', "{}", "[]"):
+        file.write_text(damaged)
+        status, _, errors = climb(small("1"), "--seeds", 1)
+        assert status == 2
+        told = f"error: {file}: damaged; delete it, and its network is trained anew"
+        assert errors[-1] == told
+
+
 def test_another_fault_ends_the_ladder_in_one_line(climb, monkeypatch):
     def full(trial, seed):
         raise UserError("cache: no space left; make room")
@@ -223,7 +234,7 @@ def test_torch_and_device_are_those_of_the_runs():
 
 def test_seeds_must_be_some(climb):
     status, _, errors = climb(small("1"), "--seeds", 0)
-    assert (status, errors) == (2, ["error: --seeds 0: nothing would be trained; take 1 or more"])
+    assert (status, errors) == (2, ["error: --seeds 0: nothing would be done; take 1 or more"])
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_training(climb, trained, tmp_path):

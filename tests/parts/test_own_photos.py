@@ -207,6 +207,7 @@ BAD = {
     "empty.jpg": lambda path: path.write_bytes(b""),
     "text.png": lambda path: path.write_text("no picture"),
     "half.jpg": lambda path: path.write_bytes(photo(path).read_bytes()[:400]),
+    "huge.png": lambda path: Image.new("1", (20_000, 10_000)).save(path),
     "empty.mp4": lambda path: path.write_bytes(b""),
     "text.avi": lambda path: path.write_text("no video"),
     "missing.jpg": lambda path: None,

@@ -4,7 +4,7 @@ import torch
 
 from common.errors import NotHereError
 from common.keypoints import IBUG_68
-from datasets import splits
+from datasets import drawn, splits
 from parts import ladders, trials, udacity_networks
 from parts.trials import Trial, ask, crops_of, held_out
 
@@ -18,6 +18,16 @@ def test_persons_are_held_out_whole_and_each_in_one_fold(small_root):
         learned, _ = crops_of(trial, small_root, fold)
         assert not persons & set(learned.faces.groups)
         assert all(int(person) % 4 == fold for person in persons)
+
+
+def test_drawn_people_are_held_out_whole_too(tmp_path, monkeypatch):
+    monkeypatch.setitem(drawn.COUNTS, ("portrait", "train"), 48)
+    faces = drawn.load("portrait", "train")
+    folds = [held_out(faces, fold) for fold in range(trials.FOLDS)]
+    assert torch.stack(folds).sum(dim=0).tolist() == [1] * 48
+    for out in folds:
+        people = [{faces.groups[i] for i in which.nonzero()} for which in (out, ~out)]
+        assert people[0] and not people[0] & people[1]
 
 
 def test_of_faces_without_persons_every_tenth_is_held_out(small_root):
@@ -56,8 +66,6 @@ def test_dlibs_split_has_seen_what_it_is_asked_for(real_data):
 
 
 def test_drawn_faces_have_no_lists(tmp_path, monkeypatch):
-    from datasets import drawn
-
     few = {key: 12 if key[1] == "train" else 3 for key in drawn.COUNTS}
     monkeypatch.setattr(drawn, "COUNTS", few)
     for change in ({"boxes": "file"}, {"dlib_list": "seen"}):
