@@ -311,7 +311,7 @@ class Coordinates(Best):
     width: int = 160  # a square
     margin: int = 20  # an eighth all around, for turned and shifted faces
     head: str = "coordinates"  # one linear layer after the mean over all places, as in the course
-    epochs: int = 24  # forty minutes of one core
+    epochs: int = 24  # fifty minutes of one core
     loss: str = "l1"  # without maps better than wing, 5.46 % to 5.92: docs/ladders.md
     map_weight: float = 0.0  # there are no maps
     learning_rate: float = 3e-4  # low: what the maps taught should not be lost
