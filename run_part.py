@@ -166,7 +166,9 @@ def command_line() -> argparse.ArgumentParser:
         metavar="NAME",
         help="as part 3's --network, or ResNet18-ImageNet (default: all five of --network)",
     )
-    rivals.add_argument("--recipe", choices=("course", "best"), default="course")
+    rivals.add_argument(
+        "--recipe", choices=("course", "best"), default="course", help="default: course"
+    )
     rivals.add_argument("--dataset", metavar="NAME", help="default: youtube_faces")
     rivals.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
     rivals.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each network")

@@ -275,8 +275,8 @@ def _curves(gallery: Gallery, report: Report) -> Picture:
         caption += f" The training loss ends above the validation loss: {'; '.join(why)}."
     if calm := float(recipe.get("calm", 0)):
         caption += (
-            f" In the last {100 * calm:.0f} % of a cycle's steps faces vary less (“calm” in the "
-            "recipe), and the training loss drops."
+            f" In the last {100 * calm:.0f} % of a cycle's steps the faces learned from vary less "
+            "(“calm” in the recipe) and are easier."
         )
     alt = "Training and validation loss, and validation NME, per epoch on logarithmic axes"
     figure = figures.learning_curves(report.history, baseline)

@@ -261,9 +261,7 @@ class Best(Recipe):
     batch: int = 16  # twice the steps of 32, and they learn more; still enough to normalise by
     loss: str = "wing"  # keeps pulling when the error is a fraction of a pixel
     map_weight: float = 0.1  # tells every cell of a map what it should be: learns in half the time
-    map_width: float = (
-        1.0  # in cells: the truth reaches its neighbours, so that places between cells can be told
-    )
+    map_width: float = 1.0  # in cells: reaching its neighbours, a cell tells places between them
     optimizer: str = "adamw"  # Adam whose weight decay does not depend on the gradient
     weight_decay: float = 0.05  # eleven million weights for three thousand faces
     learning_rate: float = 1e-3  # high, because it falls

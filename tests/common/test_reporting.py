@@ -218,6 +218,23 @@ def test_captions_say_what_the_run_measured(written):
         assert words in captions
 
 
+@pytest.mark.usefixtures("marks")
+def test_why_training_costs_more_than_validation_follows_from_the_recipe(tmp_path):
+    plain = made_up_report()
+    kept = replace(plain, augmented=plain.samples)
+    rows = [("calm", "0.3", "why"), ("flip_average", "True", "why")]
+    improved = "above the validation loss: it is an average over an epoch in which the network"
+    harder, mirrored = "its faces are augmented, hence harder", "a face and its mirror image"
+    calm = "In the last 30 % of a cycle's steps"
+    for name, report, said in (
+        ("augmented", plain, {improved, harder}),
+        ("as they are", kept, {improved}),
+        ("calm", replace(plain, recipe=rows), {improved, harder, mirrored, calm}),
+    ):
+        captions = " ".join(Page(write_report(tmp_path / name, report)).texts["figcaption"])
+        assert {words for words in (improved, harder, mirrored, calm) if words in captions} == said
+
+
 def test_the_worst_faces_are_measured_and_stand_beside_the_median(written):
     source = written[2].source
     table = source[source.index('aria-label="Measures of the worst faces"') :]
