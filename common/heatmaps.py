@@ -28,8 +28,8 @@ def cross_entropy(log_maps: Tensor, truth: Tensor, width: float) -> Tensor:
     """How badly maps (B, K, h, w) foretell the truth, fractions (B, K, 2): one number.
 
     The truth is blurred to a Gaussian of ``width`` cells, whose mean is the truth; within two
-    widths of the crop's edge, which cuts some of it off, the mean lies up to half a width further
-    in. Unlike a loss on the mean alone, it tells every cell what it should be: a map with two
+    widths of the crop's edge, which cuts some of it off, the mean lies up to a width further in.
+    Unlike a loss on the mean alone, it tells every cell what it should be: a map with two
     peaks can have the right mean. Points outside the crop draw towards its edge.
     """
     height, wide = log_maps.shape[-2:]

@@ -69,8 +69,8 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
     if dataset in ("ibug", "mixed"):
         faces = ibug.load(_root("ibug", data), name, boxes=boxes)
         if boxes == "file":
-            boxes_fitted = refit(faces.boxes, *ibug.FILE_BOX_FIT)
-            faces = replace(faces, name=f"{faces.name}-file", boxes=boxes_fitted)  # an own cache
+            fitted = refit(faces.boxes, *ibug.FILE_BOX_FIT)
+            faces = replace(faces, name=f"{faces.name}-file", boxes=fitted)  # a cache of its own
         return faces
     if dataset == "youtube_faces":
         return youtube_faces.load(data_folder(data)[0], name)
