@@ -153,12 +153,20 @@ def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept:
                 Reader(),
                 quant_format=QuantFormat.QDQ,
                 per_channel=per_channel,
+                reduce_range=not multiplies_int8(),
                 activation_type=QuantType.QUInt8,  # times int8: what the processor does
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=[node.name for node in nodes[first_kept:]],
                 calibrate_method=CalibrationMethod[method],
             )
         return small.read_bytes()
+
+
+def multiplies_int8() -> bool:
+    """Whether the processor adds products of 8 bits up in 32 (VNNI). Others add pairs of them in
+    16 first, which overflow; a bit less for the weights keeps them small enough."""
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("avx512_vnni") or known.get("avx_vnni"))
 
 
 def calibration_faces(recipe: Recipe, count: int) -> Tensor:

@@ -17,6 +17,7 @@ from common import checkpoints, prediction
 from common.augmentation import centre
 from common.crops import move
 from common.detection import Detector
+from common.device import computes_in_bfloat16
 from common.errors import UserError
 from common.faces import Faces
 from common.keypoints import IBUG_68
@@ -365,7 +366,12 @@ def test_folding_batch_normalisation_changes_no_answer(monkeypatch):
         torch.testing.assert_close(folded(faces) * 64, network(faces) * 64, rtol=0, atol=1e-3)
 
 
+HALF = computes_in_bfloat16(torch.device("cpu"))
+
+
 def test_half_the_bits_move_the_points_of_faces_by_hundredths_of_a_pixel(monkeypatch):
+    if not HALF:  # such a processor rounds as others do, but cannot pack
+        monkeypatch.setattr(prediction, "_pack", lambda network: None)
     monkeypatch.setattr(prediction, "computes_in_bfloat16", lambda device: True)
     trained = checkpoints.load(checkpoints.newest())
     network, side = checkpoints.network_of(trained), trained["recipe"]["height"]
@@ -377,6 +383,7 @@ def test_half_the_bits_move_the_points_of_faces_by_hundredths_of_a_pixel(monkeyp
     assert moved.max() < 0.5
 
 
+@pytest.mark.skipif(not HALF, reason="the processor does not multiply bfloat16")
 def test_packed_weights_give_the_same_answer_bit_for_bit(monkeypatch):
     torch.manual_seed(0)
     network = HeatmapResNet18(68, channels=16).eval()
