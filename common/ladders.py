@@ -109,10 +109,10 @@ class Ladder:
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much an error fell from one rung to another, run by run of the same seed.
+    """By how much an error fell from one rung to another.
 
     within: half of the interval that holds the mean difference in 95 of 100 such ladders, by
-    Student's t; None of a single seed.
+    Student's t; None of a single seed each.
     """
 
     mean: float
@@ -125,13 +125,21 @@ class Gain:
 
 
 def gain(before: Sequence[float], after: Sequence[float]) -> Gain:
-    """What the step from ``before`` to ``after`` gives; entries of the same seeds in each."""
-    differences = [one - other for one, other in zip(before, after, strict=True)]
-    mean, count = statistics.mean(differences), len(differences)
-    if count == 1:
+    """What the step from ``before`` to ``after`` gives, from one error a seed.
+
+    Where both have as many, the seeds are the same and each run is compared with its partner.
+    Elsewhere two samples are, as if both varied alike (Student's t with pooled variance).
+    """
+    samples, share = [before, after], 1 / len(before) + 1 / len(after)
+    if len(before) == len(after):
+        samples = [[one - other for one, other in zip(before, after, strict=True)]]
+        share = 1 / len(before)
+    mean = statistics.mean(before) - statistics.mean(after)
+    degrees = sum(len(sample) - 1 for sample in samples)
+    if not degrees:
         return Gain(mean, None)
-    error = statistics.stdev(differences) / math.sqrt(count)
-    return Gain(mean, float(stdtrit(count - 1, 0.975)) * error)
+    squares = sum((x - statistics.mean(sample)) ** 2 for sample in samples for x in sample)
+    return Gain(mean, float(stdtrit(degrees, 0.975)) * math.sqrt(squares / degrees * share))
 
 
 def gains(group: Group) -> list[Gain | None]:
@@ -185,11 +193,13 @@ def conclusions(group: Group, always: float) -> list[str]:
         if clear:
             counted = f"{len(clear)} of {len(changes)} changes"
             told.append(f"{counted} made the error {words}, beyond chance: {listed}.")
-    if unclear := [name for name, one in changes if not one.clear]:
-        if changes[0][1].within is None:
-            told.append("Chance may explain any of the differences: one seed cannot tell.")
-        else:
-            told.append(f"No difference beyond chance: {', '.join(unclear)}.")
+    if unclear := [name for name, one in changes if one.within is not None and not one.clear]:
+        told.append(f"No difference beyond chance: {', '.join(unclear)}.")
+    single = [name for name, one in changes if one.within is None]
+    if len(single) == len(changes):
+        told.append("Chance may explain any of the differences: one seed cannot tell.")
+    elif single:
+        told.append(f"One seed each, which cannot tell: {', '.join(single)}.")
     if not group.alike:
         return told
     stuck = {rung.name: sum(one > STUCK * always for one in rung.errors) for rung in group.rungs}
@@ -219,19 +229,32 @@ def lead(ladder: Ladder) -> str:
 
 
 def rows(group: Group) -> list[dict[str, str]]:
-    """The cells of a group's table, all as text."""
+    """The cells of a group's table, all as text.
+
+    Where steps have different numbers of seeds, each tells its own, and the time is that of the
+    seeds that all have: later ones may come from another machine.
+    """
+    counts = {len(rung.errors) for rung in group.rungs if rung.errors}
+    told = len(counts) > 1
     return [
         {
             "name": rung.name,
             "change": rung.change,
             "why": rung.missing or rung.why,
-            "nme": spread(rung.errors),
+            "nme": spread(rung.errors) + f" ({counted(rung)})" * (told and bool(rung.errors)),
             "gain": verdict(one),
-            "seconds": rounded(statistics.mean(rung.seconds)) if rung.errors else "–",
+            "seconds": rounded(statistics.mean(rung.seconds[: min(counts)]))
+            if rung.errors
+            else "–",
             "parameters": rounded(rung.parameters) if rung.errors else "–",
         }
         for rung, one in zip(group.rungs, gains(group), strict=True)
     ]
+
+
+def counted(rung: Rung) -> str:
+    """How many seeds a step was trained with."""
+    return f"{len(rung.errors)} seed{'s' * (len(rung.errors) > 1)}"
 
 
 def write_ladder(
@@ -274,22 +297,24 @@ BARS = ", bars one standard deviation to either side, small orange dots single s
 
 def charts(gallery: Gallery, ladder: Ladder) -> list[Picture | None]:
     """The chart of each group; None where fewer than two of its steps were measured."""
-    seeds = f"the mean over {ladder.seeds} seeds{BARS}" if ladder.seeds > 1 else "one run each"
     drawn: list[Picture | None] = []
     for number, group in enumerate(ladder.groups):
         measured = {rung.name: rung.errors for rung in group.rungs if rung.errors}
         if len(measured) < 2:
             drawn.append(None)
             continue
+        counts = {len(errors) for errors in measured.values()}
+        seeds = f"{max(counts)} seeds" if len(counts) == 1 else "the seeds that the table tells"
+        dots = "one run each" if counts == {1} else f"the mean over {seeds}{BARS}"
         always = ladder.mean_face if group.climb else None
         figure = figures.ladder(measured, always, group.climb)
         best = min(measured, key=lambda name: statistics.mean(measured[name]))
-        caption = f"Dots are {seeds}. Least: {best}, {spread(measured[best])} %."
+        caption = f"Dots are {dots}. Least: {best}, {spread(measured[best])} %."
         caption += " The axis is logarithmic."
         if not group.climb:
             caption += " The dashed line is what the others are held against."
         alt = f"{group.title}: NME of each of {len(measured)} steps as a dot"
-        alt += " with its deviation" * (ladder.seeds > 1)
+        alt += " with its deviation" * (counts != {1})
         drawn.append(gallery.add(f"ladder-{number}", figure, alt, caption))
     return drawn
 
@@ -346,4 +371,4 @@ def cost(ladder: Ladder) -> str:
     rungs = [rung for group in ladder.groups for rung in group.rungs if rung.seconds]
     runs = {tuple(rung.seconds) for rung in rungs}
     spent = duration(sum(map(sum, runs)))
-    return f"Training these {ladder.seeds * len(runs)} networks took the processor {spent}."
+    return f"Training these {sum(map(len, runs))} networks took the processor {spent}."

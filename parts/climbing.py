@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch
 from common import figures
 from common.augmentation import centre
 from common.crops import to_pixels
-from common.device import best_device
+from common.device import best_device, computes_in_bfloat16
 from common.errors import NotHereError, UserError
 from common.files import make_writable, write_atomically
 from common.ladders import Group, Ladder, Question, Rung, Step, write_ladder
@@ -61,8 +62,8 @@ def ladder(
 
     quick: the ladder alone, as long as ten minutes on two cores allow; its runs count for the
     whole one where they are the same. seeds: runs of each step; by default ``SEEDS``, or the
-    plan's for a quick one. so_far: train nothing, mark the steps that are not trained yet, and
-    leave out questions without two that are.
+    plan's for a quick one. so_far: train nothing, tell each step with the seeds that it has, mark
+    those that have none, and leave out questions without two that have.
     Raises UserError where nothing would be trained, the device is not there or the folder cannot
     be written.
     """
@@ -79,12 +80,10 @@ def ladder(
     shorter = plan.quick_epochs / plan.ours.epochs if quick and plan.quick_epochs else 1
     every = list(dict.fromkeys(trial for group in asked for _, trial in group.tried))
     minutes = shorter * plan.minutes
-    results = measured(every, seeds, learned, options, folder / "runs", minutes, so_far)
+    against = {group.tried[0][1] for group in asked[1:]}
+    results = measured(every, against, seeds, learned, options, folder / "runs", minutes, so_far)
     if "missing" in results[start][0]:
-        raise UserError(
-            f"--so-far: not even the first step is trained with --seeds {seeds}; ask for fewer, or "
-            "leave it out"
-        )
+        raise UserError("--so-far: not even the first step is trained yet; leave it out")
     climbed, *others = (group_of(one, results) for one in asked)
     if so_far:
         others = [group for group in others if sum(bool(rung.errors) for rung in group.rungs) > 1]
@@ -96,7 +95,7 @@ def ladder(
             "training faces, unless a step says otherwise; no test face chose anything. The time "
             f"is the processor's, for training one network on {noted(results, 'device')}. So that "
             f"many runs fit into the time, the ladder leads to ours with {cut_short(top)}."
-            f"{so_far * progress(results)}"
+            f"{so_far * progress(results, seeds)}"
         ),
         command=(
             f"python run_part.py ladder {part}{' --quick' * quick} --seeds {seeds}"
@@ -116,10 +115,11 @@ def ladder(
     )
 
 
-def progress(results: Mapping[Trial, list[dict[str, Any]]]) -> str:
-    """How many of the steps are trained, in a sentence."""
-    done = sum("missing" not in told[0] for told in results.values())
-    return f" So far {done} of its {len(results)} steps are trained."
+def progress(results: Mapping[Trial, list[dict[str, Any]]], seeds: int) -> str:
+    """How many of the steps are trained, and how many with all seeds, in a sentence."""
+    trained = [len(told) for told in results.values() if "missing" not in told[0]]
+    whole = f", {trained.count(seeds)} of them with all {seeds} seeds" * (min(trained) < seeds)
+    return f" So far {len(trained)} of its {len(results)} steps are trained{whole}."
 
 
 def cut_short(top: Trial) -> str:
@@ -189,6 +189,7 @@ def quickly(plan: Plan) -> Asked:
 
 def measured(
     every: list[Trial],
+    against: set[Trial],
     seeds: int,
     learned: Crops,
     options: Options,
@@ -199,22 +200,21 @@ def measured(
     """What each trial gave, one result a seed; trained now where ``folder`` holds none, unless
     only what was trained ``so_far`` is asked for.
 
-    All trials with the first seed come first, so that what was stopped can be read with fewer.
-    A trial that cannot be had here gives one result, ``missing``: why. minutes: what a run may
-    take, before one was measured.
+    All trials with the first seed come first, then the other seeds of those that others are held
+    ``against``: how far these lie apart tells which single runs of the others are out of the
+    ordinary, should it be stopped there. A trial that cannot be had here gives one result,
+    ``missing``: why. minutes: what a run may take, before one was measured.
     """
-    files = {
-        (trial, seed): folder / f"{key(trial, seed, learned)}.json"
-        for seed in range(seeds)
-        for trial in every
-    }
+    runs = [(trial, seed) for seed in range(seeds) for trial in every]
+    runs.sort(key=lambda run: run[1] > 0 and run[0] not in against)
+    files = {run: folder / f"{key(*run, learned)}.json" for run in runs}
     missing: dict[Trial, str] = {}
     for file in files.values():
         if file.is_file():  # a kill may have come between the two
             file.with_suffix(".pt").unlink(missing_ok=True)
     waiting = [run for run, file in files.items() if not file.is_file()]
     if so_far:
-        missing, waiting = {trial: NOT_YET for trial, _ in waiting}, []
+        missing, waiting = {trial: NOT_YET for trial, seed in waiting if seed == 0}, []
     began = time.monotonic()
     for done, (trial, seed) in enumerate(waiting):
         left = (time.monotonic() - began) / 60 / done if done else minutes
@@ -229,12 +229,11 @@ def measured(
                 files[trial, seed].with_suffix(".pt").unlink(missing_ok=True)
             except NotHereError as fault:
                 missing[trial] = str(fault)
-    return {
-        trial: [{"missing": missing[trial]}]
-        if trial in missing
-        else [_read(files[trial, seed]) for seed in range(seeds)]
-        for trial in every
-    }
+    results = {trial: [{"missing": why}] for trial, why in missing.items()}
+    for trial in every:
+        trained = takewhile(Path.is_file, (files[trial, seed] for seed in range(seeds)))
+        results.setdefault(trial, [_read(file) for file in trained])
+    return results
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -265,6 +264,8 @@ def run(trial: Trial, seed: int, options: Options, file: Path) -> dict[str, Any]
     clock, work = time.monotonic(), time.process_time()
     history = trials.train(network, learned, trial.recipe, options, file.with_suffix(".pt"))
     share = (time.process_time() - work) / (time.monotonic() - clock)  # of the time, and of cores
+    device = best_device(options.device)
+    half = computes_in_bfloat16(device)
     errors, answers = trials.ask(network, asked, trial.recipe)
     return {
         "trial": trial.told(),
@@ -275,7 +276,7 @@ def run(trial: Trial, seed: int, options: Options, file: Path) -> dict[str, Any]
         "parameters": sum(weights.numel() for weights in network.parameters()),
         "answer": answers[0].tolist(),  # fractions of the crop, for the first face
         "torch": str(torch.__version__),
-        "device": str(best_device(options.device)),
+        "device": f"{device}{' without bfloat16' * (trial.recipe.bfloat16 and not half)}",
     }
 
 

@@ -63,6 +63,17 @@ def test_a_gain_is_taken_over_pairs_of_the_same_seed():
     assert gain([3.0], [2.0]) == Gain(1.0, None)
 
 
+def test_a_single_run_is_held_against_the_spread_of_all_runs_of_the_other():
+    told = gain([4.0, 4.2, 4.4], [5.0])
+    assert told.mean == pytest.approx(-0.8)
+    # deviation 0.2 with two degrees of freedom; means of three runs and of one
+    assert told.within == pytest.approx(4.3027 * 0.2 * (1 / 3 + 1) ** 0.5, rel=1e-4)
+    # squares 0.08 and 0.02 with three degrees of freedom, 3.1824
+    both = gain([4.0, 4.2, 4.4], [5.0, 5.2])
+    assert both.within == pytest.approx(3.1824 * (0.1 / 3 * (1 / 3 + 1 / 2)) ** 0.5, rel=1e-4)
+    assert gain([5.0, 5.2], [4.0, 4.2, 4.4]) == Gain(pytest.approx(0.9), both.within)
+
+
 @pytest.mark.parametrize(
     ("mean", "within", "clear"),
     [(1.1, 1.0, True), (-1.1, 1.0, True), (0.9, 1.0, False), (9.0, None, False), (0.0, 0.0, False)],
@@ -110,6 +121,43 @@ def test_sentences_follow_from_the_numbers():
         "Chance may explain any of the differences: one seed cannot tell."
     ]
     assert conclusions(Group("", "", [rung("a", 5.0), rung("b", missing="x")]), 22.0) == []
+
+
+UNEVEN = Group(
+    "Taken away",
+    "One alone.",
+    [rung("all", 4.0, 4.2, 4.4), rung("a", 5.5), rung("b", 4.3), rung("c", 4.4, 4.4, 4.4)],
+)
+
+
+def test_steps_with_different_numbers_of_seeds_tell_their_own():
+    slower = replace(UNEVEN.rungs[0], seconds=[2.0, 900.0, 900.0])  # another machine
+    told = ladders.rows(replace(UNEVEN, rungs=[slower, *UNEVEN.rungs[1:]]))
+    assert [row["nme"] for row in told] == [
+        "4.20 ± 0.20 (3 seeds)",
+        "5.50 (1 seed)",
+        "4.30 (1 seed)",
+        "4.40 ± 0.00 (3 seeds)",
+    ]
+    assert [row["seconds"] for row in told] == ["2"] * 4
+    assert conclusions(UNEVEN, 22.0) == [
+        "1 of 3 changes made the error larger, beyond chance: a (by 1.30).",
+        "No difference beyond chance: b, c.",
+    ]
+    climbed = Group("", "", [rung("a", 5.0), rung("b", 4.0), rung("c", 3.0, 3.1)], climb=True)
+    assert conclusions(climbed, 22.0)[-1] == "One seed each, which cannot tell: b."
+    once = replace(UNEVEN.rungs[1], seconds=[3.0])
+    whole = made_up(replace(UNEVEN, rungs=[slower, once]))
+    assert ladders.cost(whole) == "Training these 4 networks took the processor 30.1 min."
+
+
+def test_a_chart_of_different_numbers_of_seeds_says_where_they_stand(tmp_path):
+    even = Group("Even", "", [rung("a", 5.0), rung("b", 4.0)])
+    text = ladders.write_ladder(tmp_path / "ladder1", made_up(CLIMB, UNEVEN, even)).read_text()
+    captions = re.findall(r"<figcaption>(.+?)</figcaption>", text)
+    assert captions[0].startswith("Dots are the mean over 3 seeds, bars one standard deviation")
+    assert captions[1].startswith("Dots are the mean over the seeds that the table tells, bars")
+    assert captions[2].startswith("Dots are one run each. Least: b, 4.00 %.")
 
 
 def test_runs_that_learned_nothing_are_counted():

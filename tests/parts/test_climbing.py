@@ -9,8 +9,10 @@ import torch
 
 import run_part
 from common import training
+from common.device import computes_in_bfloat16
 from common.errors import NotHereError, UserError
 from common.ladders import Question, Step
+from common.options import Options
 from common.recipe import Recipe
 from parts import climbing, ladders, trials
 from parts.trials import Trial
@@ -131,10 +133,7 @@ def test_what_is_trained_so_far_is_shown_without_training(climb, trained, monkey
 
     status, folder, errors = climb(small("1"), "--so-far")
     assert (status, trained) == (2, [])
-    assert errors[-1] == (
-        "error: --so-far: not even the first step is trained with --seeds 3; ask for fewer, or "
-        "leave it out"
-    )
+    assert errors[-1] == ("error: --so-far: not even the first step is trained yet; leave it out")
     with monkeypatch.context() as patch:
         patch.setattr(training, "train_epoch", stopped)
         assert climb(small("1"), "--seeds", 1)[0] == 130
@@ -148,6 +147,58 @@ def test_what_is_trained_so_far_is_shown_without_training(climb, trained, monkey
     assert "So far 2 of its 4 steps are trained." in told["setting"]
     assert [group["title"] for group in told["groups"]] == ["The ladder"]
     assert "and with 1 of 2 changes by" in unescape((folder / "index.html").read_text())
+
+
+def test_what_others_are_held_against_gets_its_seeds_first(climb, trained, monkeypatch):
+    counted = training.train_epoch
+
+    def stopped(*rest):
+        if len(trained) == 6:  # four trials, and two seeds more of the top
+            raise KeyboardInterrupt
+        return counted(*rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_epoch", stopped)
+        assert climb(small("1"), "--seeds", 3)[0] == 130
+    assert [(r.flip, r.cosine) for r in trained] == [
+        (0.0, False),
+        (0.5, False),
+        (0.5, True),
+        (0.0, True),
+        (0.5, True),
+        (0.5, True),
+    ]
+    status, folder, _ = climb(small("1"), "--seeds", 3, "--so-far")
+    assert (status, len(trained)) == (0, 6)
+    told = json.loads((folder / "ladder.json").read_text())
+    assert told["setting"].endswith(
+        " So far 4 of its 4 steps are trained, 1 of them with all 3 seeds."
+    )
+    assert [[len(rung["errors"]) for rung in group["rungs"]] for group in told["groups"]] == [
+        [1, 1, 3],
+        [3, 1, 1],
+    ]
+    assert climb(small("1"), "--seeds", 3)[0] == 0
+    assert len(trained) == 3 * 4
+    assert all(
+        len(rung["errors"]) == 3
+        for group in json.loads((folder / "ladder.json").read_text())["groups"]
+        for rung in group["rungs"]
+    )
+
+
+def test_a_run_without_bfloat16_where_its_recipe_asks_for_it_says_so(small_root, tmp_path):
+    half, whole = (
+        climbing.run(
+            replace(small("1").start, recipe=replace(small("1").start.recipe, bfloat16=asked)),
+            0,
+            replace(Options(data=small_root, device="cpu"), seed=0),
+            tmp_path / f"{asked}.json",
+        )["device"]
+        for asked in (True, False)
+    )
+    can = computes_in_bfloat16(torch.device("cpu"))
+    assert (half, whole) == ("cpu" if can else "cpu without bfloat16", "cpu")
 
 
 def test_quick_is_the_ladder_alone_and_its_runs_count(climb, trained, tmp_path):
