@@ -33,18 +33,23 @@ SHOWN = {  # by a step's number, the recipe being 0: what is shown below it
 }
 SETUP = f'''\
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 REPOSITORY = "{REPOSITORY}"  # @param {{type: "string"}}
-# On Colab that is a field: the address of the project, or of your own copy of it.
+# On Colab that is a field: the address of the project, or of your own copy of it. Without one,
+# upload the project's files as course.zip, made by: git archive --output course.zip HEAD
 
 if Path("../run_part.py").is_file():
     os.chdir("..")  # a notebook starts in its own folder
 if not Path("run_part.py").is_file():  # on Colab, say
     if not Path("course").is_dir():
-        subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "course"], check=True)
+        if Path("course.zip").is_file():
+            shutil.unpack_archive("course.zip", "course")
+        elif subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "course"]).returncode:
+            raise SystemExit(f"{{REPOSITORY}}: no clone of it; correct it, or upload course.zip")
         install = [sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"]
         subprocess.run(install, check=True)
     os.chdir("course")

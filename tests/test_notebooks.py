@@ -4,7 +4,9 @@ import ast
 import json
 import os
 import re
+import subprocess
 import sys
+import zipfile
 from html import unescape
 from pathlib import Path
 
@@ -80,10 +82,11 @@ def test_the_notebook_runs_and_shows_its_steps(name, small_root, tmp_path, monke
 def test_on_an_empty_machine_the_first_cell_fetches_and_installs_the_project(tmp_path, monkeypatch):
     called = []
 
-    def run(command, check):
+    def run(command, check=False):
         called.append(command)
         Path("course").mkdir(exist_ok=True)
         Path("course/run_part.py").touch()
+        return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -97,6 +100,32 @@ def test_on_an_empty_machine_the_first_cell_fetches_and_installs_the_project(tmp
         ["git", "clone", "--depth", "1", make.REPOSITORY, "course"],
         [sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"],
     ]
+
+
+def test_on_an_empty_machine_the_first_cell_takes_the_files_that_were_uploaded(
+    tmp_path, monkeypatch
+):
+    called = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr("subprocess.run", lambda command, check: called.append(command))
+    with zipfile.ZipFile("course.zip", "w") as files:
+        files.writestr("run_part.py", "")
+        files.writestr("parts/part1_nose_tip.py", "")
+    run_cell("".join(cells("part1", "code")[0]["source"]), {})
+    assert Path.cwd() == tmp_path / "course" and Path("parts/part1_nose_tip.py").is_file()
+    assert called == [[sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"]]
+
+
+def test_an_address_that_cannot_be_cloned_is_told_in_one_line_with_the_remedy(
+    tmp_path, monkeypatch
+):
+    first = "".join(cells("part1", "code")[0]["source"])
+    nowhere = tmp_path / "nowhere"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="nowhere: no clone of it; correct it, or upload course"):
+        run_cell(first.replace(make.REPOSITORY, str(nowhere)), {})
+    assert not Path("course").exists()  # so the cell can be run again
 
 
 def test_a_run_is_cut_at_its_numbered_comments():
