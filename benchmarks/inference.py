@@ -82,20 +82,19 @@ def main() -> None:
 
 
 def in_pytorch(trained: Checkpoint) -> dict[str, Answer]:
-    """As ``predict`` runs it, ``for_video`` runs it, and plainly."""
+    """Plainly, as ``predict`` runs it, and as ``for_video`` does."""
 
     def last(network: nn.Module, dtype: torch.dtype) -> Answer:
         network = network.to(dtype, memory_format=torch.channels_last)
         return lambda faces: network(faces.to(dtype, memory_format=torch.channels_last)).float()
 
-    ways = {
+    half = computes_in_bfloat16(torch.device("cpu"))
+    name, dtype = ("bfloat16", torch.bfloat16) if half else ("float32", torch.float32)
+    return {
         "PyTorch float32": checkpoints.network_of(trained),
         "PyTorch float32, channels last": last(checkpoints.network_of(trained), torch.float32),
+        f"PyTorch {name}, folded": last(quick(checkpoints.network_of(trained)), dtype),
     }
-    if computes_in_bfloat16(torch.device("cpu")):
-        half = last(quick(checkpoints.network_of(trained)), torch.bfloat16)
-        ways["PyTorch bfloat16, folded"] = half
-    return ways
 
 
 def in_onnx_runtime(trained: Checkpoint, faces: Tensor) -> dict[str, Answer]:
