@@ -20,12 +20,12 @@ From the mean face to the course's recipe to ours, one change at a time; then ea
 away from the top alone, and questions beside it. Every step is trained with as many seeds as \
 stand in its command, or with as many as its table tells. NME is the mean distance between \
 predicted and true points, in % of the distance between the outer eye corners. ± is one standard \
-deviation over the seeds. Differences are taken between runs of the same seed, or of all runs \
-where one step has more of them; in brackets stands their 95 % interval (Student's t), and where \
-it holds 0 chance may explain them. Of twenty such verdicts chance makes about one. The time is \
-that of the seeds which all steps of a table have. Sentences follow from the numbers. This file \
-is written from `docs/ladders/` by `python -m benchmarks.ladders`, the charts by the same with \
-`--charts DIR`.
+deviation over the seeds. Differences are taken between runs of the same seed, or between all \
+runs, as if both steps varied alike, where one has more of them; in brackets stands their 95 % \
+interval (Student's t), and where it holds 0 chance may explain them. Of twenty such verdicts \
+chance makes about one. The time is that of the seeds which all steps of a table have. Sentences \
+follow from the numbers. This file is written from `docs/ladders/` by `python -m \
+benchmarks.ladders`, the charts by the same with `--charts DIR`.
 """
 
 
