@@ -47,7 +47,8 @@ if Path("../run_part.py").is_file():
 if not Path("run_part.py").is_file():  # on Colab, say
     if not Path("course").is_dir():
         if Path("course.zip").is_file():
-            shutil.unpack_archive("course.zip", "course")
+            shutil.unpack_archive("course.zip", "unpacked")
+            os.rename("unpacked", "course")  # so half of a damaged one is not taken for it
         elif subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "course"]).returncode:
             raise SystemExit(f"{{REPOSITORY}}: no clone of it; correct it, or upload course.zip")
         install = [sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"]

@@ -117,6 +117,18 @@ def test_on_an_empty_machine_the_first_cell_takes_the_files_that_were_uploaded(
     assert called == [[sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"]]
 
 
+def test_a_damaged_upload_leaves_nothing_that_is_taken_for_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile("course.zip", "w") as files:
+        files.writestr("run_part.py", "")
+        files.writestr("parts/part1_nose_tip.py", "a part" * 99)
+    whole = Path("course.zip").read_bytes()
+    Path("course.zip").write_bytes(whole.replace(b"a part", b"a ...."))
+    with pytest.raises(zipfile.BadZipFile, match=r"part1_nose_tip\.py"):
+        run_cell("".join(cells("part1", "code")[0]["source"]), {})
+    assert not Path("course").exists()
+
+
 def test_an_address_that_cannot_be_cloned_is_told_in_one_line_with_the_remedy(
     tmp_path, monkeypatch
 ):
