@@ -23,7 +23,7 @@ predicted and true points, in % of the distance between the outer eye corners. Â
 deviation over the seeds. Differences are taken between runs of the same seed, or between all \
 runs, as if both steps varied alike, where one has more of them; in brackets stands their 95 % \
 interval (Student's t), and where it holds 0 chance may explain them. Of twenty such verdicts \
-chance makes about one. The time is that of the seeds which all steps of a table have. Sentences \
+chance makes about one. A time is the mean over the runs on the device of the first. Sentences \
 follow from the numbers. This file is written from `docs/ladders/` by `python -m \
 benchmarks.ladders`, the charts by the same with `--charts DIR`.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -67,7 +68,8 @@ class Question:
 class Rung:
     """What was measured of one step: the NME in % and the processor's seconds, one a seed.
 
-    change: the values that the step sets. missing: why there are no errors.
+    change: the values that the step sets. devices: what each run was computed on, as seconds of
+    different ones cannot be compared. missing: why there are no errors.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Rung:
     why: str
     errors: list[float]
     seconds: list[float]
+    devices: list[str]
     parameters: int
     missing: str = ""
 
@@ -231,8 +234,8 @@ def lead(ladder: Ladder) -> str:
 def rows(group: Group) -> list[dict[str, str]]:
     """The cells of a group's table, all as text.
 
-    Where steps have different numbers of seeds, each tells its own, and the time is that of the
-    seeds that all have: later ones may come from another machine.
+    Where steps have different numbers of seeds, each tells its own. The time is the mean over the
+    runs on the device of the first.
     """
     counts = {len(rung.errors) for rung in group.rungs if rung.errors}
     told = len(counts) > 1
@@ -243,12 +246,19 @@ def rows(group: Group) -> list[dict[str, str]]:
             "why": rung.missing or rung.why,
             "nme": spread(rung.errors) + f" ({counted(rung)})" * (told and bool(rung.errors)),
             "gain": verdict(one),
-            "seconds": rounded(statistics.mean(rung.seconds[: min(counts)]))
-            if rung.errors
-            else "–",
+            "seconds": rounded(statistics.mean(alike(rung))) if rung.errors else "–",
             "parameters": rounded(rung.parameters) if rung.errors else "–",
         }
         for rung, one in zip(group.rungs, gains(group), strict=True)
+    ]
+
+
+def alike(rung: Rung) -> list[float]:
+    """The seconds of the runs on the device of the first."""
+    return [
+        seconds
+        for seconds, device in zip(rung.seconds, rung.devices, strict=True)
+        if device == rung.devices[0]
     ]
 
 
@@ -369,6 +379,10 @@ COLUMNS = ("nme", "gain", "seconds", "parameters", "why")
 def cost(ladder: Ladder) -> str:
     """How long all runs took the processor; one that several groups show counts once."""
     rungs = [rung for group in ladder.groups for rung in group.rungs if rung.seconds]
-    runs = {tuple(rung.seconds) for rung in rungs}
-    spent = duration(sum(map(sum, runs)))
-    return f"Training these {sum(map(len, runs))} networks took the processor {spent}."
+    runs = {tuple(rung.seconds): rung.devices for rung in rungs}
+    spent: dict[str, list[float]] = defaultdict(list)
+    for seconds, devices in runs.items():
+        for one, device in zip(seconds, devices, strict=True):
+            spent[device].append(one)
+    told = [f"{len(each)} on {device} {duration(sum(each))}" for device, each in spent.items()]
+    return f"Training these networks took the processor: {', '.join(told)}."

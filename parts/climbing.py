@@ -11,7 +11,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -37,6 +37,7 @@ from parts.trials import Trial
 
 COURSE, OURS = "the course's recipe", "all changes together"
 NOT_YET = "not trained yet"
+NOT_NOTED = "what older runs did not note"
 SEEDS = 3
 
 
@@ -92,16 +93,16 @@ def ladder(
         setting=(
             f"Each network learned from {len(learned):,} training faces of "
             f"{learned.faces.name.partition('/')[0]} and was asked for {len(held_out):,} other "
-            "training faces, unless a step says otherwise; no test face chose anything. The time "
-            f"is the processor's, for training one network on {noted(results, 'device')}. So that "
-            f"many runs fit into the time, the ladder leads to ours with {cut_short(top)}."
+            "training faces, unless a step says otherwise; no test face chose anything. "
+            f"{whose_time(results)} So that many runs fit into the time, the ladder leads to ours "
+            f"with {cut_short(top)}."
             f"{so_far * progress(results, seeds)}"
         ),
         command=(
             f"python run_part.py ladder {part}{' --quick' * quick} --seeds {seeds}"
             f"{' --so-far' * so_far}"
         ),
-        torch=noted(results, "torch"),
+        torch=" and ".join(noted((one for each in results.values() for one in each), "torch")),
         synthetic=learned.faces.name.startswith("synthetic"),
         seeds=seeds,
         mean_face=mean_face(learned, held_out, start.recipe),
@@ -264,8 +265,6 @@ def run(trial: Trial, seed: int, options: Options, file: Path) -> dict[str, Any]
     clock, work = time.monotonic(), time.process_time()
     history = trials.train(network, learned, trial.recipe, options, file.with_suffix(".pt"))
     share = (time.process_time() - work) / (time.monotonic() - clock)  # of the time, and of cores
-    device = best_device(options.device)
-    half = computes_in_bfloat16(device)
     errors, answers = trials.ask(network, asked, trial.recipe)
     return {
         "trial": trial.told(),
@@ -276,14 +275,29 @@ def run(trial: Trial, seed: int, options: Options, file: Path) -> dict[str, Any]
         "parameters": sum(weights.numel() for weights in network.parameters()),
         "answer": answers[0].tolist(),  # fractions of the crop, for the first face
         "torch": str(torch.__version__),
-        "device": f"{device}{' without bfloat16' * (trial.recipe.bfloat16 and not half)}",
+        "device": told_of(best_device(options.device)),
     }
 
 
-def noted(results: Mapping[Trial, list[dict[str, Any]]], name: str) -> str:
-    """What the runs were computed with, as their files tell: "torch" or "device"."""
-    told = {one[name] for each in results.values() for one in each if name in one}
-    return " and ".join(sorted(told)) or "what older runs did not note"
+def told_of(device: torch.device) -> str:
+    """The device in words, as far as they tell whose seconds can be compared."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device}{' without bfloat16' * (not computes_in_bfloat16(device))}"
+
+
+def whose_time(results: Mapping[Trial, list[dict[str, Any]]]) -> str:
+    """Where the time that tables tell was taken, that of each step's first seed, in a sentence."""
+    first = noted((each[0] for each in results.values()), "device")
+    every = noted((one for each in results.values() for one in each), "device")
+    told = f"The time is the processor's, for training one network on {' and '.join(first)}"
+    rest = [device for device in every if device not in first]
+    return f"{told}; other seeds learned on {' and '.join(rest)}." if rest else f"{told}."
+
+
+def noted(runs: Iterable[Mapping[str, Any]], name: str) -> list[str]:
+    """What runs were computed with, as their files tell: "torch" or "device"."""
+    return sorted({one.get(name, NOT_NOTED) for one in runs if "errors" in one})
 
 
 def group_of(asked: Asked, results: Mapping[Trial, list[dict[str, Any]]]) -> Group:
@@ -299,6 +313,7 @@ def group_of(asked: Asked, results: Mapping[Trial, list[dict[str, Any]]]) -> Gro
                 why=step.why,
                 errors=[] if missing else [one["errors"][asked.question.measure] for one in told],
                 seconds=[] if missing else [one["seconds"] for one in told],
+                devices=[] if missing else [one.get("device", NOT_NOTED) for one in told],
                 parameters=0 if missing else told[0]["parameters"],
                 missing=missing,
             )

@@ -11,7 +11,9 @@ from common.ladders import Gain, Group, Ladder, Rung, conclusions, gain, gains, 
 
 
 def rung(name, *errors, missing=""):
-    return Rung(name, f"{name}=1", f"Why {name}.", list(errors), [2.0] * len(errors), 100, missing)
+    count = len(errors)
+    seconds, devices = [2.0] * count, ["cpu"] * count
+    return Rung(name, f"{name}=1", f"Why {name}.", list(errors), seconds, devices, 100, missing)
 
 
 CLIMB = Group(
@@ -131,24 +133,30 @@ UNEVEN = Group(
 
 
 def test_steps_with_different_numbers_of_seeds_tell_their_own():
-    slower = replace(UNEVEN.rungs[0], seconds=[2.0, 900.0, 900.0])  # another machine
-    told = ladders.rows(replace(UNEVEN, rungs=[slower, *UNEVEN.rungs[1:]]))
+    told = ladders.rows(UNEVEN)
     assert [row["nme"] for row in told] == [
         "4.20 ± 0.20 (3 seeds)",
         "5.50 (1 seed)",
         "4.30 (1 seed)",
         "4.40 ± 0.00 (3 seeds)",
     ]
-    assert [row["seconds"] for row in told] == ["2"] * 4
     assert conclusions(UNEVEN, 22.0) == [
         "1 of 3 changes made the error larger, beyond chance: a (by 1.30).",
         "No difference beyond chance: b, c.",
     ]
     climbed = Group("", "", [rung("a", 5.0), rung("b", 4.0), rung("c", 3.0, 3.1)], climb=True)
     assert conclusions(climbed, 22.0)[-1] == "One seed each, which cannot tell: b."
+
+
+def test_times_of_different_devices_are_kept_apart():
+    devices = ["cpu", "H100", "cpu"]
+    mixed = replace(UNEVEN.rungs[0], seconds=[200.0, 9.0, 400.0], devices=devices)
     once = replace(UNEVEN.rungs[1], seconds=[3.0])
-    whole = made_up(replace(UNEVEN, rungs=[slower, once]))
-    assert ladders.cost(whole) == "Training these 4 networks took the processor 30.1 min."
+    told = replace(UNEVEN, rungs=[mixed, once])
+    assert [row["seconds"] for row in ladders.rows(told)] == ["300", "3"]
+    assert ladders.cost(made_up(told)) == (
+        "Training these networks took the processor: 3 on cpu 10.1 min, 1 on H100 9 s."
+    )
 
 
 def test_a_chart_of_different_numbers_of_seeds_says_where_they_stand(tmp_path):
@@ -253,11 +261,11 @@ def test_markdown_holds_the_same_cells():
 
 def test_a_run_that_several_groups_show_costs_once():
     shared = rung("same", 5.0, 6.0)
-    other = Rung("other", "", "Why.", [4.0, 4.0], [1.0, 4.0], 100)
+    other = Rung("other", "", "Why.", [4.0, 4.0], [1.0, 4.0], ["cpu"] * 2, 100)
     ladder = made_up(
         Group("", "", [shared, other], climb=True), Group("", "", [shared, rung("gone")]), seeds=2
     )
-    assert ladders.cost(ladder) == "Training these 4 networks took the processor 9 s."
+    assert ladders.cost(ladder) == "Training these networks took the processor: 4 on cpu 9 s."
 
 
 def test_docs_are_written_from_the_numbers(tmp_path, page, capsys):

@@ -9,7 +9,6 @@ import torch
 
 import run_part
 from common import training
-from common.device import computes_in_bfloat16
 from common.errors import NotHereError, UserError
 from common.ladders import Question, Step
 from common.options import Options
@@ -187,18 +186,14 @@ def test_what_others_are_held_against_gets_its_seeds_first(climb, trained, monke
     )
 
 
-def test_a_run_without_bfloat16_where_its_recipe_asks_for_it_says_so(small_root, tmp_path):
-    half, whole = (
-        climbing.run(
-            replace(small("1").start, recipe=replace(small("1").start.recipe, bfloat16=asked)),
-            0,
-            replace(Options(data=small_root, device="cpu"), seed=0),
-            tmp_path / f"{asked}.json",
-        )["device"]
-        for asked in (True, False)
-    )
-    can = computes_in_bfloat16(torch.device("cpu"))
-    assert (half, whole) == ("cpu" if can else "cpu without bfloat16", "cpu")
+def test_a_run_tells_the_device_whose_seconds_it_took(small_root, tmp_path, monkeypatch):
+    trial, options = small("1").start, Options(data=small_root, device="cpu")
+    for can, device in ((True, "cpu"), (False, "cpu without bfloat16")):
+        monkeypatch.setattr(climbing, "computes_in_bfloat16", lambda device, can=can: can)
+        told = climbing.run(trial, 0, options, tmp_path / f"{can}.json")
+        assert told["device"] == device
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    assert climbing.told_of(torch.device("cuda")) == "NVIDIA H100 80GB HBM3"
 
 
 def test_quick_is_the_ladder_alone_and_its_runs_count(climb, trained, tmp_path):
@@ -275,12 +270,16 @@ def test_a_device_that_is_not_there_is_told_before_the_first_run(climb):
 
 
 def test_torch_and_device_are_those_of_the_runs():
-    trials_of = climbing.climb(ladders.PART1).tried
-    new, old = {"torch": "2.9", "device": "cuda"}, {"torch": "2.8"}
-    results = {trials_of[0][1]: [new, old], trials_of[1][1]: [{"missing": "offline"}]}
-    assert climbing.noted(results, "torch") == "2.8 and 2.9"
-    assert climbing.noted(results, "device") == "cuda"
-    assert climbing.noted({trials_of[0][1]: [old]}, "device") == "what older runs did not note"
+    first, second, third = (trial for _, trial in climbing.climb(ladders.PART1).tried[:3])
+    new, old = {"errors": {}, "torch": "2.9", "device": "H100"}, {"errors": {}, "torch": "2.8"}
+    here = old | {"device": "cpu"}
+    assert climbing.noted([new, here, {"missing": "offline"}], "torch") == ["2.8", "2.9"]
+    results = {first: [here, new], second: [{"missing": "offline"}], third: [here]}
+    assert climbing.whose_time(results) == (
+        "The time is the processor's, for training one network on cpu; other seeds learned on H100."
+    )
+    assert climbing.whose_time({first: [here, here]}).endswith("one network on cpu.")
+    assert climbing.whose_time({first: [old]}).endswith("on what older runs did not note.")
 
 
 def test_seeds_must_be_some(climb):
