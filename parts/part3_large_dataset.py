@@ -310,7 +310,7 @@ class Coordinates(Best):
     margin: int = 20  # an eighth all around, for turned and shifted faces
     head: str = "coordinates"  # one linear layer after the mean over all places, as in the course
     epochs: int = 24  # fifty minutes of one core
-    loss: str = "l1"  # without maps better than wing, 5.37 % to 5.73: docs/ladders.md
+    loss: str = "l1"  # without maps better than wing, 5.38 % to 5.69: docs/ladders.md
     map_weight: float = 0.0  # there are no maps
     learning_rate: float = 3e-4  # low, as it does not begin at random; see docs/part3.md
     average: float = 0.99  # a running mean of the weights: single steps still throw it about
