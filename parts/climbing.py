@@ -78,7 +78,7 @@ def ladder(
     start, top = (asked[0].tried[end][1] for end in (0, -1))
     learned, held_out = trials.crops_of(start, data)
     options = Options(data=data, device=device, resume=True)
-    shorter = plan.quick_epochs / plan.ours.epochs if quick and plan.quick_epochs else 1
+    shorter = plan.quick.get("epochs", plan.ours.epochs) / plan.ours.epochs if quick else 1
     every = list(dict.fromkeys(trial for group in asked for _, trial in group.tried))
     minutes = shorter * plan.minutes
     against = {group.tried[0][1] for group in asked[1:]}
@@ -127,7 +127,7 @@ def cut_short(top: Trial) -> str:
     """What the top of the ladder has less of than the part's best recipe."""
     best = trials.PARTS[top.part][0].Best()
     return ", ".join(
-        f"{name} {value} instead of {getattr(best, name)}"
+        f"{name} {value} instead of {getattr(best, name) or 'all'}"
         for name, value in asdict(top.recipe).items()
         if value != getattr(best, name)
     )
@@ -180,11 +180,9 @@ def climb(plan: Plan) -> Asked:
 
 
 def quickly(plan: Plan) -> Asked:
-    """The ladder for a first look, with fewer epochs where the plan says so."""
+    """The ladder for a first look, shortened where the plan says so."""
     climbed = climb(plan)
-    if not plan.quick_epochs:
-        return climbed
-    short = tuple((step, trial.changed(epochs=plan.quick_epochs)) for step, trial in climbed.tried)
+    short = tuple((step, trial.changed(**plan.quick)) for step, trial in climbed.tried)
     return replace(climbed, tried=short)
 
 

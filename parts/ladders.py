@@ -6,7 +6,9 @@ away from the top alone, and questions are asked beside it. ``climbing.py`` trai
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from common.ladders import Question, Step
 from common.recipe import Recipe
@@ -17,15 +19,15 @@ from parts.trials import Trial
 @dataclass(frozen=True)
 class Plan:
     """A part's ladder. start: the course's recipe. ours: where it leads, at the ladder's size and
-    epochs. minutes: what a run took one processor core, measured. quick_epochs, quick_seeds: for
-    a first look at the ladder alone; 0: as many epochs as without."""
+    epochs. minutes: what a run took one processor core, measured. quick, quick_seeds: what is
+    changed in every step, and the seeds, for a first look at the ladder alone."""
 
     start: Trial
     ours: Recipe
     steps: tuple[Step, ...]
     questions: tuple[Question, ...]
     minutes: float
-    quick_epochs: int = 0
+    quick: Mapping[str, Any] = field(default_factory=dict)
     quick_seeds: int = 3
 
 
@@ -178,6 +180,7 @@ PART2 = Plan(
         ),
     ),
     minutes=0.2,
+    quick_seeds=2,  # three would take a quarter of an hour of two slow cores
 )
 
 SMALL = {"height": 64, "width": 64, "margin": 8, "epochs": 12}  # what two cores have time for
@@ -286,7 +289,7 @@ PART3 = Plan(
         ),
     ),
     minutes=5.0,
-    quick_epochs=1,
+    quick={"epochs": 1, "steps": 175},  # an epoch in batches of 16, and no more batches of one
     quick_seeds=1,
 )
 PLANS = {"1": PART1, "2": PART2, "3": PART3}

@@ -205,12 +205,13 @@ def test_quick_is_the_ladder_alone_and_its_runs_count(climb, trained, tmp_path):
     assert len(trained) == 2 * 4
 
 
-def test_quick_takes_fewer_epochs_where_the_plan_says_so(climb, trained, tmp_path):
-    plan = small("1", quick_epochs=2, quick_seeds=1)
+def test_quick_is_cut_as_short_as_the_plan_says(climb, trained, tmp_path):
+    plan = small("1", quick={"epochs": 2, "steps": 3}, quick_seeds=1)
     assert climb(replace(plan, start=plan.start.changed(epochs=6)), "--quick")[0] == 0
-    assert [recipe.epochs for recipe in trained] == [2] * 6
+    assert [(recipe.epochs, recipe.steps) for recipe in trained] == [(2, 3)] * 6
     setting = json.loads((tmp_path / "ladder1-quick" / "ladder.json").read_text())["setting"]
     assert "epochs 2 instead of 300" in setting
+    assert "steps 3 instead of all" in setting
 
 
 def test_the_classic_mistake_is_shown_by_networks_that_made_it(climb):
