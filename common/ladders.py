@@ -246,14 +246,14 @@ def rows(group: Group) -> list[dict[str, str]]:
             "why": rung.missing or rung.why,
             "nme": spread(rung.errors) + f" ({counted(rung)})" * (told and bool(rung.errors)),
             "gain": verdict(one),
-            "seconds": rounded(statistics.mean(alike(rung))) if rung.errors else "–",
+            "seconds": rounded(statistics.mean(comparable_seconds(rung))) if rung.errors else "–",
             "parameters": rounded(rung.parameters) if rung.errors else "–",
         }
         for rung, one in zip(group.rungs, gains(group), strict=True)
     ]
 
 
-def alike(rung: Rung) -> list[float]:
+def comparable_seconds(rung: Rung) -> list[float]:
     """The seconds of the runs on the device of the first."""
     return [
         seconds
