@@ -184,6 +184,9 @@ def command_line() -> argparse.ArgumentParser:
         "--seeds", type=int, metavar="N", help="runs of each step (default: 3; 3 --quick: 1)"
     )
     rungs.add_argument("--so-far", action="store_true", help="train nothing, show what is trained")
+    rungs.add_argument(
+        "--at-once", type=int, metavar="N", help="runs side by side (default: one a core, up to 4)"
+    )
     rungs.set_defaults(handle=ladder)
 
     listing = commands.add_parser("data", parents=[where], help="list the data sets, or fetch one")

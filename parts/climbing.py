@@ -12,14 +12,15 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from common import figures
+from common.at_once import done
 from common.augmentation import centre
 from common.crops import to_pixels
 from common.device import best_device, computes_in_bfloat16
@@ -39,6 +40,8 @@ COURSE, OURS = "the course's recipe", "all changes together"
 NOT_YET = "not trained yet"
 NOT_NOTED = "what older runs did not note"
 SEEDS = 3
+AT_ONCE = 4
+Run = tuple[Trial, int]  # and its seed
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,15 @@ def ladder(
     device: str | None = None,
     reports: Path = Path("reports"),
     so_far: bool = False,
+    at_once: int | None = None,
 ) -> Path:
     """Train what is not trained yet, write ``reports/ladder<part>/`` and return the page.
 
     quick: the ladder alone, as long as ten minutes on two cores allow; its runs count for the
     whole one where they are the same. seeds: runs of each step; by default ``SEEDS``, or the
     plan's for a quick one. so_far: train nothing, tell each step with the seeds that it has, mark
-    those that have none, and leave out questions without two that have.
+    those that have none, and leave out questions without two that have. at_once: runs side by
+    side, each in a process of its own; by default one a core, up to ``AT_ONCE``.
     Raises UserError where nothing would be trained, the device is not there or the folder cannot
     be written.
     """
@@ -72,6 +77,9 @@ def ladder(
     if seeds is None:
         seeds = plan.quick_seeds if quick else SEEDS
     need_one("--seeds", seeds)
+    if at_once is None:
+        at_once = min(torch.get_num_threads(), AT_ONCE)
+    need_one("--at-once", at_once)
     best_device(device)  # refused before anything is written or announced
     make_writable(folder / "runs")
     asked = [quickly(plan)] if quick else groups(plan)
@@ -82,7 +90,14 @@ def ladder(
     every = list(dict.fromkeys(trial for group in asked for _, trial in group.tried))
     minutes = shorter * plan.minutes
     against = {group.tried[0][1] for group in asked[1:]}
-    results = measured(every, against, seeds, learned, options, folder / "runs", minutes, so_far)
+    files = files_of(every, against, seeds, learned, folder / "runs")
+    if so_far:
+        missing = {
+            trial: NOT_YET for (trial, seed), file in files.items() if not (seed or file.is_file())
+        }
+    else:
+        missing = train_waiting(files, options, minutes, at_once)
+    results = results_of(files, missing)
     if "missing" in results[start][0]:
         raise UserError("--so-far: not even the first step is trained yet; leave it out")
     climbed, *others = (group_of(one, results) for one in asked)
@@ -186,52 +201,75 @@ def quickly(plan: Plan) -> Asked:
     return replace(climbed, tried=short)
 
 
-def measured(
-    every: list[Trial],
-    against: set[Trial],
-    seeds: int,
-    learned: Crops,
-    options: Options,
-    folder: Path,
-    minutes: float,
-    so_far: bool = False,
-) -> dict[Trial, list[dict[str, Any]]]:
-    """What each trial gave, one result a seed; trained now where ``folder`` holds none, unless
-    only what was trained ``so_far`` is asked for.
+def files_of(
+    every: list[Trial], against: set[Trial], seeds: int, learned: Crops, folder: Path
+) -> dict[Run, Path]:
+    """The file of each run, in the order in which they are trained.
 
     All trials with the first seed come first, then the other seeds of those that others are held
     ``against``: how far these lie apart tells which single runs of the others are out of the
-    ordinary, should it be stopped there. A trial that cannot be had here gives one result,
-    ``missing``: why. minutes: what a run may take, before one was measured.
+    ordinary, should it be stopped there.
     """
     runs = [(trial, seed) for seed in range(seeds) for trial in every]
     runs.sort(key=lambda run: run[1] > 0 and run[0] not in against)
-    files = {run: folder / f"{key(*run, learned)}.json" for run in runs}
-    missing: dict[Trial, str] = {}
+    return {run: folder / f"{key(*run, learned)}.json" for run in runs}
+
+
+def train_waiting(
+    files: Mapping[Run, Path], options: Options, minutes: float, at_once: int
+) -> dict[Trial, str]:
+    """Train what has no file yet, so many ``at_once``; returns what cannot be had here, and why.
+
+    minutes: what a run may take one core, before one was measured.
+    """
     for file in files.values():
         if file.is_file():  # a kill may have come between the two
             file.with_suffix(".pt").unlink(missing_ok=True)
     waiting = [run for run, file in files.items() if not file.is_file()]
-    if so_far:
-        missing, waiting = {trial: NOT_YET for trial, seed in waiting if seed == 0}, []
+    at_once = max(min(at_once, len(waiting)), 1)
+    missing: dict[Trial, str] = {}
+    pieces = (
+        (trial, seed, replace(options, seed=seed), files[trial, seed])
+        for trial, seed in waiting
+        if trial not in missing
+    )
+    if waiting:
+        print(
+            f"{len(waiting)} of {len(files)} runs to train, {at_once} at once, about "
+            f"{minutes * len(waiting) / at_once:.0f} minutes",
+            file=sys.stderr,
+        )
     began = time.monotonic()
-    for done, (trial, seed) in enumerate(waiting):
-        left = (time.monotonic() - began) / 60 / done if done else minutes
-        left *= len(waiting) - done
-        number = len(files) - len(waiting) + done + 1
-        print(f"run {number} of {len(files)}, about {left:.0f} minutes left", file=sys.stderr)
-        if trial not in missing:
-            try:
-                result = run(trial, seed, replace(options, seed=seed), files[trial, seed])
-                write = json.dumps(result, indent=1).encode()
-                write_atomically(files[trial, seed], lambda file, write=write: file.write(write))
-                files[trial, seed].with_suffix(".pt").unlink(missing_ok=True)
-            except NotHereError as fault:
-                missing[trial] = str(fault)
+    with closing(done(finish, pieces, at_once, torch.get_num_threads())) as ended:
+        for number, ((trial, *_), why) in enumerate(ended, start=1):
+            if why:
+                missing[trial] = why
+            left = (time.monotonic() - began) / 60 / number * (len(waiting) - number)
+            number += len(files) - len(waiting)
+            print(f"run {number} of {len(files)}, about {left:.0f} minutes left", file=sys.stderr)
+    return missing
+
+
+def finish(trial: Trial, seed: int, options: Options, file: Path) -> str:
+    """Train and measure one network and write ``file``; returns why where it cannot be had here."""
+    try:
+        result = run(trial, seed, options, file)
+    except NotHereError as fault:
+        return str(fault)
+    write_atomically(file, lambda to: to.write(json.dumps(result, indent=1).encode()))
+    file.with_suffix(".pt").unlink(missing_ok=True)
+    return ""
+
+
+def results_of(
+    files: Mapping[Run, Path], missing: Mapping[Trial, str]
+) -> dict[Trial, list[dict[str, Any]]]:
+    """What the runs of each trial gave, up to the first seed without; one ``missing`` tells why."""
     results = {trial: [{"missing": why}] for trial, why in missing.items()}
-    for trial in every:
-        trained = takewhile(Path.is_file, (files[trial, seed] for seed in range(seeds)))
-        results.setdefault(trial, [_read(file) for file in trained])
+    for (trial, seed), file in files.items():
+        told = results.setdefault(trial, [])
+        if trial not in missing and len(told) == seed and file.is_file():
+            told.append(_read(file))
     return results
 
 

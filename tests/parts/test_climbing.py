@@ -1,8 +1,15 @@
 """``run_part.py ladder`` with shrunken plans, and the plans as they are."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from html import unescape
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +23,7 @@ from common.recipe import Recipe
 from parts import climbing, ladders, trials
 from parts.trials import Trial
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 TOGETHER = (  # values of which one without the others means nothing
     {"optimizer", "weight_decay"},
     {"colour", "saturation", "hue"},
@@ -46,7 +54,8 @@ def climb(monkeypatch, tmp_path, small_root, capsys):
         monkeypatch.setitem(climbing.PLANS, part, plan)
         capsys.readouterr()
         where = ["--data", str(small_root), "--reports", str(tmp_path), "--device", "cpu"]
-        status = run_part.main(["ladder", part, *where, *map(str, more)])
+        here = ["--at-once", "1"]  # the plan is patched in this process alone
+        status = run_part.main(["ladder", part, *where, *here, *map(str, more)])
         return status, tmp_path / f"ladder{part}", capsys.readouterr().err.splitlines()
 
     return climb
@@ -283,9 +292,78 @@ def test_torch_and_device_are_those_of_the_runs():
     assert climbing.whose_time({first: [old]}).endswith("on what older runs did not note.")
 
 
-def test_seeds_must_be_some(climb):
-    status, _, errors = climb(small("1"), "--seeds", 0)
-    assert (status, errors) == (2, ["error: --seeds 0: nothing would be done; take 1 or more"])
+@pytest.mark.parametrize("option", ["--seeds", "--at-once"])
+def test_seeds_and_runs_at_once_must_be_some(climb, option):
+    status, _, errors = climb(small("1"), option, 0)
+    assert (status, errors) == (2, [f"error: {option} 0: nothing would be done; take 1 or more"])
+
+
+def test_two_at_once_give_what_one_after_the_other_gives(climb, trained, tmp_path):
+    def told(*more):
+        status, folder, errors = climb(small("1"), "--seeds", 2, *more)
+        assert status == 0
+        groups = json.loads((folder / "ladder.json").read_text())["groups"]
+        for file in (folder / "runs").iterdir():
+            assert file.suffix == ".json"
+            file.unlink()
+        lines = [line for line in errors if " of 8" in line and "it/s" not in line]
+        return [rung["errors"] for group in groups for rung in group["rungs"]], lines
+
+    two, lines = told("--at-once", 2)
+    assert trained == []  # not in this process
+    assert lines[0].startswith("8 of 8 runs to train, 2 at once, about ")
+    assert [line.partition(",")[0] for line in lines[1:]] == [f"run {n} of 8" for n in range(1, 9)]
+    one, _ = told()
+    assert len(trained) == 8
+    for mine, other in zip(two, one, strict=True):
+        assert mine == pytest.approx(other, rel=1e-3)
+
+
+@pytest.fixture
+def two_at_once(tmp_path, small_root):
+    """The command line, in a session of its own, after the first of its runs has ended."""
+    line = ["ladder", "1", "--at-once", "2", "--device", "cpu"]
+    line += ["--data", str(small_root), "--reports", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "run_part.py", *line],
+        cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    for told in process.stderr:
+        if told.startswith("run 1 of "):
+            break
+    yield process
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def is_empty(session):
+    """Whether all its processes end within a minute."""
+    for _ in range(600):
+        try:
+            os.killpg(session, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_stop_ends_all_that_learn_at_once_in_one_line(two_at_once, number):
+    if number == signal.SIGINT:
+        os.killpg(two_at_once.pid, number)  # as a terminal does
+    else:
+        two_at_once.send_signal(number)
+    errors = two_at_once.communicate(timeout=60)[1].splitlines()
+    assert two_at_once.returncode == 130
+    assert errors[-1] == "stopped; parts go on with --resume, others by the same command"
+    assert all(line.startswith("run ") for line in errors[:-1])
+    assert is_empty(two_at_once.pid)
+
+
+def test_a_kill_ends_all_that_learn_at_once(two_at_once):
+    two_at_once.kill()
+    two_at_once.communicate(timeout=60)
+    assert is_empty(two_at_once.pid)
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_training(climb, trained, tmp_path):
