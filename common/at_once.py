@@ -22,7 +22,11 @@ Done = tuple[tuple[Any, ...], Answer]
 
 
 def done(
-    work: Callable[..., Answer], pieces: Iterable[tuple[Any, ...]], at_once: int, threads: int
+    work: Callable[..., Answer],
+    pieces: Iterable[tuple[Any, ...]],
+    at_once: int,
+    threads: int,
+    remedy: str = "close other programs",
 ) -> Iterator[Done[Answer]]:
     """Yields the arguments and the answer of ``work`` for each of ``pieces``, its arguments.
 
@@ -30,7 +34,7 @@ def done(
     which they end; a piece is taken when a process is free for it. ``work`` and all it takes and
     gives must be known to pickle. Wrap it in ``contextlib.closing``, so that a fault outside ends
     the processes at once.
-    Raises what ``work`` raises, and UserError where one of the processes was killed.
+    Raises what ``work`` raises, and UserError with the ``remedy`` where a process was killed.
     """
     if at_once == 1:
         for piece in pieces:
@@ -50,8 +54,8 @@ def done(
             yield from _first(waiting)
     except BrokenProcessPool:
         raise UserError(
-            f"--at-once {at_once}: one of the processes was killed, mostly for want of memory; "
-            "take fewer, and what is done stays done"
+            f"one of {at_once} processes at work was killed, mostly for want of memory; {remedy} "
+            "and start again"
         ) from None
     finally:
         for process in multiprocessing.active_children():
@@ -69,11 +73,13 @@ def _begin(threads: int) -> None:
     """What each process does first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the first one tells it
     os.environ["TQDM_DISABLE"] = "1"  # no bars over one another; read when tqdm is imported
+    import cv2
     import torch
     from tqdm import tqdm
 
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, left behind where we are ended
     torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -147,7 +147,15 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def haar() -> Find:
-    """P. Viola and M. Jones, CVPR 2001, as R. Lienhart trained it for OpenCV, which brings it."""
+    """P. Viola and M. Jones, CVPR 2001, as R. Lienhart trained it for OpenCV, which brings it.
+
+    Raises UserError where OpenCV is of version 5, which dropped it.
+    """
+    if not hasattr(cv2, "CascadeClassifier"):
+        raise UserError(
+            f"OpenCV {cv2.__version__} has no Haar detector; install an older one with: "
+            "python -m pip install 'opencv-python<5'"
+        )
     cascade = cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_frontalface_default.xml")
 
     def find(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

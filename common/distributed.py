@@ -34,7 +34,7 @@ def together() -> Iterator[None]:
         return
     # As long as it takes: cutting a large data set is one process's work, and torchrun ends the
     # others where one fails.
-    distributed.init_process_group(timeout=timedelta(days=7))
+    distributed.init_process_group(_ways(), timeout=timedelta(days=7))
     try:
         with contextlib.ExitStack() as quiet:
             if not is_first():
@@ -44,6 +44,13 @@ def together() -> Iterator[None]:
             yield
     finally:
         _part()
+
+
+def _ways() -> str:
+    """How tensors travel. Asked for nothing, torch would take NCCL alone where there is a GPU, and
+    what lies on the CPU could not travel."""
+    gpus = torch.cuda.is_available() and distributed.is_nccl_available()
+    return "cpu:gloo,cuda:nccl" if gpus else "gloo"
 
 
 def first_goes_on_alone() -> None:

@@ -12,16 +12,15 @@ import shutil
 import sys
 import time
 from collections.abc import Collection
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import torch
 from PIL import Image
 from tqdm import tqdm
 
+from common.at_once import done
 from common.distributed import from_first
 from common.errors import UserError
 from common.faces import Faces, landmark_boxes
@@ -102,19 +101,21 @@ def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collect
     clear_abandoned(folder.parent.glob(f"{folder.name}.*.drawing"))
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}-{time.time_ns()}.drawing")
     draw = partial(_draw_some, unfinished, setting, split, count, leave_out)
-    notes: dict[str, list] = {"points": [], "groups": [], "views": []}
+    starts, cores = [(first,) for first in range(0, count, AT_ONCE)], os.cpu_count() or 1
+    told = {}
     try:
         unfinished.mkdir(parents=True)
         with (
-            ProcessPoolExecutor(mp_context=get_context("spawn")) as pool,
+            closing(done(draw, starts, min(cores, len(starts)), cores)) as drawn,
             tqdm(total=count, desc=f"drawing {split} faces", unit=" faces") as bar,
         ):
-            for points, groups, views in pool.map(draw, range(0, count, AT_ONCE)):
-                notes["points"] += points
-                notes["groups"] += groups
-                notes["views"] += views
-                bar.update(len(points))
-        notes["points"] = torch.tensor(notes["points"])  # (N, K, 2)
+            for start, some in drawn:
+                told[start] = some
+                bar.update(len(some[0]))
+        points, groups, views = (
+            [one for start in starts for one in told[start][kind]] for kind in range(3)
+        )
+        notes = {"points": torch.tensor(points), "groups": groups, "views": views}  # (N, K, 2)
         write_atomically(unfinished / "notes.pt", lambda file: torch.save(notes, file))
         try:
             unfinished.rename(folder)
@@ -134,7 +135,6 @@ def _draw_some(
     folder: Path, setting: str, split: str, count: int, leave_out: Collection[str], first: int
 ) -> tuple[list, tuple[str, ...], tuple[str, ...]]:
     """Draw the faces from number ``first`` on into ``folder``; points, groups and views of them."""
-    cv2.setNumThreads(1)  # every core has a process of its own
     some = min(AT_ONCE, count - first)
     faces = synthetic.load(split, SCHEMES[setting], setting, some, first, SIZES[setting], leave_out)
     for index, image in enumerate(faces.images, start=first):

@@ -239,8 +239,8 @@ def train_waiting(
             f"{minutes * len(waiting) / at_once:.0f} minutes",
             file=sys.stderr,
         )
-    began = time.monotonic()
-    with closing(done(finish, pieces, at_once, torch.get_num_threads())) as ended:
+    began, threads = time.monotonic(), torch.get_num_threads()
+    with closing(done(finish, pieces, at_once, threads, "take --at-once 1")) as ended:
         for number, ((trial, *_), why) in enumerate(ended, start=1):
             if why:
                 missing[trial] = why

@@ -94,5 +94,5 @@ def test_a_fault_outside_ends_them_all(tmp_path):
 
 
 def test_a_process_that_was_killed_is_told_in_one_line():
-    with pytest.raises(UserError, match=r"^--at-once 2: one of the .* was killed.*; take fewer"):
-        list(done(die, [(0,), (1,)], 2, 2))
+    with pytest.raises(UserError, match=r"^one of 2 processes .* was killed.*; take 1 and"):
+        list(done(die, [(0,), (1,)], 2, 2, "take 1"))

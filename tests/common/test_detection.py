@@ -135,6 +135,12 @@ def test_of_overlapping_boxes_the_surest_stays():
     assert merged([]) == []
 
 
+def test_an_opencv_that_dropped_the_haar_detector_is_told_with_the_remedy(monkeypatch):
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(UserError, match=r"^OpenCV \d.* no Haar detector; .*'opencv-python<5'$"):
+        detection.haar()
+
+
 def test_a_detector_that_there_is_not_is_told():
     with pytest.raises(UserError, match=r"--detector eyes: .*haar, lbp, yunet"):
         detection.load("eyes")

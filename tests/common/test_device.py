@@ -1,3 +1,4 @@
+import ctypes
 import os
 import platform
 import resource
@@ -63,6 +64,7 @@ def test_kept_memory_is_taken_again_without_asking_the_kernel():
 
 
 if __name__ == "__main__":  # in a process of its own, since there is no way back
+    ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: small pages, that can be counted
     returned = faults_of_taking_memory_anew()
     keep_freed_memory()
     faults_of_taking_memory_anew()

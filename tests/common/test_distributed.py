@@ -157,6 +157,17 @@ def test_only_the_first_process_is_heard_and_goes_on(two):
     assert two[1].split() == ["heard", "alone"]
 
 
+@pytest.mark.parametrize("gpus", [False, True])
+@pytest.mark.parametrize("nccl", [False, True])
+def test_what_lies_on_the_cpu_travels_with_and_without_gpus(monkeypatch, gpus, nccl):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: nccl)
+    ways = torch.distributed.distributed_c10d.BackendConfig(distributed._ways())
+    by_device = ways.get_device_backend_map()
+    assert by_device["cpu"] == "gloo"
+    assert by_device["cuda"] == ("nccl" if gpus and nccl else "gloo")
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 32])
 @pytest.mark.parametrize("processes", [1, 2, 3, 8])
 def test_every_face_of_a_batch_counts_once(monkeypatch, count, processes):

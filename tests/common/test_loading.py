@@ -478,6 +478,7 @@ def _cut_and_train(folder, granted):
     """
     os.environ["FACE_CACHE"] = str(folder)
     loading.STRIP = 16
+    os.cpu_count = lambda: 2  # of 16 the threads' stacks alone would take what is granted
     recipe = Recipe(height=400, width=400, colour=True, batch=2, steps=4)
     faces = faces_in([folder / "one.png"] * 320)
     network = nn.Sequential(nn.Flatten(), nn.Linear(400 * 400, 2), nn.Unflatten(1, (1, 2)))
