@@ -179,9 +179,9 @@ def command_line() -> argparse.ArgumentParser:
         "ladder", parents=[where, device, pages], help="what each step of a part's recipe buys"
     )
     rungs.add_argument("part", choices=("1", "2", "3"))
-    rungs.add_argument("--quick", action="store_true", help="the ladder alone; 3: one epoch")
+    rungs.add_argument("--quick", action="store_true", help="the ladder alone; 3: 150 steps")
     rungs.add_argument(
-        "--seeds", type=int, metavar="N", help="runs of each step (default: 3; 3 --quick: 1)"
+        "--seeds", type=int, metavar="N", help="runs of each step (default: 3; --quick: 3, 2, 1)"
     )
     rungs.add_argument("--so-far", action="store_true", help="train nothing, show what is trained")
     rungs.add_argument(
