@@ -40,7 +40,7 @@ COURSE, OURS = "the course's recipe", "all changes together"
 NOT_YET = "not trained yet"
 NOT_NOTED = "what older runs did not note"
 SEEDS = 3
-AT_ONCE = 4
+AT_ONCE = 4  # each process holds torch and a network of its own in memory
 Run = tuple[Trial, int]  # and its seed
 
 
