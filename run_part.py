@@ -9,18 +9,17 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from common.errors import UserError
+from common.system.errors import UserError
 
 
 def run_part(number: str, **asked: object) -> None:
     """Train one part's network and write its page."""
-    from common.distributed import together
-    from common.options import Options
-    from parts import part1_nose_tip, part2_full_face, part3_large_dataset
+    from common.recipe import Options
+    from common.system.distributed import process_group
+    from parts.toolkit import LESSONS
 
-    part = {"1": part1_nose_tip, "2": part2_full_face, "3": part3_large_dataset}[number]
-    with together():
-        part.run(Options(**asked))
+    with process_group():
+        LESSONS[number].run(Options(**asked))
 
 
 def data(name: str | None, download: bool, data: Path | None) -> None:
@@ -37,56 +36,56 @@ def data(name: str | None, download: bool, data: Path | None) -> None:
 
 def evaluate(**asked: object) -> None:
     """Print the metrics of a checkpoint on a folder of faces."""
-    from parts import evaluation
+    from parts.commands import evaluate
 
-    print(evaluation.evaluate(**asked))
+    print(evaluate.evaluate(**asked))
 
 
 def predict(**asked: object) -> int:
     """Find faces and keypoints on one's own photos and videos."""
-    from parts import own_photos
+    from parts.commands import predict
 
-    return own_photos.predict(**asked)
+    return predict.predict(**asked)
 
 
 def compare(**asked: object) -> None:
     """Set networks side by side, trained now or before."""
-    from parts import compare
+    from parts.commands import compare
 
     print(f"the page: {compare.compare(**asked)}")
 
 
 def ladder(**asked: object) -> None:
     """Show what each step from the mean face to a part's recipe buys."""
-    from parts import climbing
+    from parts.studies import ladder
 
-    print(f"the page: {climbing.ladder(**asked)}")
+    print(f"the page: {ladder.ladder(**asked)}")
 
 
 def explain(**asked: object) -> None:
     """Show what a network looks at on a photo."""
-    from parts import explaining
+    from parts.commands import explain
 
-    print(f"the page: {explaining.explain(**asked)}")
+    print(f"the page: {explain.explain(**asked)}")
 
 
 def export(checkpoint: Path, output: Path, overwrite: bool) -> None:
     """Write a trained network as an ONNX file."""
-    from parts import exporting
+    from parts.commands import export
 
-    print(exporting.export(checkpoint, output, overwrite))
+    print(export.export(checkpoint, output, overwrite))
 
 
 def check(part: str, file: Path | None, save_dir: Path) -> int:
     """Tell which exercises are done, and what is wrong with the others."""
-    from parts.exercises.checking import check
+    from exercises.check import check
 
     return check(part, file, save_dir)
 
 
 def webcam(**asked: object) -> None:
     """Follow the faces that a camera or a video shows."""
-    from parts.webcam import webcam
+    from parts.commands.webcam import webcam
 
     print(webcam(**asked))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-from common.errors import UserError
+from common.system.errors import UserError
 
 
 def _one_line(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:

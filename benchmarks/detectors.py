@@ -2,9 +2,9 @@
 
 ``turned`` turns the same pictures about their middle, and prints the same for each angle.
 ``fit`` runs them on the training faces and prints the three numbers that move their boxes to
-where landmarks' boxes lie, for ``common.detection.FITS``. ``confidence`` shows the network training
-faces, boxed as a detector boxes them, and windows beside them, and prints at which doubt both are
-as likely, for ``common.prediction.BY_MIRROR``. The test set chooses nothing.
+where landmarks' boxes lie, for ``detectors.FITS``. ``confidence`` shows the network training
+faces, boxed as a detector boxes them, and windows beside them, and prints at which flip
+disagreement both are as likely, for ``finder.FLIP_CALIBRATION``. The test set chooses nothing.
 """
 
 from __future__ import annotations
@@ -19,19 +19,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common import checkpoints, detection
-from common.augmentation import centre
-from common.crops import square_boxes
-from common.detection import Detector
+from common import checkpoints
+from common.augmentation import to_network_input
+from common.crops import read_picture, square_boxes
 from common.faces import Faces
+from common.inference import predict_flipped
 from common.keypoints import IBUG_68
-from common.loading import read_picture
 from common.metrics import nme
-from common.prediction import LEAST_CONFIDENCE, Doubt, FaceKeypoints, cut_faces, mirrored
+from common.photos import detectors
+from common.photos.detectors import Detector
+from common.photos.finder import LEAST_CONFIDENCE, Calibration, FaceKeypoints, crop_faces
 from common.recipe import Recipe
 from datasets import yunet
 from datasets.splits import split
-from parts.evaluation import SAME_FACE, evaluate
+from parts.commands.evaluate import evaluate
+from parts.protocols_300w import SAME_FACE
+from parts.toolkit import default_checkpoint, face_keypoints
 
 ANGLES = (-45, -30, -15, 0, 15, 30, 45)  # degrees, clockwise
 
@@ -44,7 +47,7 @@ def main() -> None:
     kinds = ("table", "turned", "fit", "confidence")
     parser.add_argument("what", nargs="?", choices=kinds, default="table")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE")
-    parser.add_argument("--detectors", nargs="+", default=list(detection.FITS), metavar="NAME")
+    parser.add_argument("--detectors", nargs="+", default=list(detectors.FITS), metavar="NAME")
     parser.add_argument("--split", default="lfpw/testset", metavar="NAME", help="of the tables")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th face")
     asked = parser.parse_args()
@@ -56,13 +59,13 @@ def main() -> None:
     faces = faces.take(range(0, len(faces), asked.every))
     if asked.what == "turned":
         for name in asked.detectors:
-            turned(FaceKeypoints.load(asked.checkpoint, name, model=yunet.place(None)), faces)
+            turned(face_keypoints(asked.checkpoint, name), faces)
     elif asked.what == "confidence":
-        trained = checkpoints.load(asked.checkpoint or checkpoints.newest())
+        trained = checkpoints.load(asked.checkpoint or default_checkpoint())
         confidence(checkpoints.network_of(trained), checkpoints.recipe_of(trained), faces)
     else:
         for name in asked.detectors:
-            fit(detection.load(name, yunet.place(None)), faces)
+            fit(detectors.load(name, yunet.place(None)), faces)
 
 
 def table(checkpoint: Path | None, name: str, detectors: list[str]) -> None:
@@ -84,14 +87,14 @@ def turned(finder: FaceKeypoints, faces: Faces) -> None:
     for angle in ANGLES:
         errors = []
         for index, file in enumerate(faces.files):
-            image, back = detection.turned_back(np.asarray(read_picture(file, colour=True)), -angle)
+            image, back = detectors.turned_back(np.asarray(read_picture(file, colour=True)), -angle)
             there = np.linalg.inv(back[:, :2])  # from the picture, counted from its edge
             points = (faces.points[index].numpy() + 0.5 - back[:, 2]) @ there.T - 0.5
             middle = (truth[index, :2] + truth[index, 2:] / 2).numpy()
             box = np.tile(truth[index, 2:].numpy(), 2)
             box[:2] = (middle - back[:, 2]) @ there.T - box[2:] / 2
             found = finder.predict(image)
-            overlaps = [detection.overlap(np.array(face.box), box) for face in found]
+            overlaps = [detectors.overlap(np.array(face.box), box) for face in found]
             if max(overlaps, default=0) >= SAME_FACE:
                 told, true = (
                     torch.as_tensor(place, dtype=torch.float32)[None]
@@ -111,9 +114,9 @@ def fit(detector: Detector, faces: Faces) -> None:
     raw = replace(detector, fit=(0.0, 0.0, 1.0))
     rows, began = [], time.monotonic()
     for file, truth in zip(faces.files, faces.boxes.numpy(), strict=True):
-        for face in detection.detect(np.asarray(read_picture(file, colour=True)), raw):
+        for face in detectors.detect(np.asarray(read_picture(file, colour=True)), raw):
             box = np.array(face.box)
-            if detection.overlap(box, truth) > 0.3:
+            if detectors.overlap(box, truth) > 0.3:
                 off = (truth[:2] + truth[2:] / 2 - box[:2] - box[2:] / 2) / box[2:].max()
                 rows.append((*off, truth[2:].max() / box[2:].max()))
                 break
@@ -162,7 +165,7 @@ def _window_beside(
         corner = random.uniform(-0.1, np.array(size[::-1]) / side - 0.9) * side
         window = np.array([*corner, side, side])
         inside = np.all(np.abs(corner + side / 2 - truth[:2] - truth[2:] / 2) < truth[2:] / 2)
-        if detection.overlap(window, truth) < 0.1 and not inside:
+        if detectors.overlap(window, truth) < 0.1 and not inside:
             return window
     return None
 
@@ -170,18 +173,18 @@ def _window_beside(
 @torch.inference_mode()
 def _doubt(network: nn.Module, recipe: Recipe, image: np.ndarray, box: np.ndarray) -> Tensor:
     """How far the answers for one box (4,) and for its mirror image are apart, (1,)."""
-    crop = centre(cut_faces(image, box[None], np.zeros(1), recipe)[0], recipe)
-    other = mirrored(network, crop, IBUG_68.flip_order)
+    crop = to_network_input(crop_faces(image, box[None], np.zeros(1), recipe)[0], recipe)
+    other = predict_flipped(network, crop, IBUG_68.flip_order)
     return (network(crop) - other).norm(dim=-1).mean(dim=1)
 
 
-def _between(face: Tensor, other: Tensor) -> Doubt:
+def _between(face: Tensor, other: Tensor) -> Calibration:
     """Fisher's linear discriminant (1936) of the logarithms: the odds of two normal distributions
     of the same width. Logistic regression has no answer where the two do not overlap."""
     face, other = face.double().log(), other.double().log()
     apart, width = other.mean() - face.mean(), (face.var() + other.var()) / 2
     even = ((face.mean() + other.mean()) / 2).exp()
-    return Doubt(even=round(even.item(), 4), steepness=round((apart / width).item(), 1))
+    return Calibration(even=round(even.item(), 4), steepness=round((apart / width).item(), 1))
 
 
 if __name__ == "__main__":

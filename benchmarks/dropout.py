@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from common import checkpoints
-from common.augmentation import centre
+from common.augmentation import to_network_input
 from common.crops import to_pixels
-from common.errors import UserError
 from common.loading import Crops, load_crops
 from common.recipe import Recipe
+from common.system.errors import UserError
 from datasets.splits import train_and_test
 from parts.udacity_networks import NETWORKS
 
@@ -29,7 +29,9 @@ from parts.udacity_networks import NETWORKS
 @torch.inference_mode()
 def offsets(network: nn.Module, crops: Crops, recipe: Recipe) -> Tensor:
     """How far each answer lies beside the truth: (N, K, 2) pixels of the crop."""
-    answers = [network(centre(images, recipe)) for images in crops.images.split(recipe.batch)]
+    answers = [
+        network(to_network_input(images, recipe)) for images in crops.images.split(recipe.batch)
+    ]
     return to_pixels(torch.cat(answers), recipe.height, recipe.width) - crops.points + recipe.margin
 
 

@@ -18,23 +18,22 @@ from dataclasses import asdict, replace
 import torch
 from torch import nn
 
-from common import detection
 from common.augmentation import augment
 from common.crops import to_pixels
-from common.errors import UserError
 from common.keypoints import IBUG_68
 from common.loading import Crops
 from common.losses import LOSSES
 from common.metrics import errors_per_face, nme
-from common.options import need_one
-from common.recipe import Recipe
+from common.photos import detectors
+from common.recipe import Recipe, need_one
+from common.system.errors import UserError
 from common.training import OPTIMIZERS
 from datasets import yunet
 from datasets.splits import split
 from parts import udacity_networks
-from parts.evaluation import answer
 from parts.part3_large_dataset import HEADS, NETWORKS
-from parts.trials import FOLDS, PARTS, Trial, ask, crops_of, trained
+from parts.protocols_300w import answer
+from parts.studies.experiment import FOLDS, PARTS, Trial, ask, crops_of, trained
 
 HARDER = {  # one thing at a time, which befalls every face
     "turned": {"rotation": 30.0},
@@ -64,7 +63,7 @@ def main() -> None:
     if asked.harder:  # refused before the training, not after it
         if asked.part != "3" or asked.network:
             raise UserError("--harder: is for part 3's own network on 300-W; leave it out")
-        detector = detection.load("yunet", yunet.place(None))
+        detector = detectors.load("yunet", yunet.place(None))
         split("ibug", "train", None, "file", IBUG_68)
     part = udacity_networks if asked.network else PARTS[asked.part][0]
     recipe = changed(part.RECIPES[asked.recipe](), asked.changes)
@@ -94,7 +93,7 @@ def main() -> None:
 
 
 def in_other_boxes(
-    network: nn.Module, recipe: Recipe, held_out: Crops, yunets: detection.Detector
+    network: nn.Module, recipe: Recipe, held_out: Crops, yunets: detectors.Detector
 ) -> dict[str, float]:
     """The NME in % of part 3's held-out faces in dlib's boxes and in YuNet's, of those found."""
     data, told = held_out.faces, {}
@@ -104,7 +103,9 @@ def in_other_boxes(
         places = [i for i, file in enumerate(faces.files) if file in wanted]
         faces = faces.take(places, f"{faces.name}-held_out")
         # A doubt of 1: every find counts, however unsure a network is that was trained for a trial.
-        crops, predicted, _ = answer(network, recipe, faces, held_out.kept, detector, doubt=1.0)
+        crops, predicted, _ = answer(
+            network, recipe, faces, held_out.point_ids, detector, doubt=1.0
+        )
         told[name] = errors_per_face(predicted, crops, recipe)["nme"].mean().item()
     return told
 

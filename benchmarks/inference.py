@@ -21,17 +21,19 @@ import torch
 from torch import Tensor, nn
 
 from common import checkpoints
-from common.augmentation import centre
+from common.augmentation import to_network_input
 from common.checkpoints import Checkpoint
 from common.crops import to_pixels
-from common.device import computes_in_bfloat16
-from common.errors import UserError
+from common.inference import predict_flipped
 from common.keypoints import IBUG_68
 from common.loading import Crops, load_crops
 from common.metrics import errors_per_face
-from common.prediction import mirrored, need_all_points, quick
+from common.photos.finder import optimise_for_inference, require_all_points
 from common.recipe import Recipe
+from common.system.device import computes_in_bfloat16
+from common.system.errors import UserError
 from datasets.splits import split
+from parts.toolkit import default_checkpoint
 
 Answer = Callable[[Tensor], Tensor]
 """From float32 (B, 1, h, w) to fractions (B, 68, 2)."""
@@ -53,9 +55,9 @@ def main() -> None:
     parser.add_argument("--calibrate", type=int, default=256, help="faces that set ranges (256)")
     asked = parser.parse_args()
 
-    path = asked.checkpoint or checkpoints.newest()
+    path = asked.checkpoint or default_checkpoint()
     trained = checkpoints.load(path)
-    need_all_points(trained, path)
+    require_all_points(trained, path)
     recipe = checkpoints.recipe_of(trained)
     test = load_crops(split("ibug", "lfpw/testset", None, "landmarks", IBUG_68), recipe)
     ways = in_pytorch(trained)
@@ -63,7 +65,7 @@ def main() -> None:
         ways |= in_onnx_runtime(trained, calibration_faces(recipe, asked.calibrate))
     except UserError as fault:
         print(f"without ONNX Runtime: {fault}")
-    faces = centre(test.images, recipe)
+    faces = to_network_input(test.images, recipe)
     times = {count: milliseconds(ways, faces[:count], asked.calls) for count in (1, 8)}
     first = next(iter(ways))
     print(
@@ -93,7 +95,9 @@ def in_pytorch(trained: Checkpoint) -> dict[str, Answer]:
     return {
         "PyTorch float32": checkpoints.network_of(trained),
         "PyTorch float32, channels last": last(checkpoints.network_of(trained), torch.float32),
-        f"PyTorch {name}, folded": last(quick(checkpoints.network_of(trained)), dtype),
+        f"PyTorch {name}, folded": last(
+            optimise_for_inference(checkpoints.network_of(trained)), dtype
+        ),
     }
 
 
@@ -102,7 +106,7 @@ def in_onnx_runtime(trained: Checkpoint, faces: Tensor) -> dict[str, Answer]:
 
     Raises UserError where the packages are missing.
     """
-    from common.onnx_files import OnnxNetwork, as_onnx
+    from parts.commands.onnx_files import OnnxNetwork, as_onnx
 
     recipe = checkpoints.recipe_of(trained)
     model = as_onnx(checkpoints.network_of(trained), recipe.height, recipe.width, {})
@@ -128,7 +132,7 @@ def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept:
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    from common.onnx_files import INPUT
+    from parts.commands.onnx_files import INPUT
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -172,7 +176,7 @@ def calibration_faces(recipe: Recipe, count: int) -> Tensor:
     """``count`` training faces from all folders, float32 (count, 1, h, w)."""
     train = split("ibug", "train", None, "landmarks", IBUG_68)
     some = train.take(torch.linspace(0, len(train) - 1, count).long(), "ibug/calibration")
-    return centre(load_crops(some, recipe).images, recipe)
+    return to_network_input(load_crops(some, recipe).images, recipe)
 
 
 @torch.inference_mode()
@@ -191,10 +195,10 @@ def milliseconds(ways: dict[str, Answer], faces: Tensor, calls: int) -> dict[str
 def nme(way: Answer, test: Crops, recipe: Recipe) -> float:
     """Mean NME of the test faces in %, with the mirror image where ``recipe`` asks for it."""
     answers = []
-    for faces in centre(test.images, recipe).split(32):
+    for faces in to_network_input(test.images, recipe).split(32):
         fractions = way(faces)
-        if recipe.flip_average:
-            fractions = (fractions + mirrored(way, faces, test.flip_order)) / 2
+        if recipe.flip_tta:
+            fractions = (fractions + predict_flipped(way, faces, test.flip_order)) / 2
         answers.append(to_pixels(fractions, recipe.height, recipe.width))
     return errors_per_face(torch.cat(answers), test, recipe)["nme"].mean().item()
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from common import ladders
-from common.files import write_atomically
-from common.pages import Gallery
+from common.report import ablation_page
+from common.report.page import Gallery
+from common.system.files import write_atomically
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 HEAD = """# What each step buys
@@ -49,15 +49,15 @@ def write(docs: Path, reports: Path | None, charts: Path | None) -> None:
         whole, quick = (reports / f"ladder{part}{kind}" / "ladder.json" for kind in ("", "-quick"))
         file = whole if whole.is_file() or kept.is_file() else quick
         if file.is_file():
-            text = ladders.as_json(ladders.read(file)).encode()
+            text = ablation_page.as_json(ablation_page.read(file)).encode()
             write_atomically(kept, lambda to, text=text: to.write(text))
-    known = [ladders.read(file) for file in sorted((docs / "ladders").glob("part*.json"))]
-    pages = "\n".join([HEAD, *map(ladders.markdown, known)]).encode()
+    known = [ablation_page.read(file) for file in sorted((docs / "ladders").glob("part*.json"))]
+    pages = "\n".join([HEAD, *map(ablation_page.markdown, known)]).encode()
     write_atomically(docs / "ladders.md", lambda to: to.write(pages))
     for ladder in known if charts else ():
         folder = charts / f"part{ladder.part}"
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-        for drawn in filter(None, ladders.charts(Gallery(folder, ""), ladder)):
+        for drawn in filter(None, ablation_page.charts(Gallery(folder, ""), ladder)):
             print(folder / drawn.file)
 
 

@@ -1,9 +1,9 @@
 """How well head pose is told from keypoints, on drawn heads: ``python -m benchmarks.pose``.
 
 Every head has proportions, expression, distance and turn of its own, and its keypoints are exact;
-what is left is what the mean head of ``common.pose`` does not know of the person. Turns are drawn
-as in 300-W: yaw 14, pitch 8, roll 7 degrees of standard deviation, one in ten anything up to
-60, 30, 40.
+what is left is what the mean head of ``pose`` does not know of the person. Turns are drawn as
+in 300-W: yaw 14, pitch 8, roll 7 degrees of standard deviation, one in ten anything up to 60, 30,
+40.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import numpy as np
 
 from common.keypoints import IBUG_68
-from common.pose import head_pose
+from common.photos.pose import head_pose
 from datasets import synthetic_scene
 from datasets.synthetic import people
 

@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from common.options import Options, need_one
-from parts.trials import PARTS
+from common.recipe import Options, need_one
+from parts.studies.experiment import PARTS
 
 SHOWN = ("mse_ratio", "mse_px", "nme", "fr8", "auc8", "mae_px_original")
 

@@ -1,9 +1,9 @@
 """Make a trained network of part 3 the one that ships: ``python -m benchmarks.ship CHECKPOINT``.
 
-Writes ``parts/weights/part3.pt``, in half precision and without what only training needs, in place
-of the last one, and beside it the model card, whose figures are measured with the file written.
+Writes ``parts/assets/weights/part3.pt``, in half precision and without what only training needs,
+in place of the last one, and beside it the model card, whose figures are measured with the file.
 What a find's confidence means is a property of the weights: ``python -m benchmarks.detectors
-confidence`` fits ``BY_MIRROR`` in ``common/prediction.py`` anew.
+confidence`` fits ``finder.FLIP_CALIBRATION`` again.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ import jinja2
 import torch
 
 from common import checkpoints
-from common.attributes import ATTRIBUTES, face_attributes
-from common.device import best_device
-from common.errors import UserError
 from common.keypoints import SCHEMES
 from common.metrics import errors_per_face
 from common.recipe import Recipe
+from common.report.face_measures import ATTRIBUTES, face_attributes
+from common.system.device import best_device
+from common.system.errors import UserError
 from datasets.splits import split, train_and_test
-from parts.evaluation import answer, protocols
+from parts.protocols_300w import answer, protocols
+from parts.toolkit import WEIGHTS
 
-FILE = checkpoints.WEIGHTS / "part3.pt"
+FILE = WEIGHTS / "part3.pt"
 CARD = Path(__file__).with_name("model_card.md")
 NEEDED = (
-    "network", "arguments", "weights", "recipe", "recipe_name", "scheme", "kept", "dataset",
+    "network", "arguments", "weights", "recipe", "recipe_name", "scheme", "point_ids", "dataset",
     "mean_shape", "versions",
 )  # fmt: skip
 

@@ -39,12 +39,12 @@ from benchmarks.folds import changed
 from common import training
 from common.augmentation import augment
 from common.crops import square_boxes
-from common.device import best_device, keep_freed_memory, placed
 from common.faces import Faces
 from common.loading import Crops, load_crops
 from common.recipe import Recipe
+from common.system.device import best_device, keep_freed_heap, preload_if_fits
 from datasets.splits import train_and_test
-from parts.trials import PARTS, Trial, network_of
+from parts.studies.experiment import PARTS, Trial, network_of
 
 OURS, OUR_BATCHES = "our pipeline", "our pipeline, batches alone"
 PHOTOS = 64  # full-size photos that are made
@@ -113,7 +113,7 @@ class Learner:
             with mock.patch.object(training, "augment", augment):
                 training.train_epoch(
                     self.network, self.images, self.crops.points, self.crops.flip_order,
-                    replace(self.recipe, steps=steps), self.optimizer, self.average, 0,
+                    replace(self.recipe, max_steps=steps), self.optimizer, self.average, 0,
                 )  # fmt: skip
             faces += steps * self.recipe.batch
         return faces / spent
@@ -126,14 +126,16 @@ def learner(number: str, changes: list[str], device: torch.device) -> Learner:
     crops = load_crops(train_and_test(dataset, None, None)[0], recipe, getattr(part, "NOSE", None))
     network = network_of(Trial(number, recipe), 0).to(device, memory_format=torch.channels_last)
     optimizer = training.new_optimizer(network, recipe)
-    average = AveragedModel(network, use_buffers=True) if recipe.average else None
-    return Learner(network, optimizer, average, crops, placed(crops.images, device), recipe)
+    average = AveragedModel(network, use_buffers=True) if recipe.ema_decay else None
+    return Learner(
+        network, optimizer, average, crops, preload_if_fits(crops.images, device), recipe
+    )
 
 
 def without_network(learner: Learner) -> Learner:
     """The same faces and recipe with a network that costs nothing."""
     device = next(learner.network.parameters()).device
-    network = Unmoved(len(learner.crops.kept)).to(device)
+    network = Unmoved(len(learner.crops.point_ids)).to(device)
     optimizer = training.new_optimizer(network, learner.recipe)
     return replace(learner, network=network, optimizer=optimizer, average=None)
 
@@ -150,7 +152,7 @@ def ready(learner: Learner) -> Augment:
 def classical(faces: Faces, learner: Learner, workers: int) -> Augment:
     """Hands out the batches of a ``DataLoader``, from now on."""
     device = next(learner.network.parameters()).device
-    dataset = OneByOne(faces, learner.recipe, learner.crops.kept)
+    dataset = OneByOne(faces, learner.recipe, learner.crops.point_ids)
     loader = DataLoader(
         dataset, learner.recipe.batch, num_workers=workers, drop_last=True,
         sampler=RandomSampler(dataset, num_samples=len(learner.crops)),
@@ -192,7 +194,7 @@ def compare(
     number: str, changes: list[str], device: torch.device, asked: argparse.Namespace
 ) -> None:
     """Print faces a second of one part on one device, and the ratios."""
-    keep_freed_memory()  # as the parts do
+    keep_freed_heap()  # as the parts do
     one = learner(number, changes, device)
     held_ready, costless = ready(one), without_network(one)
     speeds: dict[str, list[float]] = {"network alone": [], OURS: [], "classical": []}

@@ -14,12 +14,12 @@ from dataclasses import replace
 from common.crops import to_pixels
 from common.loading import load_crops
 from common.metrics import errors_per_face, mean_shape
-from common.options import need_one
+from common.recipe import need_one
 from datasets import drawn
 from datasets.splits import train_and_test
 from datasets.synthetic import VARIATIONS
 from parts.part3_large_dataset import Best
-from parts.trials import Trial, score
+from parts.studies.experiment import Trial, score
 
 
 def main() -> None:

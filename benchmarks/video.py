@@ -20,13 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from common.keypoints import IBUG_68
-from common.options import need_one
-from common.prediction import FaceKeypoints
-from common.stopwatch import OWN, Stopwatch
-from common.tracking import Track, Tracker
-from common.video import Frames, Recorder
+from common.photos.finder import FaceKeypoints
+from common.photos.stopwatch import OWN, Stopwatch
+from common.photos.tracking import Track, Tracker
+from common.photos.video import Frames, Recorder
+from common.recipe import need_one
 from datasets import synthetic
-from parts.webcam import View, follow
+from parts.commands.webcam import View, follow
+from parts.toolkit import face_keypoints
 
 SIZE, RATE = (640, 480), 30.0  # pixels, frames a second
 STEP, NOISE = 5.0, 4.0  # pixels a frame, grey levels
@@ -153,7 +154,7 @@ def main() -> None:
     need_one("--count", arguments.count)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    finder = FaceKeypoints.load(arguments.checkpoint).for_video()
+    finder = face_keypoints(arguments.checkpoint).for_video()
     smoothing(finder, arguments.lean)
     speed(finder, arguments.count, arguments.lean)
 

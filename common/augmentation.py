@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.crops import inverse, move
-from common.errors import UserError
+from common.crops import inverse, transform_points
 from common.recipe import Recipe
+from common.system.errors import UserError
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, the weights with which Pillow turns a picture grey
 JPEG_STEPS = (
@@ -47,15 +47,15 @@ def augment(
     matrices[:, :, 2] -= recipe.margin * matrices[:, :, :2].sum(dim=2)  # first: margin off
 
     images = warp(images.float(), matrices, recipe.height, recipe.width)  # (B, C, h, w)
-    points = move(points, matrices.to(device))
+    points = transform_points(points, matrices.to(device))
     mirrored = points[:, flip_order.to(device)]  # left and right have changed places
     points = torch.where(flipped.to(device)[:, None, None], mirrored, points)
 
-    images = relight(images, recipe)  # (B, 1, h, w)
+    images = color_jitter(images, recipe)  # (B, 1, h, w)
     if recipe.side_light:
         images = light_from_one_side(images, recipe.side_light)
     if recipe.occlusion:
-        images = occlude(images, recipe.occlusion)
+        images = random_erasing(images, recipe.occlusion)
     if recipe.blur:
         images = blur(images, recipe.blur)
     if recipe.compression:
@@ -64,7 +64,7 @@ def augment(
     return images, points
 
 
-def centre(images: Tensor, recipe: Recipe) -> Tensor:
+def to_network_input(images: Tensor, recipe: Recipe) -> Tensor:
     """The way without chance, for testing: the network's crop out of the cached one.
 
     images: uint8 (B, C, H, W). Returns float32 (B, 1, height, width) in -0.5..0.5. Points move
@@ -83,10 +83,12 @@ def random_matrices(count: int, flipped: Tensor, recipe: Recipe) -> Tensor:
     )
     shift = torch.stack([_uniform(count, recipe.shift), _uniform(count, recipe.shift)], dim=1)
     shift = (shift + torch.randn(count, 2) * recipe.box_shift) * side  # (B, 2)
-    return moves(angle, size, shift, flipped, side)
+    return affine_matrices(angle, size, shift, flipped, side)
 
 
-def moves(angle: Tensor, size: Tensor, shift: Tensor, flipped: Tensor, side: Tensor) -> Tensor:
+def affine_matrices(
+    angle: Tensor, size: Tensor, shift: Tensor, flipped: Tensor, side: Tensor
+) -> Tensor:
     """Moves (B, 2, 3) about a picture's centre, pixels to pixels: turn, mirror, then shift.
 
     angle: (B,) radians, clockwise as one sees it, for y points down. size: (B,) factors. shift:
@@ -124,7 +126,7 @@ def grey(images: Tensor) -> Tensor:
     return torch.einsum("bchw,c->bhw", images, images.new_tensor(LUMA))[:, None]
 
 
-def relight(images: Tensor, recipe: Recipe) -> Tensor:
+def color_jitter(images: Tensor, recipe: Recipe) -> Tensor:
     """Random brightness, contrast, saturation and hue: (B, C, H, W) -> grey (B, 1, H, W).
 
     Values are float, 0..255. All four are one 3x4 matrix on the colours of a face, and turning
@@ -171,7 +173,7 @@ def blur(images: Tensor, share: float) -> Tensor:
     return rows.transpose(0, 1)
 
 
-def occlude(images: Tensor, share: float) -> Tensor:
+def random_erasing(images: Tensor, share: float) -> Tensor:
     """A grey rectangle, a tenth to half of each side, over a random ``share``: (B, 1, H, W)."""
     count, _, height, width = images.shape
     size = 0.1 + 0.4 * torch.rand(count, 2)

@@ -7,17 +7,19 @@ points are moved by that same matrix, so they cannot come apart.
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from common.recipe import Recipe
 
 
-def boxes_to_keep(boxes: Tensor, recipe: Recipe) -> Tensor:
+def crop_boxes(boxes: Tensor, recipe: Recipe) -> Tensor:
     """What is cut out around faces: the network's crop and ``recipe.margin`` pixels around it.
 
     boxes: (N, 4) face boxes left, top, width, height, counted from the picture's edge.
@@ -25,7 +27,7 @@ def boxes_to_keep(boxes: Tensor, recipe: Recipe) -> Tensor:
     """
     if not recipe.box_scale:
         return boxes
-    return square_boxes(boxes, recipe.box_scale * recipe.kept_size[1] / recipe.width)
+    return square_boxes(boxes, recipe.box_scale * recipe.cached_size[1] / recipe.width)
 
 
 def square_boxes(boxes: Tensor, scale: float) -> Tensor:
@@ -39,7 +41,7 @@ def square_boxes(boxes: Tensor, scale: float) -> Tensor:
     return torch.cat([centre - side / 2, side, side], dim=1)  # (N, 4)
 
 
-def refit(boxes: Tensor, right: float, down: float, scale: float) -> Tensor:
+def adjust_box(boxes: Tensor, right: float, down: float, scale: float) -> Tensor:
     """A detector's boxes -> squares where the landmarks' boxes lie on average: (N, 4) -> (N, 4).
 
     right, down: how far the landmarks' box lies from the detector's, in its longer sides.
@@ -61,7 +63,7 @@ def crop_matrices(boxes: Tensor, height: int, width: int) -> Tensor:
     return torch.cat([torch.diag_embed(scale), offset[:, :, None]], dim=2)  # (N, 2, 3)
 
 
-def move(points: Tensor, matrices: Tensor) -> Tensor:
+def transform_points(points: Tensor, matrices: Tensor) -> Tensor:
     """Points (N, K, 2) moved by matrices (N, 2, 3): pixels in, pixels out."""
     return points @ matrices[:, :, :2].mT + matrices[:, None, :, 2]
 
@@ -82,7 +84,7 @@ def to_pixels(fractions: Tensor, height: int, width: int) -> Tensor:
     return fractions * fractions.new_tensor([width, height]) - 0.5
 
 
-def cut(
+def crop_and_resize(
     picture: Image.Image | np.ndarray, box: Tensor, height: int, width: int, mode: str | None = None
 ) -> np.ndarray:
     """Cut ``box`` out of a picture and resize it to uint8 (C, height, width).
@@ -97,8 +99,8 @@ def cut(
     pixels (PIL's antialiased bilinear filter), so that small crops of large photos stay smooth.
     """
     pixels, (left, top, box_width, box_height) = np.asarray(picture), box.tolist()
-    columns, before_x, after_x = _reach(left, box_width, pixels.shape[1], width)
-    rows, before_y, after_y = _reach(top, box_height, pixels.shape[0], height)
+    columns, before_x, after_x = _source_window(left, box_width, pixels.shape[1], width)
+    rows, before_y, after_y = _source_window(top, box_height, pixels.shape[0], height)
     left, top = left - columns.start + before_x, top - rows.start + before_y
     area = pixels[rows, columns]
     if before_x or after_x or before_y or after_y:
@@ -110,7 +112,7 @@ def cut(
     return np.atleast_3d(np.asarray(crop)).transpose(2, 0, 1)
 
 
-def _reach(start: float, length: float, size: int, cells: int) -> tuple[slice, int, int]:
+def _source_window(start: float, length: float, size: int, cells: int) -> tuple[slice, int, int]:
     """What a resize of ``length`` pixels to ``cells`` looks at, of ``size`` pixels there are: the
     pixels, and how often the edge's are repeated before and after them."""
     stop, blur = start + length, max(length / cells, 1.0) + 1  # how far the filter looks beyond
@@ -119,7 +121,7 @@ def _reach(start: float, length: float, size: int, cells: int) -> tuple[slice, i
     return slice(first, last), max(math.ceil(-start), 0), max(math.ceil(stop - size), 0)
 
 
-def cut_turned(
+def crop_and_resize_turned(
     picture: Image.Image | np.ndarray,
     box: Tensor,
     angle: float,
@@ -139,7 +141,7 @@ def cut_turned(
     turn = np.array([[cosine, sine], [-sine, cosine]])  # counter-clockwise, back upright
     reach = math.hypot(*sides)  # no turn of the patch is wider
     (columns, *_), (rows, *_) = (
-        _reach(middle[axis] - reach / 2, reach, pixels.shape[1 - axis], round(reach))
+        _source_window(middle[axis] - reach / 2, reach, pixels.shape[1 - axis], round(reach))
         for axis in (0, 1)
     )
     area = Image.fromarray(pixels[rows, columns]).convert(mode)
@@ -154,4 +156,20 @@ def cut_turned(
     scale = (width, height) / side
     offset = (np.array([width, height]) - 1) / 2 - scale * (turn @ middle)  # middle to middle
     matrix = np.column_stack([scale[:, None] * turn, offset])
-    return cut(patch, upright, height, width), torch.from_numpy(matrix).float()
+    return crop_and_resize(patch, upright, height, width), torch.from_numpy(matrix).float()
+
+
+def read_picture(path: Path | BinaryIO, colour: bool) -> Image.Image:
+    """Decode a picture to mode "RGB" or, grey, "L" (ITU-R 601 luma), turned as EXIF says.
+
+    16-bit pictures keep their upper 8 bits, palettes are resolved, transparency is dropped.
+    Raises whatever Pillow raises for a picture that cannot be decoded whole.
+    """
+    with Image.open(path) as picture:
+        picture.load()
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
+    if picture.mode in ("P", "PA"):
+        picture = picture.convert("RGBA")
+    return picture.convert("RGB" if colour else "L")

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.errors import UserError
 from common.keypoints import Scheme
+from common.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Faces:
     """N annotated faces, one entry of every field per face.
 
     name: the data set and split, for pages and caches, e.g. ``"imm/train"``.
+    dataset: the data set alone: "imm", "ibug", "youtube_faces", "mixed" or "synthetic".
     scheme: which K points the annotation has.
     files: the picture of each face (one picture may hold several faces).
     points: float32 (N, K, 2), (x, y) in pixels of the picture as a viewer shows it (its EXIF
@@ -26,9 +27,11 @@ class Faces:
     groups: what splits and folds keep together: the person in IMM, the folder in 300-W.
     views: what errors are broken down by on a page: the view in IMM, the folder in 300-W.
     left_out: one line for each face whose annotation could not be used, naming file and fault.
+    synthetic: whether all faces are rendered ones.
     """
 
     name: str
+    dataset: str
     scheme: Scheme
     files: tuple[Path, ...]
     points: Tensor
@@ -36,6 +39,7 @@ class Faces:
     groups: tuple[str, ...]
     views: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         count = len(self.files)

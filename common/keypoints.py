@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from common.errors import UserError
+from common.system.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -25,17 +25,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from common.crops import boxes_to_keep, crop_matrices, cut, move
-from common.distributed import from_first
-from common.errors import UserError
+from common.crops import crop_and_resize, crop_boxes, crop_matrices, read_picture, transform_points
 from common.faces import Faces, stop_if_many_damaged
-from common.files import cache_folder, write_atomically
 from common.keypoints import flip_order_within
 from common.recipe import Recipe
+from common.system.distributed import on_main_process
+from common.system.errors import UserError
+from common.system.files import cache_folder, write_atomically
 
 CACHE_VERSION = 3  # raised when the way of cutting changes, so that older caches are rebuilt
 STRIP = 256  # faces that are in memory at once while they are cut
@@ -50,13 +49,13 @@ class Crops:
     faces: what the reader said of them; damaged pictures are gone from it.
     images: uint8 (N, C, H, W), C = 1 grey or 3 RGB, values 0..255; the cache file, to read only.
     matrices: float32 (N, 2, 3), from pixels of the picture to pixels of the crop.
-    kept: the k points of the scheme that a network learns, by their indices.
+    point_ids: the k points of the scheme that a network learns, by their indices.
     """
 
     faces: Faces
     images: Tensor
     matrices: Tensor
-    kept: tuple[int, ...]
+    point_ids: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -70,12 +69,12 @@ class Crops:
     @property
     def all_points(self) -> Tensor:
         """float32 (N, K, 2): every annotated point, in pixels of the crop."""
-        return move(self.faces.points, self.matrices)
+        return transform_points(self.faces.points, self.matrices)
 
     @property
     def points(self) -> Tensor:
         """float32 (N, k, 2): the points that a network learns, in pixels of the crop."""
-        return self.all_points[:, list(self.kept)]
+        return self.all_points[:, list(self.point_ids)]
 
     @property
     def eye_distance(self) -> Tensor:
@@ -85,19 +84,19 @@ class Crops:
     @property
     def flip_order(self) -> Tensor:
         """Index tensor (k,) that exchanges left and right among the kept points."""
-        return flip_order_within(self.faces.scheme, self.kept)
+        return flip_order_within(self.faces.scheme, self.point_ids)
 
 
-def load_crops(faces: Faces, recipe: Recipe, kept: tuple[int, ...] | None = None) -> Crops:
+def load_crops(faces: Faces, recipe: Recipe, point_ids: tuple[int, ...] | None = None) -> Crops:
     """Cut the faces as ``recipe`` says, with ``recipe.margin`` pixels around the network's crop.
 
     The crops come from the cache file if it was made from the same pictures, boxes and size. A
     damaged cache is rebuilt with a warning. Damaged pictures are left out and named.
-    kept: the points that a network learns; all of the scheme by default.
+    point_ids: the points that a network learns; all of the scheme by default.
     Raises UserError when more than 1 % of the pictures are damaged, or another process makes the
     same cache file of other crops.
     """
-    (height, width), boxes = recipe.kept_size, boxes_to_keep(faces.boxes, recipe)
+    (height, width), boxes = recipe.cached_size, crop_boxes(faces.boxes, recipe)
     name = f"{faces.name.replace('/', '_')}-{width}x{height}{'-colour' * recipe.colour}.crops"
     path = cache_folder() / name
     key = _cache_key(faces.files, boxes, height, width, recipe.colour)
@@ -111,7 +110,7 @@ def load_crops(faces: Faces, recipe: Recipe, kept: tuple[int, ...] | None = None
                 "set FACE_CACHE to another folder",
             )
 
-    from_first(make)
+    on_main_process(make)
     images, notes = _open(path)
     if notes["key"] != key:
         raise UserError(
@@ -122,24 +121,9 @@ def load_crops(faces: Faces, recipe: Recipe, kept: tuple[int, ...] | None = None
     for line in faces.left_out:
         print(f"left out: {line}", file=sys.stderr)
     matrices = crop_matrices(boxes[notes["kept"]], height, width)
-    kept = tuple(range(faces.scheme.n_points)) if kept is None else kept
-    return Crops(faces, images, matrices, kept)
-
-
-def read_picture(path: Path | BinaryIO, colour: bool) -> Image.Image:
-    """Decode a picture to mode "RGB" or, grey, "L" (ITU-R 601 luma), turned as EXIF says.
-
-    16-bit pictures keep their upper 8 bits, palettes are resolved, transparency is dropped.
-    Raises whatever Pillow raises for a picture that cannot be decoded whole.
-    """
-    with Image.open(path) as picture:
-        picture.load()
-        picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):
-        picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
-    if picture.mode in ("P", "PA"):
-        picture = picture.convert("RGBA")
-    return picture.convert("RGB" if colour else "L")
+    if point_ids is None:
+        point_ids = tuple(range(faces.scheme.n_points))
+    return Crops(faces, images, matrices, point_ids)
 
 
 def _cut_all(
@@ -152,7 +136,7 @@ def _cut_all(
             picture = read_picture(faces.files[index], shape[0] == 3)
         except Exception as fault:  # a damaged picture fails wherever the damage is met first
             return f"{faces.files[index]}: {fault}"
-        return cut(picture, boxes[index], *shape[1:]).tobytes()
+        return crop_and_resize(picture, boxes[index], *shape[1:]).tobytes()
 
     kept, left_out, sums = [], [], []
     with (

@@ -41,7 +41,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def compare(predicted: Tensor, truth: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+def training_loss(predicted: Tensor, truth: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """What a training step makes smaller, and the loss on the coordinates, which the page shows.
 
     predicted: fractions (B, K, 2), for which both are the same; or maps (B, K, h, w), whose cross
@@ -51,4 +51,6 @@ def compare(predicted: Tensor, truth: Tensor, recipe: Recipe) -> tuple[Tensor, T
         loss = LOSSES[recipe.loss](predicted, truth)
         return loss, loss
     loss = LOSSES[recipe.loss](soft_argmax(predicted)[0], truth)
-    return loss + recipe.map_weight * cross_entropy(predicted, truth, recipe.map_width), loss
+    return loss + recipe.heatmap_weight * cross_entropy(
+        predicted, truth, recipe.heatmap_sigma
+    ), loss

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from common.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -30,23 +34,25 @@ class Recipe:
     # Training
     epochs: int = 1
     batch: int = 1
-    steps: int = 0  # an epoch ends after so many, before every face was seen; 0: each face once
+    max_steps: int = 0  # an epoch ends after so many, before every face was seen; 0: each face once
     loss: str = "mse"
-    map_weight: float = 0.0  # of the maps' cross-entropy beside the loss, with heatmaps
-    map_width: float = 1.0  # cells by which it blurs the truth
+    heatmap_weight: float = 0.0  # of the maps' cross-entropy beside the loss, with heatmaps
+    heatmap_sigma: float = 1.0  # cells by which it blurs the truth
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     cosine: bool = False  # let the learning rate fall to zero along a cosine
     warmup: float = 0.0  # share of a cycle's steps in which the learning rate rises from zero
-    cycles: int = 1  # how often the learning rate starts anew, after equally many steps
-    average: float = 0.0  # decay of the running mean of the weights; 0: the last weights
+    restarts: int = 0  # how often the learning rate restarts, after equally many steps
+    ema_decay: float = 0.0  # decay of the running mean of the weights; 0: the last weights
     he_init: bool = False  # draw the convolutions' weights so that signals keep their size
-    start_at_mean: bool = False  # let the untrained network answer the mean training shape
-    flip_average: bool = False  # answer the mean of a face and of its mirror image
+    init_bias_to_mean: bool = False  # let the untrained network answer the mean training shape
+    flip_tta: bool = False  # answer the mean of a face and of its mirror image
     bfloat16: bool = False  # compute in half the bits where the processor can
     # Augmentation
-    calm: float = 0.0  # share of a cycle's steps, its last, in which faces are mirrored and boxes
+    no_aug_fraction: float = (
+        0.0  # share of a cycle's steps, its last, in which faces are mirrored and boxes
+    )
     # err as below, and nothing else is varied
     rotation: float = 0.0  # ± degrees
     scale: float = 0.0  # ± share of the size
@@ -64,7 +70,7 @@ class Recipe:
     compression: float = 0.0  # share of faces with the marks of strong JPEG compression
 
     @property
-    def kept_size(self) -> tuple[int, int]:
+    def cached_size(self) -> tuple[int, int]:
         """Height and width of the crops in memory, margins included, in pixels."""
         return self.height + 2 * self.margin, self.width + 2 * self.margin
 
@@ -88,3 +94,55 @@ def reasons(recipe: Recipe) -> list[tuple[str, str, str]]:
             reason = f"asked for in this run, instead of the recipe's {own}"
         lines.append((name, str(value), reason))
     return lines
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+
+
+def need_one(option: str, count: int) -> None:
+    """Raises UserError where ``count``, asked for by ``option``, is below 1."""
+    if count < 1:
+        raise UserError(f"{option} {count}: nothing would be done; take 1 or more")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``python run_part.py 1`` (2, 3).
+
+    dataset: a data set's name; None takes the part's own, or drawn faces where it is missing.
+    data: the folder below which data sets lie; None means FACE_DATA, else datasets/files.
+    epochs, loss, head: instead of the recipe's own.
+    network: part 3's; None takes its own ResNet18, a name one of the Udacity route's by the
+        route's recipes.
+    pretrained: what part 3 starts from instead of random weights: "imagenet" or a checkpoint's
+        file; allow_random: go on from random ones where ImageNet's cannot be fetched.
+    device: such as "cpu" or "cuda:1"; None takes the best there is.
+    """
+
+    recipe: str = "best"
+    dataset: str | None = None
+    data: Path | None = None
+    epochs: int | None = None
+    loss: str | None = None
+    head: str | None = None
+    network: str | None = None
+    pretrained: str | None = None
+    allow_random: bool = False
+    seed: int = 0
+    device: str | None = None
+    reports: Path = Path("reports")
+    resume: bool = False
+
+    def choose(self, recipes: dict[str, type[AnyRecipe]]) -> AnyRecipe:
+        """The recipe asked for, with the values asked for."""
+        if self.epochs is not None:
+            need_one("--epochs", self.epochs)
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed {self.seed}: take a whole number from 0 to {2**32 - 1}")
+        if self.recipe not in recipes:
+            raise UserError(
+                f"--recipe {self.recipe}: not for this network; it has {', '.join(recipes)}"
+            )
+        asked = {"epochs": self.epochs, "loss": self.loss, "head": self.head}
+        changes = {name: value for name, value in asked.items() if value is not None}
+        return replace(recipes[self.recipe](), **changes)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,25 @@ from tqdm import tqdm
 from common import checkpoints
 from common.augmentation import augment
 from common.crops import to_fractions
-from common.device import best_device, computes_in_bfloat16, keep_freed_memory, placed
-from common.distributed import (
+from common.inference import flip_disagreement_p99, predict_keypoints
+from common.loading import Crops
+from common.losses import LOSSES, training_loss
+from common.metrics import mean_shape, nme
+from common.recipe import Options, Recipe
+from common.snapshots import SnapshotRecorder
+from common.system.device import best_device, computes_in_bfloat16, keep_freed_heap, preload_if_fits
+from common.system.distributed import (
     average_buffers,
-    from_first,
-    is_first,
-    share,
+    is_main_process,
+    local_shard,
+    on_main_process,
     sum_gradients,
     summed,
 )
-from common.errors import UserError
-from common.files import make_writable
-from common.loading import Crops
-from common.losses import LOSSES, compare
-from common.metrics import mean_shape, nme
-from common.options import Options
-from common.prediction import predict_keypoints, usual_doubt
-from common.recipe import Recipe
-from common.watching import Film
+from common.system.files import make_writable
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-LEFT_OUT_WHEN_CALM = (
+OFF_AT_THE_END = (
     "rotation", "scale", "shift", "brightness", "contrast", "saturation", "hue", "occlusion",
     "side_light", "blur", "compression",
 )  # fmt: skip
@@ -61,29 +58,29 @@ def fit(
     Raises UserError where the checkpoint to go on from is of another recipe, seed or data set,
     or the folder cannot be written.
     """
-    from_first(lambda: make_writable(checkpoint.parent))
-    keep_freed_memory()
+    on_main_process(lambda: make_writable(checkpoint.parent))
+    keep_freed_heap()
     device = best_device(options.device)
     network.to(device, memory_format=torch.channels_last)
     if recipe.he_init:
         he_init(network)
-    if recipe.start_at_mean:
-        start_at_mean(network, mean_shape(train, recipe))
-    images, points = placed(train.images, device), train.points
+    if recipe.init_bias_to_mean:
+        init_bias_to_mean(network, mean_shape(train, recipe))
+    images, points = preload_if_fits(train.images, device), train.points
     optimizer = new_optimizer(network, recipe)
-    film = Film(validation, recipe)
-    learners: dict[str, Any] = {"network": network, "optimizer": optimizer, "film": film}
+    film = SnapshotRecorder(validation, recipe)
+    learners: dict[str, Any] = {"network": network, "optimizer": optimizer, "snapshots": film}
     average, answering = None, network
-    if recipe.average:
-        decay = get_ema_multi_avg_fn(recipe.average)
+    if recipe.ema_decay:
+        decay = get_ema_multi_avg_fn(recipe.ema_decay)
         average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
-        learners["average"], answering = average, average.module
+        learners["ema"], answering = average, average.module
     if options.resume:
-        history = _restore(checkpoint, learners, train, recipe, options)
+        history = checkpoints.restore(checkpoint, learners, train, recipe, options)
     else:
         history = []
-        from_first(lambda: _keep_other(checkpoint, train, recipe, options))
-    film.note(len(history), answering)
+        on_main_process(lambda: checkpoints.set_aside_other_run(checkpoint, train, recipe, options))
+    film.record(len(history), answering)
     saved_at = time.monotonic()
     with tqdm(total=recipe.epochs, initial=len(history), desc="training", unit="epoch") as bar:
         for epoch in range(len(history), recipe.epochs):
@@ -93,17 +90,19 @@ def fit(
                 network, images, points, train.flip_order, recipe, optimizer, average, epoch
             )
             row = {"epoch": epoch + 1, "train_loss": loss}
-            row |= from_first(lambda: watch(answering, validation, recipe))
+            row |= on_main_process(lambda: watch(answering, validation, recipe))
             history.append(row | {"learning_rate": rate, "seconds": time.monotonic() - began})
-            film.note(epoch + 1, answering)
+            film.record(epoch + 1, answering)
             bar.set_postfix(loss=f"{loss:.2e}", nme=f"{row['validation_nme']:.2f} %")
             bar.update()
             last = epoch + 1 == recipe.epochs
             due = last or time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS
-            if is_first() and due:
-                state = _checkpoint(answering, learners, train, recipe, options, history)
+            if is_main_process() and due:
+                state = checkpoints.describe(answering, learners, train, recipe, options, history)
                 if last:
-                    state["doubt"] = usual_doubt(answering.eval(), train, recipe)
+                    state["flip_disagreement"] = flip_disagreement_p99(
+                        answering.eval(), train, recipe
+                    )
                 checkpoints.save(state, checkpoint)
                 saved_at = time.monotonic()
     network.load_state_dict(answering.state_dict())
@@ -120,7 +119,7 @@ def train_epoch(
     average: AveragedModel | None,
     epoch: int,
 ) -> tuple[float, float]:
-    """Show every face once, or ``recipe.steps`` batches. Returns the mean loss and the last
+    """Show every face once, or ``recipe.max_steps`` batches. Returns the mean loss and the last
     learning rate.
 
     images: uint8 (N, C, H, W), on the device or not; points: float32 (N, k, 2) in their pixels.
@@ -128,7 +127,7 @@ def train_epoch(
     network.train()
     device = next(network.parameters()).device
     half = recipe.bfloat16 and computes_in_bfloat16(device)
-    batches = torch.randperm(len(images)).split(recipe.batch)[: recipe.steps or None]
+    batches = torch.randperm(len(images)).split(recipe.batch)[: recipe.max_steps or None]
     total = torch.zeros((), device=device)
     for step, chosen in enumerate(batches, start=epoch * len(batches)):
         progress = step / (len(batches) * recipe.epochs)
@@ -138,10 +137,12 @@ def train_epoch(
         batch = images[chosen.to(images.device)].to(device), points[chosen].to(device)
         faces, truth = augment(*batch, varied(progress, recipe), flip_order)
         truth = to_fractions(truth, recipe.height, recipe.width)  # (B, k, 2)
-        mine, weight = share(len(chosen))  # of the batch: all, unless there are more processes
+        mine, weight = local_shard(
+            len(chosen)
+        )  # of the batch: all, unless there are more processes
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             predicted = network(faces[mine])  # (B, k, 2), or maps (B, k, h, w)
-        objective, loss = compare(predicted.float(), truth[mine], recipe)
+        objective, loss = training_loss(predicted.float(), truth[mine], recipe)
         optimizer.zero_grad()
         (objective * weight).backward()
         sum_gradients(network)
@@ -159,7 +160,7 @@ def learning_rate(progress: float, recipe: Recipe) -> float:
     """The learning rate at ``progress`` of the run, 0 to below 1: warm-up, then constant or a
     cosine, in each of the recipe's cycles (warm restarts: Loshchilov and Hutter, arXiv 1608.03983).
     """
-    progress = progress * recipe.cycles % 1
+    progress = progress * (recipe.restarts + 1) % 1
     if progress < recipe.warmup:
         return recipe.learning_rate * progress / recipe.warmup
     if not recipe.cosine:
@@ -169,9 +170,9 @@ def learning_rate(progress: float, recipe: Recipe) -> float:
 
 def varied(progress: float, recipe: Recipe) -> Recipe:
     """The recipe whose augmentation holds at ``progress`` 0..1 of the run, see ``Recipe.calm``."""
-    if progress * recipe.cycles % 1 < 1 - recipe.calm:
+    if progress * (recipe.restarts + 1) % 1 < 1 - recipe.no_aug_fraction:
         return recipe
-    return replace(recipe, **dict.fromkeys(LEFT_OUT_WHEN_CALM, 0.0))
+    return replace(recipe, **dict.fromkeys(OFF_AT_THE_END, 0.0))
 
 
 def watch(network: nn.Module, crops: Crops, recipe: Recipe) -> dict[str, float]:
@@ -204,7 +205,7 @@ def he_init(network: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
 
-def start_at_mean(network: nn.Module, shape: Tensor) -> None:
+def init_bias_to_mean(network: nn.Module, shape: Tensor) -> None:
     """Let the untrained network answer about ``shape``, (k, 2) fractions, by its last bias.
 
     A network whose last layer answers in another unit tells in ``unit`` which fractions are its
@@ -214,84 +215,3 @@ def start_at_mean(network: nn.Module, shape: Tensor) -> None:
     last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
     with torch.no_grad():
         last.bias.copy_((shape.flatten() - zero) / one)
-
-
-def _checkpoint(
-    answering: nn.Module,
-    learners: dict[str, Any],
-    train: Crops,
-    recipe: Recipe,
-    options: Options,
-    history: list[dict[str, float]],
-) -> checkpoints.Checkpoint:
-    kind = type(answering)
-    return {
-        "network": f"{kind.__module__}.{kind.__qualname__}",
-        "arguments": getattr(answering, "arguments", {}),
-        "weights": answering.state_dict(),
-        "recipe": asdict(recipe),
-        "recipe_name": options.recipe,
-        "pretrained": options.pretrained,
-        "scheme": train.faces.scheme.name,
-        "kept": train.kept,
-        "dataset": train.faces.name.partition("/")[0],
-        "mean_shape": mean_shape(train, recipe),
-        "versions": {"torch": str(torch.__version__)},
-        "training": {
-            "history": history,
-            "seed": options.seed,
-            **{name: learner.state_dict() for name, learner in learners.items()},
-        },
-    }
-
-
-def _keep_other(path: Path, train: Crops, recipe: Recipe, options: Options) -> None:
-    """Rename the checkpoint of another recipe, seed or data set that would be overwritten."""
-    try:
-        other = checkpoints.load(path)
-        values = asdict(checkpoints.recipe_of(other))
-        began = other["training"]["seed"], other.get("pretrained")
-        told = values, began, other["dataset"], other["kept"]
-    except (UserError, KeyError):  # none, or nothing that anybody would miss
-        return
-    began = options.seed, options.pretrained
-    if told != (asdict(recipe), began, train.faces.name.partition("/")[0], train.kept):
-        kept = path.with_stem(f"{path.stem}-{other.get('recipe_name', 'before')}")
-        path.replace(kept)
-        print(f"{path}: was of another run and is {kept.name} now", file=sys.stderr)
-
-
-def _restore(
-    path: Path, learners: dict[str, Any], train: Crops, recipe: Recipe, options: Options
-) -> list[dict[str, float]]:
-    if not path.is_file():  # stopped before the first checkpoint: the start is where it was
-        return []
-    checkpoint = checkpoints.load(path)
-    if "training" not in checkpoint:
-        raise UserError(f"{path}: holds nothing to go on from; leave out --resume to start anew")
-    training = checkpoint["training"]
-    dataset = train.faces.name.partition("/")[0]
-    known = asdict(checkpoints.recipe_of(checkpoint))  # values added since are at their default
-    if known != asdict(recipe) or training["seed"] != options.seed:
-        raise UserError(
-            f"{path}: was trained with another recipe or seed; leave out --resume to start anew"
-        )
-    if checkpoint.get("pretrained") != options.pretrained:
-        raise UserError(
-            f"{path}: began with other weights (--pretrained); leave out --resume to start anew"
-        )
-    if checkpoint["dataset"] != dataset:
-        raise UserError(
-            f"{path}: was trained on {checkpoint['dataset']}, not on {dataset}; leave out --resume "
-            "to start anew"
-        )
-    if (checkpoint["scheme"], checkpoint["kept"]) != (train.faces.scheme.name, train.kept):
-        raise UserError(f"{path}: learned other points; leave out --resume to start anew")
-    try:
-        for name in learners.keys() & training.keys():  # older checkpoints hold no film
-            learners[name].load_state_dict(training[name])
-    except (RuntimeError, ValueError):
-        raise UserError(
-            f"{path}: is of another network; leave out --resume to start anew"
-        ) from None
-    return training["history"]

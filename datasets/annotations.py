@@ -10,9 +10,9 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from common.errors import UserError
 from common.faces import Faces, stop_if_many_damaged
 from common.keypoints import Scheme
+from common.system.errors import UserError
 
 PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png"})  # compared in lower case
 FAR_OUTSIDE = 0.5  # of the picture's longer side; whole faces of 300-W stay below 0.01
@@ -36,12 +36,17 @@ class DamagedError(Exception):
 
 
 def gather(
-    name: str, scheme: Scheme, sources: Iterable[Source], read: Callable[[Source], Face]
+    dataset: str,
+    split: str,
+    scheme: Scheme,
+    sources: Iterable[Source],
+    read: Callable[[Source], Face],
 ) -> Faces:
-    """Read one face from each source; those that raise DamagedError go into ``left_out``.
+    """Read one face from each source of a split; ``left_out`` names those that raise DamagedError.
 
     Raises UserError where there is no source at all, or more than 1 % of them are damaged.
     """
+    name = f"{dataset}/{split}" if split else dataset
     faces: list[Face] = []
     left_out: list[str] = []
     for source in sources:
@@ -55,6 +60,7 @@ def gather(
         raise UserError(f"{name}: no annotated face in its folder; unpack the data set again")
     return Faces(
         name=name,
+        dataset=dataset,
         scheme=scheme,
         files=tuple(face.file for face in faces),
         points=torch.stack([face.points for face in faces]),  # (N, K, 2)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from common.errors import UserError
-from common.files import cache_folder
+from common.system.errors import UserError
+from common.system.files import cache_folder
 from datasets import drawn, ibug, imm, youtube_faces, yunet
 from datasets.download import RemoteFile, install
 from datasets.location import data_folder, fetch_command, find_root

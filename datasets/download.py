@@ -22,7 +22,7 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
-from common.errors import UserError
+from common.system.errors import UserError
 
 TIMEOUT_SECONDS = 30
 FRUITLESS_ATTEMPTS = 3  # so many in a row that bring no new byte give an address up

@@ -20,12 +20,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from common.at_once import done
-from common.distributed import from_first
-from common.errors import UserError
 from common.faces import Faces, landmark_boxes
-from common.files import cache_folder, clear_abandoned, write_atomically
 from common.keypoints import IBUG_68, IMM_58
+from common.system.distributed import on_main_process
+from common.system.errors import UserError
+from common.system.files import cache_folder, clear_abandoned, write_atomically
+from common.system.parallel import map_unordered
 from datasets import synthetic
 
 SCHEMES = {"portrait": IMM_58, "crop": IBUG_68}
@@ -53,19 +53,23 @@ def load(
     count = COUNTS[setting, split] if count is None else count
     plain = "".join(f"-no_{name}" for name in sorted(leave_out))
     folder = cache_folder() / f"drawn-{setting}-{split}-{count}{plain}-{_renderer()}"
-    from_first(lambda: _is_whole(folder, count) or _draw(folder, setting, split, count, leave_out))
+    on_main_process(
+        lambda: _is_whole(folder, count) or _draw(folder, setting, split, count, leave_out)
+    )
     notes = torch.load(folder / "notes.pt", weights_only=True)
     points = notes["points"]  # (N, K, 2)
     height, width = SIZES[setting]
     whole = torch.tensor([[0.0, 0.0, width, height]]).expand(count, 4)
     return Faces(
         name=f"synthetic/{split}{plain}-{count}",
+        dataset="synthetic",
         scheme=SCHEMES[setting],
         files=tuple(folder / f"{index:05d}.png" for index in range(count)),
         points=points,
         boxes=landmark_boxes(points) if setting == "crop" else whole,
         groups=tuple(notes["groups"]),
         views=tuple(notes["views"]),
+        synthetic=True,
     )
 
 
@@ -106,7 +110,7 @@ def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collect
     try:
         unfinished.mkdir(parents=True)
         with (
-            closing(done(draw, starts, min(cores, len(starts)), cores)) as drawn,
+            closing(map_unordered(draw, starts, min(cores, len(starts)), cores)) as drawn,
             tqdm(total=count, desc=f"drawing {split} faces", unit=" faces") as bar,
         ):
             for start, some in drawn:

@@ -22,9 +22,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.errors import NotHereError, UserError
 from common.faces import Faces, landmark_boxes
 from common.keypoints import IBUG_68
+from common.system.errors import NotHereError, UserError
 from datasets.annotations import (
     DamagedError,
     Face,
@@ -142,7 +142,8 @@ def verify(folder: Path) -> list[str]:
 def _load(folder: Path, split: str, mirror: bool, file_boxes: bool) -> Faces:
     if split in LISTS:
         faces = gather(
-            f"ibug/{split}",
+            "ibug",
+            split,
             IBUG_68,
             [
                 (picture, box)
@@ -153,7 +154,8 @@ def _load(folder: Path, split: str, mirror: bool, file_boxes: bool) -> Faces:
         )
         return faces if file_boxes else replace(faces, boxes=landmark_boxes(faces.points))
     faces = gather(
-        f"ibug/{split}",
+        "ibug",
+        split,
         IBUG_68,
         (pair for name in _folders(folder, split) for pair in _pairs(folder, name, mirror)),
         _read_pair,

@@ -23,9 +23,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from common.errors import UserError
 from common.faces import Faces
 from common.keypoints import IMM_58
+from common.system.errors import UserError
 from datasets.annotations import (
     DamagedError,
     Face,
@@ -76,7 +76,7 @@ def load(root: Path) -> Faces:
     folder = root / FOLDER
     if not folder.is_dir():
         raise UserError(not_found("imm", FOLDER, root))
-    return gather("imm", IMM_58, sorted(folder.glob("*.asf")), read_asf)
+    return gather("imm", "", IMM_58, sorted(folder.glob("*.asf")), read_asf)
 
 
 def train_and_validation(faces: Faces) -> tuple[Faces, Faces]:

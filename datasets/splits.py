@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from common.crops import refit
-from common.errors import NotHereError, UserError
+from common.crops import adjust_box
 from common.faces import Faces
 from common.keypoints import Scheme
+from common.system.errors import NotHereError, UserError
 from datasets import drawn, ibug, imm, youtube_faces
 from datasets.location import data_folder, find_root, not_found
 
@@ -69,7 +69,7 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
     if dataset in ("ibug", "mixed"):
         faces = ibug.load(_root("ibug", data), name, boxes=boxes)
         if boxes == "file":
-            fitted = refit(faces.boxes, *ibug.FILE_BOX_FIT)
+            fitted = adjust_box(faces.boxes, *ibug.FILE_BOX_FIT)
             faces = replace(faces, name=f"{faces.name}-file", boxes=fitted)  # a cache of its own
         return faces
     if dataset == "youtube_faces":
@@ -111,6 +111,7 @@ def _both(real: Faces, more: Faces) -> Faces:
     return replace(
         real,
         name="mixed/train",
+        dataset="mixed",
         files=real.files + more.files,
         points=torch.cat([real.points, more.points]),
         boxes=torch.cat([real.boxes, more.boxes]),

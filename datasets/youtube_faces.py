@@ -28,9 +28,9 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import UserError
 from common.faces import Faces, landmark_boxes
 from common.keypoints import IBUG_68
+from common.system.errors import UserError
 from datasets.annotations import (
     DamagedError,
     Face,
@@ -89,7 +89,7 @@ def load(root: Path, split: str) -> Faces:
     def read(row: Sequence[str]) -> Face:
         return _read(folder / part, row, held_out)
 
-    faces = gather(f"youtube_faces/{split}", IBUG_68, _rows(folder, part), read)
+    faces = gather("youtube_faces", split, IBUG_68, _rows(folder, part), read)
     if split in ("test", "training"):
         return faces
     wanted = KNOWN if split == "train" else NEW
@@ -128,7 +128,8 @@ def verify(folder: Path) -> list[str]:
             raise UserError(f"youtube_faces: {LISTS[part]} lists {there} of {complete} frames")
     parts = [
         gather(
-            f"youtube_faces/{part}",
+            "youtube_faces",
+            part,
             IBUG_68,
             _rows(folder, part),
             lambda row, part=part: _read(folder / part, row, ()),

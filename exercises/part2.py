@@ -47,7 +47,7 @@ def nme(predicted: Tensor, truth: Tensor, outer_eyes: tuple[int, int]) -> Tensor
     raise NotImplementedError
 
 
-def flip_average(network: nn.Module, faces: Tensor, flip_order: Tensor) -> Tensor:
+def flip_tta(network: nn.Module, faces: Tensor, flip_order: Tensor) -> Tensor:
     """Ask the network twice, for the faces and for their mirror images, and take the mean.
 
     network: answers faces (B, 1, H, W) with fractions (B, K, 2). flip_order: (K,), as above.

@@ -1,4 +1,4 @@
-"""What a notebook shows below its cells: the figures of ``common/figures.py`` and the run's page.
+"""What a notebook shows below its cells: figures of ``common.report`` and the run's page.
 
 Jupyter and Colab show a cell's last value as HTML where it can say itself so; nothing of theirs
 is imported here.
@@ -18,12 +18,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from common import figures
-from common.anatomy import layers
-from common.augmentation import augment, centre
+from common.augmentation import augment, to_network_input
 from common.loading import Crops
-from common.pages import rounded
 from common.recipe import Recipe, reasons
+from common.report import figures
+from common.report.network_summary import layers
+from common.report.page import rounded
 
 COUNT = 8  # faces
 
@@ -47,11 +47,11 @@ def faces(crops: Crops, recipe: Recipe) -> Html:
     """Some training faces as the network gets them, and below them augmented, with their points."""
     some = torch.linspace(0, len(crops) - 1, min(COUNT, len(crops))).long()  # many people
     images, points = crops.images[some], crops.points[some]
-    plain = centre(images, recipe), points - recipe.margin
+    plain = to_network_input(images, recipe), points - recipe.margin
     rows = []
     for those, places in (plain, augment(images, points, recipe, crops.flip_order)):
         pairs = zip(those[:, 0], places, strict=True)
-        shown = [figures.face(*pair, crops.faces.scheme, crops.kept) for pair in pairs]
+        shown = [figures.face(*pair, crops.faces.scheme, crops.point_ids) for pair in pairs]
         rows.append(
             "".join(_picture(figure, "A training face with its points") for figure in shown)
         )

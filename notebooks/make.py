@@ -8,21 +8,22 @@ are the part's docstring and lesson. Whoever changes a part makes the notebooks 
 from __future__ import annotations
 
 import ast
-import importlib
 import json
 import re
 import textwrap
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from common.reporting import Lesson
+from common.report.part_page import Lesson
+from parts import part1_nose_tip, part2_full_face, part3_large_dataset
 
 FOLDER = Path(__file__).parent
 PARTS = {
-    "part1": "part1_nose_tip",
-    "part2": "part2_full_face",
-    "part3": "part3_large_dataset",
-}  # the notebook's name and the file below parts/
+    "part1": part1_nose_tip,
+    "part2": part2_full_face,
+    "part3": part3_large_dataset,
+}  # by the notebook's name
 REPOSITORY = "https://example.org/facial-keypoints-course.git"  # where Colab clones it from
 SHOWN = {  # by a step's number, the recipe being 0: what is shown below it
     0: "inline.recipe(recipe)",
@@ -56,14 +57,14 @@ if not Path("run_part.py").is_file():  # on Colab, say
     os.chdir("course")
 sys.path.insert(0, os.getcwd())  # before other packages that are called datasets or common'''
 OPTIONS = """\
-from common.options import Options
+from common.recipe import Options
 
 options = Options()  # as on the command line; Options(epochs=3) is done sooner"""
 
 
-def notebook(part: str) -> str:
-    """The text of one notebook, of a file below ``parts`` by its name."""
-    module = importlib.import_module(f"parts.{part}")
+def notebook(module: ModuleType) -> str:
+    """The text of one notebook, made from a part's file."""
+    part = module.__name__.rpartition(".")[2]
     lesson, source = module.LESSON, Path(module.__file__).read_text(encoding="utf-8")
     imports = f"from notebooks import inline\nfrom parts.{part} import *"
     cells = [
@@ -133,9 +134,9 @@ def _code(text: str, *tags: str) -> dict[str, Any]:
 
 def main() -> None:
     """Write ``notebooks/part1.ipynb`` and so on."""
-    for name, part in PARTS.items():
+    for name, module in PARTS.items():
         file = FOLDER / f"{name}.ipynb"
-        file.write_text(notebook(part), encoding="utf-8")
+        file.write_text(notebook(module), encoding="utf-8")
         print(file)
 
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.distributed import first_goes_on_alone
+from common.checkpoints import register
 from common.loading import load_crops
-from common.options import Options
-from common.recipe import Recipe
-from common.reporting import Lesson
+from common.recipe import Options, Recipe
+from common.report.part_page import Lesson
+from common.report.run_report import write_run_report
+from common.system.distributed import finish_workers
 from common.training import fit
-from common.write_up import write_up
 from datasets.splits import train_and_test
 
 LESSON = Lesson(
@@ -62,6 +62,7 @@ LESSON = Lesson(
 NOSE = (52,)  # the points that are learned, by their number in the scheme
 
 
+@register
 class NoseNet(nn.Module):
     """Three convolutions and two fully connected layers: one grey face in, one point out.
 
@@ -110,7 +111,9 @@ class Best(Recipe):
     epochs: int = 300  # forty seconds on two cores
     batch: int = 16  # 12 steps an epoch
     loss: str = "smooth_l1"  # squares the small errors, but lets no single face shout
-    start_at_mean: bool = True  # the untrained network answers the mean face and learns the rest
+    init_bias_to_mean: bool = (
+        True  # the untrained network answers the mean face and learns the rest
+    )
     optimizer: str = "adamw"  # Adam whose weight decay does not depend on the gradient
     weight_decay: float = 0.01  # light: augmentation does most of the work
     learning_rate: float = 2e-3  # high, because it falls
@@ -122,7 +125,7 @@ class Best(Recipe):
     flip: float = 0.5  # mirrored faces are faces: twice the people
     brightness: float = 0.3  # lamps differ
     contrast: float = 0.3  # and so do cameras
-    flip_average: bool = True  # answer for the face and its mirror image, and take the mean
+    flip_tta: bool = True  # answer for the face and its mirror image, and take the mean
 
 
 RECIPES = {"course": Course, "best": Best}
@@ -145,9 +148,9 @@ def run(options: Options) -> list[dict[str, float]]:
     # 4. Training: for every batch augment, predict, measure the loss, go back, step.
     folder = options.reports / LESSON.folder
     history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
-    first_goes_on_alone()  # where torchrun started several processes
+    finish_workers()  # where torchrun started several processes
 
     # 5. The answers on faces never seen before, measured and told on a page.
-    page = write_up(network, train, test, recipe, history, LESSON, options)
+    page = write_run_report(network, train, test, recipe, history, LESSON, options)
     print(f"the page: {page}")
     return history

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.distributed import first_goes_on_alone
+from common.checkpoints import register
 from common.loading import load_crops
-from common.options import Options
-from common.recipe import Recipe
-from common.reporting import Lesson
+from common.recipe import Options, Recipe
+from common.report.part_page import Lesson
+from common.report.run_report import write_run_report
+from common.system.distributed import finish_workers
 from common.training import fit
-from common.write_up import write_up
 from datasets.splits import train_and_test
 
 LESSON = Lesson(
@@ -60,6 +60,7 @@ LESSON = Lesson(
 )
 
 
+@register
 class FaceNet(nn.Module):
     """Five convolutions: one grey face in, 58 points out.
 
@@ -123,7 +124,9 @@ class Best(Recipe):
     batch: int = 16  # 12 steps an epoch
     loss: str = "smooth_l1"  # squares the small errors, but lets no single face shout
     he_init: bool = True  # as strong a signal after five layers as before them
-    start_at_mean: bool = True  # the untrained network answers the mean face and learns the rest
+    init_bias_to_mean: bool = (
+        True  # the untrained network answers the mean face and learns the rest
+    )
     optimizer: str = "adamw"  # Adam whose weight decay does not depend on the gradient
     weight_decay: float = 0.01  # light: augmentation does most of the work
     learning_rate: float = 2e-3  # high, because it falls
@@ -135,7 +138,7 @@ class Best(Recipe):
     flip: float = 0.5  # mirrored faces are faces: twice the people
     brightness: float = 0.3  # lamps differ
     contrast: float = 0.3  # and so do cameras
-    flip_average: bool = True  # answer for the face and its mirror image, and take the mean
+    flip_tta: bool = True  # answer for the face and its mirror image, and take the mean
 
 
 RECIPES = {"course": Course, "best": Best}
@@ -158,9 +161,9 @@ def run(options: Options) -> list[dict[str, float]]:
     # 4. Training: the same loop as in part 1.
     folder = options.reports / LESSON.folder
     history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
-    first_goes_on_alone()  # where torchrun started several processes
+    finish_workers()  # where torchrun started several processes
 
     # 5. The same measures, the same page.
-    page = write_up(network, train, test, recipe, history, LESSON, options)
+    page = write_run_report(network, train, test, recipe, history, LESSON, options)
     print(f"the page: {page}")
     return history

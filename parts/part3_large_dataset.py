@@ -22,20 +22,20 @@ import torchvision
 from torch import Tensor, nn
 
 from common import checkpoints
-from common.distributed import first_goes_on_alone
-from common.errors import NotHereError, UserError
+from common.checkpoints import register
 from common.heatmaps import soft_argmax
+from common.inference import flip_disagreement_p99
 from common.loading import load_crops
-from common.options import Options
-from common.prediction import usual_doubt
-from common.recipe import Recipe
-from common.reporting import Lesson
+from common.recipe import Options, Recipe
+from common.report.part_page import Lesson
+from common.report.run_report import write_run_report
+from common.system.distributed import finish_workers
+from common.system.errors import NotHereError, UserError
 from common.training import fit
-from common.write_up import write_up
 from datasets.splits import train_and_test
 from datasets.youtube_faces import people_in_both
 from parts import udacity_networks
-from parts.evaluation import protocols
+from parts.protocols_300w import protocols
 
 LESSON = Lesson(
     folder="part3",
@@ -129,6 +129,7 @@ FRAMES = replace(
 )
 
 
+@register
 class ResNet18(nn.Module):
     """torchvision's ResNet18 with one grey input channel and 2 K outputs.
 
@@ -146,6 +147,7 @@ class ResNet18(nn.Module):
         return self.resnet(faces).unflatten(1, (-1, 2))
 
 
+@register
 class HeatmapResNet18(nn.Module):
     """ResNet18 that draws a map of each point instead of answering its numbers.
 
@@ -260,8 +262,12 @@ class Best(Recipe):
     epochs: int = 16  # a quarter of an hour on two cores
     batch: int = 16  # twice the steps of 32, and they learn more; still enough to normalise by
     loss: str = "wing"  # keeps pulling when the error is a fraction of a pixel
-    map_weight: float = 0.1  # tells every cell of a map what it should be: learns in half the time
-    map_width: float = 1.0  # in cells: reaching its neighbours, a cell tells places between them
+    heatmap_weight: float = (
+        0.1  # tells every cell of a map what it should be: learns in half the time
+    )
+    heatmap_sigma: float = (
+        1.0  # in cells: reaching its neighbours, a cell tells places between them
+    )
     optimizer: str = "adamw"  # Adam whose weight decay does not depend on the gradient
     weight_decay: float = 0.05  # eleven million weights for three thousand faces
     learning_rate: float = 1e-3  # high, because it falls
@@ -276,20 +282,20 @@ class Best(Recipe):
     brightness: float = 0.2  # sun and lamps
     contrast: float = 0.2  # and cameras
     occlusion: float = 0.3  # hands, hair, microphones
-    calm: float = 0.3  # at the end faces as they are, in boxes as detectors give them
-    flip_average: bool = True  # answer for the face and its mirror image, and take the mean
+    no_aug_fraction: float = 0.3  # at the end faces as they are, in boxes as detectors give them
+    flip_tta: bool = True  # answer for the face and its mirror image, and take the mean
 
 
 @dataclass(frozen=True)
 class Long(Best):
-    """The same with larger crops and more time. The weights in ``parts/weights`` are of its fourth
-    cycle; those before were made by an older recipe, see docs/part3.md."""
+    """The same with larger crops and more time. The weights in ``parts/assets/weights`` are of its
+    fourth cycle; those before were made by an older recipe, see docs/part3.md."""
 
     height: int = 160  # a finer grid of 40 x 40 cells
     width: int = 160  # a square
     margin: int = 20  # an eighth all around, for turned and shifted faces
     epochs: int = 184  # six and a half hours of one core
-    cycles: int = 4  # the learning rate is high again after each quarter, and more is learned
+    restarts: int = 3  # the learning rate is high again after each quarter, and more is learned
     weight_decay: float = 0.2  # so many steps would learn the training faces by heart
     rotation: float = 30.0  # there is time for more variation
     brightness: float = 0.3  # lights differ by more than a short run is shown
@@ -297,13 +303,13 @@ class Long(Best):
     side_light: float = 0.3  # windows stand on one side
     blur: float = 0.2  # faces move, and lenses miss them
     compression: float = 0.2  # pictures from the web are compressed
-    average: float = 0.998  # a running mean of the weights is steadier than the last ones
+    ema_decay: float = 0.998  # a running mean of the weights is steadier than the last ones
 
 
 @dataclass(frozen=True)
 class Coordinates(Best):
     """The course's way to answer, begun where maps ended: with ``--pretrained
-    parts/weights/part3.pt``. Random weights need more epochs, and 1e-3 as learning rate."""
+    parts/assets/weights/part3.pt``. Random weights need more epochs, and 1e-3 as learning rate."""
 
     height: int = 160  # as the weights that ship
     width: int = 160  # a square
@@ -311,9 +317,9 @@ class Coordinates(Best):
     head: str = "coordinates"  # one linear layer after the mean over all places, as in the course
     epochs: int = 24  # fifty minutes of one core
     loss: str = "l1"  # without maps better than wing, 5.38 % to 5.69: docs/ladders.md
-    map_weight: float = 0.0  # there are no maps
+    heatmap_weight: float = 0.0  # there are no maps
     learning_rate: float = 3e-4  # low, as it does not begin at random; see docs/part3.md
-    average: float = 0.99  # a running mean of the weights: single steps still throw it about
+    ema_decay: float = 0.99  # a running mean of the weights: single steps still throw it about
 
 
 RECIPES = {"course": Course, "best": Best, "long": Long, "coordinates": Coordinates}
@@ -341,7 +347,7 @@ def run(options: Options) -> list[dict[str, float]]:
         began = f"The first weights were not random: --pretrained {options.pretrained}."
         lesson = replace(lesson, notes=(began, *lesson.notes))
         if options.pretrained != "imagenet":  # its last layer knows more than the mean face
-            recipe = replace(recipe, start_at_mean=False)
+            recipe = replace(recipe, init_bias_to_mean=False)
 
     # 1. The faces: files, points and boxes, nothing decoded yet.
     train, test = train_and_test("ibug", options.dataset, options.data)
@@ -359,12 +365,14 @@ def run(options: Options) -> list[dict[str, float]]:
     # 4. Training: the same loop as in parts 1 and 2.
     folder = options.reports / lesson.folder
     history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
-    first_goes_on_alone()  # where torchrun started several processes
+    finish_workers()  # where torchrun started several processes
 
     # 5. The same measures, those of the papers' protocols, and the same page.
-    doubt = usual_doubt(network.eval(), train, recipe)
+    doubt = flip_disagreement_p99(network.eval(), train, recipe)
     measured = protocols(network, recipe, train.faces, options.data, doubt)
-    page = write_up(network, train, test, recipe, history, lesson, options, beside, measured)
+    page = write_run_report(
+        network, train, test, recipe, history, lesson, options, beside, measured
+    )
     print(f"the page: {page}")
     return history
 
@@ -407,4 +415,4 @@ def real_alone(recipe: Recipe, options: Options) -> tuple[Recipe, dict[str, nn.M
     network = new_network(recipe, options, train.faces.scheme.n_points)
     fit(network, train, test, recipe, options, options.reports / MIXED.folder / "real-alone.pt")
     steps = math.ceil(len(train) / recipe.batch)
-    return replace(recipe, steps=steps), {"real faces alone": network}
+    return replace(recipe, max_steps=steps), {"real faces alone": network}

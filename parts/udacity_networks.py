@@ -22,12 +22,14 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from common.checkpoints import register
 from common.recipe import Recipe
-from common.reporting import Lesson
+from common.report.part_page import Lesson
 
 UNIT = 100.5 / 224, 50 / 224  # fractions: 0 of the course is the middle of pixel 100, 1 is 50 wide
 
 
+@register
 class NaimishNet(nn.Module):
     """Four blocks of convolution, ELU, pooling and a dropout that rises by 0.1 a layer.
 
@@ -62,6 +64,7 @@ class NaimishNet(nn.Module):
         return _answer(self.head, self.features(faces))
 
 
+@register
 class LightNet(nn.Module):
     """Five unpadded blocks of convolution, ReLU and pooling; 20.0 million weights, 18.9 million of
     them in the first dense layer.
@@ -99,6 +102,7 @@ class LightNet(nn.Module):
         return _answer(self.head, self.features(faces))
 
 
+@register
 class LightNetBN(LightNet):
     """LightNet with batch normalisation between every convolution and its activation.
 
@@ -110,6 +114,7 @@ class LightNetBN(LightNet):
     normalised = True
 
 
+@register
 class FourConvNet(nn.Module):
     """Four convolutions, three of them pooled: 135,424 numbers reach the first dense layer.
 
@@ -178,7 +183,9 @@ class Best(Recipe):
     margin: int = 28  # an eighth all around, for turned and shifted faces
     box_scale: float = 1.3  # room around the landmarks' box, which ends at brows and chin
     epochs: int = 40  # twice the course's: the augmented faces are harder to know by heart
-    start_at_mean: bool = True  # the untrained network answers the mean face and learns the rest
+    init_bias_to_mean: bool = (
+        True  # the untrained network answers the mean face and learns the rest
+    )
     batch: int = 32  # steadier steps for a higher learning rate
     loss: str = "wing"  # keeps pulling when the error is a fraction of a pixel
     optimizer: str = "adamw"  # Adam whose weight decay does not depend on the gradient
@@ -195,7 +202,7 @@ class Best(Recipe):
     brightness: float = 0.3  # studio and street
     contrast: float = 0.3  # and cameras
     blur: float = 0.2  # frames of videos move
-    flip_average: bool = True  # answer for the face and its mirror image, and take the mean
+    flip_tta: bool = True  # answer for the face and its mirror image, and take the mean
 
 
 @dataclass(frozen=True)
@@ -203,8 +210,10 @@ class Quick(Course):
     """The course's recipe for the impatient: few steps, and what makes the most of them."""
 
     epochs: int = 3  # so that the curves have a shape
-    steps: int = 80  # four tenths of the faces an epoch; five networks take twelve minutes
-    start_at_mean: bool = True  # the untrained network answers the mean face and learns the rest
+    max_steps: int = 80  # four tenths of the faces an epoch; five networks take twelve minutes
+    init_bias_to_mean: bool = (
+        True  # the untrained network answers the mean face and learns the rest
+    )
     cosine: bool = True  # falls to zero along a cosine, so that the last steps only polish
     warmup: float = 0.1  # the first steps are small
 

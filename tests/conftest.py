@@ -1,6 +1,5 @@
 import multiprocessing
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import settings
 from datasets import ibug, imm
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.append(str(REPOSITORY / "tests" / "datasets"))  # handmade.py, for tests of other folders
 
 settings.register_profile("any machine", deadline=None)  # a slow machine is no fault
 settings.load_profile("any machine")

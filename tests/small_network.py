@@ -17,7 +17,7 @@ def checkpoint_of(path, scheme="ibug68", points=68, **changes):
             "weights": network.state_dict(),
             "recipe": asdict(recipe),
             "scheme": scheme,
-            "kept": tuple(range(points)),
+            "point_ids": tuple(range(points)),
         }
         | changes,
         path,

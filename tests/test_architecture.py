@@ -1,20 +1,30 @@
 """Who may import whom, read from the source."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-HOUSES = ("common", "datasets", "parts", "exercises", "notebooks")
-MAY_IMPORT = {  # of our own
-    "common": {"common"},
-    "datasets": {"common", "datasets"},
-    "parts": {"common", "datasets", "parts"},
-    "exercises": {"common"},  # a learner's files, which nobody imports
-    "notebooks": {"common", "notebooks"},  # and the parts, by their names
-    "run_part": {"common", "datasets", "parts"},
-}
+FOLDERS = ("common", "datasets", "parts", "exercises", "notebooks", "benchmarks")
+LESSONS = (
+    "parts", "parts.part1_nose_tip", "parts.part2_full_face", "parts.part3_large_dataset",
+    "parts.udacity_networks", "parts.protocols_300w",
+)  # fmt: skip
+LAYERS = (  # from the lowest; a module imports its own layer and those below
+    ("common.system",),
+    ("common",),
+    ("common.photos",),
+    ("common.report",),
+    ("datasets",),
+    LESSONS,
+    ("parts.part3_variants", "parts.toolkit"),
+    ("parts.commands",),
+    ("parts.studies",),
+    ("exercises", "notebooks", "benchmarks"),
+    ("run_part",),
+)
 
 
 def module_name(file):
@@ -25,14 +35,25 @@ FILES = {
     module_name(file): file
     for file in [
         REPOSITORY / "run_part.py",
-        *(file for house in HOUSES for file in sorted((REPOSITORY / house).rglob("*.py"))),
+        *(file for folder in FOLDERS for file in sorted((REPOSITORY / folder).rglob("*.py"))),
     ]
     if "files" not in file.relative_to(REPOSITORY).parts[1:-1]  # data sets, not code
 }
 
 
+def layer(name):
+    """The number of the layer whose name is the longest beginning of ``name``."""
+    fitting = [
+        (len(prefix), number)
+        for number, prefixes in enumerate(LAYERS)
+        for prefix in prefixes
+        if name == prefix or name.startswith(f"{prefix}.")
+    ]
+    return max(fitting, default=(0, len(LAYERS)))[1]
+
+
 def imports(name):
-    """The modules of ours that a module imports, within functions too."""
+    """The modules of ours that a module imports, within functions and by strings too."""
     found = set()
     for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -44,16 +65,43 @@ def imports(name):
 
 
 def test_the_walk_sees_the_project():
-    assert {"run_part", "common.training", "datasets.imm", "parts.evaluation"} <= FILES.keys()
-    assert "common.errors" in imports("run_part")
-    assert "parts.part1_nose_tip" in imports("run_part")
+    assert {
+        "run_part",
+        "common.training",
+        "datasets.imm",
+        "parts.commands.evaluate",
+    } <= FILES.keys()
+    assert "common.system.errors" in imports("run_part")
     assert "common.augmentation" in imports("common.training")
+    assert layer("common.system.files") < layer("common.training") < layer("common.photos.finder")
+    assert layer("datasets.synthetic.render") < layer("parts.part1_nose_tip")
+    assert layer("parts.part3_large_dataset") < layer("parts.commands.predict")
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_nothing_imports_upwards(name):
-    house = name.partition(".")[0]
-    assert {module.partition(".")[0] for module in imports(name)} <= MAY_IMPORT[house]
+    assert [module for module in imports(name) if layer(module) > layer(name)] == []
+
+
+def test_exercises_notebooks_and_benchmarks_are_imported_by_run_part_alone():
+    outer = ("exercises", "notebooks", "benchmarks")
+    for name in FILES:
+        house = name.partition(".")[0]
+        seen = {module.partition(".")[0] for module in imports(name)} & set(outer)
+        assert house == "run_part" or seen <= {house}, name
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_module_is_imported_by_its_name_in_a_string(name):
+    source = FILES[name].read_text(encoding="utf-8")
+    assert not re.search(r"\b(import_module|__import__|runpy)\b", source)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("common")])
+def test_common_holds_no_path_into_the_folders_above_it(name):
+    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert node.value not in ("parts", "datasets"), f"{name}, line {node.lineno}"
 
 
 def test_nothing_imports_in_a_circle():

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from common import pages
-from common.options import Options
+from common.recipe import Options
+from common.report import page as pages
 from notebooks import make
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -11,12 +11,13 @@ import walk
 from PIL import Image
 
 import run_part
-from common import checkpoints, explanation
+from common import checkpoints
 from common.keypoints import IBUG_68
-from common.prediction import FaceKeypoints, describe
-from common.progression import write_index
+from common.photos.finder import FaceKeypoints, face_from_keypoints
+from common.report import explanation_page
+from common.report.index_page import write_index
 from datasets import drawn, ibug, synthetic
-from parts import climbing, ladders
+from parts.studies import ladder, ladder_plans
 
 KINDS = ("part1", "part2", "part3", "part3-mixed", "compare", "explain", "ladder1", ".")
 pytestmark = pytest.mark.timeout(900)  # the first test waits until all pages are made
@@ -32,23 +33,23 @@ def site(tmp_path_factory, small_root, small_reports):
 
     def few(setting, split):  # in place of rendered ones
         faces = ibug.load(small_root, split)
-        return replace(faces, name=f"synthetic/{split}")
+        return replace(faces, name=f"synthetic/{split}", dataset="synthetic", synthetic=True)
 
-    plan = ladders.PLANS["1"]
+    plan = ladder_plans.PLANS["1"]
     start = plan.start.changed(epochs=1, batch=4)
-    flip = ladders.steps(replace(start.recipe, flip=0.5), ("flip", "flip", "Mirrored."))
+    flip = ladder_plans.steps(replace(start.recipe, flip=0.5), ("flip", "flip", "Mirrored."))
     plan = replace(plan, start=start, steps=flip, questions=())
     images, points, _ = synthetic.render([3], IBUG_68, "crop", (200, 220))
     photo = reports.parent / "Ada & friends.png"
     Image.fromarray(images[0].permute(1, 2, 0).numpy()).save(photo)
-    face = describe((0.0, 0.0, 1.0, 1.0), 1.0, 1.0, points[0].numpy())
+    face = face_from_keypoints((0.0, 0.0, 1.0, 1.0), 1.0, 1.0, points[0].numpy())
     options = ["--device", "cpu", "--reports", str(reports), "--data", str(small_root)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(drawn, "load", few)
         patch.setattr(FaceKeypoints, "predict", lambda *_: [face])
-        patch.setattr(explanation, "PLACES", 4)
-        patch.setitem(climbing.PLANS, "1", plan)
+        patch.setattr(explanation_page, "PLACES", 4)
+        patch.setitem(ladder.PLANS, "1", plan)
         for line in (
             "3 --dataset mixed --epochs 1",
             "compare LightNet ResNet18 --quick --epochs 1 --dataset synthetic",

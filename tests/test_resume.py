@@ -18,7 +18,7 @@ import small_sets
 import torch
 
 from common import checkpoints, training
-from common.errors import UserError
+from common.system.errors import UserError
 from parts import part1_nose_tip
 
 PROGRAM = Path(__file__).resolve().parents[1] / "run_part.py"

@@ -9,8 +9,8 @@ import torch
 import run_part
 from benchmarks import ship
 from common import checkpoints
-from common.errors import UserError
-from common.prediction import predict_keypoints
+from common.inference import predict_keypoints
+from common.system.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_half_the_bits_answer_nearly_the_same_and_need_no_more_than_25_megabytes
     recipe = checkpoints.recipe_of(theirs)
     assert recipe == checkpoints.recipe_of(ours)
     torch.manual_seed(0)
-    faces = torch.randint(0, 256, (4, 1, *recipe.kept_size), dtype=torch.uint8)
+    faces = torch.randint(0, 256, (4, 1, *recipe.cached_size), dtype=torch.uint8)
     order = torch.arange(68)
     one, other = (
         predict_keypoints(checkpoints.network_of(kind), faces, order, recipe)

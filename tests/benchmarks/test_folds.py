@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from benchmarks.folds import HARDER, changed, harder, main
-from common.errors import UserError
 from common.metrics import nme
 from common.recipe import Recipe
-from parts.trials import Trial, crops_of
+from common.system.errors import UserError
+from parts.studies.experiment import Trial, crops_of
 
 ROOT = Path(__file__).parents[2]
 

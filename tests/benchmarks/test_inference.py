@@ -9,7 +9,7 @@ from parts.part1_nose_tip import NoseNet
 def onnx_files():
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
-    from common import onnx_files
+    from parts.commands import onnx_files
 
     return onnx_files
 

@@ -11,19 +11,19 @@ from PIL import Image
 from common.augmentation import (
     augment,
     blur,
-    centre,
+    color_jitter,
     compress,
     grey,
     hue_rotation,
     light_from_one_side,
-    occlude,
-    relight,
+    random_erasing,
+    to_network_input,
 )
-from common.errors import UserError
 from common.recipe import Recipe
+from common.system.errors import UserError
 
 PLAIN = Recipe(height=96, width=128, margin=24)
-HIGH, WIDE = PLAIN.kept_size  # 144, 176
+HIGH, WIDE = PLAIN.cached_size  # 144, 176
 # Uneven, so that exchanged axes, signs or points cannot pass; 0-1 and 2-3 are the flip pairs.
 POINTS = [(60.3, 50.8), (118.6, 53.2), (65.5, 99.4), (111.25, 92.7), (88.0, 73.5)]
 FLIP_ORDER = torch.tensor([1, 0, 3, 2, 4])
@@ -148,10 +148,12 @@ def test_the_way_for_testing_is_augmentation_without_chance():
     for channels in (1, 3):
         images = torch.randint(0, 256, (4, channels, HIGH, WIDE), dtype=torch.uint8)
         augmented, _ = augment(images, torch.zeros(4, 5, 2), PLAIN, FLIP_ORDER)
-        torch.testing.assert_close(augmented, centre(images, PLAIN), atol=1e-3, rtol=0)
+        torch.testing.assert_close(augmented, to_network_input(images, PLAIN), atol=1e-3, rtol=0)
     by_hand = images[:1, :, 24:120, 24:152].float().numpy()
     by_hand = 0.299 * by_hand[:, 0] + 0.587 * by_hand[:, 1] + 0.114 * by_hand[:, 2]
-    np.testing.assert_allclose(centre(images[:1], PLAIN)[:, 0], by_hand / 255 - 0.5, atol=1e-5)
+    np.testing.assert_allclose(
+        to_network_input(images[:1], PLAIN)[:, 0], by_hand / 255 - 0.5, atol=1e-5
+    )
 
 
 def test_the_same_seed_gives_the_same_batch_and_the_next_batch_is_another():
@@ -203,7 +205,7 @@ def test_grey_is_pillows_grey():
 
 @pytest.mark.parametrize("colours", [[(40,), (120,)], [(40, 40, 40), (120, 120, 120)]])
 def test_brightness_multiplies_all_values_by_one_factor_per_face(colours):
-    dark, light = fields(relight(flat(*colours), Recipe(brightness=0.3))).T
+    dark, light = fields(color_jitter(flat(*colours), Recipe(brightness=0.3))).T
     factors = dark / 40
     torch.testing.assert_close(light, 120 * factors)
     assert 0.7 <= factors.min() < 0.75
@@ -213,7 +215,7 @@ def test_brightness_multiplies_all_values_by_one_factor_per_face(colours):
 
 @pytest.mark.parametrize("colours", [[(40,), (120,)], [(40, 40, 40), (120, 120, 120)]])
 def test_contrast_keeps_the_mean_and_multiplies_the_distance_from_it(colours):
-    dark, light = fields(relight(flat(*colours), Recipe(contrast=0.5))).T
+    dark, light = fields(color_jitter(flat(*colours), Recipe(contrast=0.5))).T
     torch.testing.assert_close(dark + light, torch.full((FACES,), 160.0))
     factors = (light - dark) / 80
     assert 0.5 <= factors.min() < 0.6
@@ -221,7 +223,7 @@ def test_contrast_keeps_the_mean_and_multiplies_the_distance_from_it(colours):
 
 
 def test_brightness_and_contrast_together_are_one_line_per_face():
-    greys = fields(relight(flat((0,), (100,), (200,)), Recipe(brightness=0.3, contrast=0.3)))
+    greys = fields(color_jitter(flat((0,), (100,), (200,)), Recipe(brightness=0.3, contrast=0.3)))
     torch.testing.assert_close(greys[:, 1] - greys[:, 0], greys[:, 2] - greys[:, 1])
     means = greys.mean(dim=1) / 100  # the mean is moved by brightness alone
     assert 0.7 <= means.min() < means.max() <= 1.3
@@ -230,12 +232,12 @@ def test_brightness_and_contrast_together_are_one_line_per_face():
 def test_saturation_alone_cannot_be_seen_in_grey():
     colours = flat((200, 30, 90), (10, 220, 60), (128, 128, 128))
     plain = fields(grey(colours))
-    torch.testing.assert_close(fields(relight(colours, Recipe(saturation=0.9))), plain)
+    torch.testing.assert_close(fields(color_jitter(colours, Recipe(saturation=0.9))), plain)
 
 
 def test_hue_leaves_grey_alone_and_turns_pure_colours_on_a_circle():
     colours = flat((255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90), count=400)
-    greys = fields(relight(colours, Recipe(hue=0.5)))  # any turn of the circle
+    greys = fields(color_jitter(colours, Recipe(hue=0.5)))  # any turn of the circle
     torch.testing.assert_close(greys[:, 3], torch.full((400,), 90.0))
     torch.testing.assert_close(greys[:, :3].sum(dim=1), torch.full((400,), 255.0))
     # All hues: the grey of a turning colour swings about the mean of the channels. Red lies at
@@ -245,16 +247,16 @@ def test_hue_leaves_grey_alone_and_turns_pure_colours_on_a_circle():
     for pure in greys[:, :3].T:
         assert pure.min().item() == pytest.approx(85 - swing, abs=0.5)
         assert pure.max().item() == pytest.approx(85 + swing, abs=0.5)
-    narrow = fields(relight(colours, Recipe(hue=0.02)))
+    narrow = fields(color_jitter(colours, Recipe(hue=0.02)))
     assert (narrow[:, 0] - 0.299 * 255).abs().max() < 255 * 0.02 * 2 * math.pi * off.norm()
 
 
 def test_saturation_is_seen_once_hue_is_turned():
     colours = flat((200, 30, 90))
     torch.manual_seed(3)
-    alone = relight(colours, Recipe(hue=0.1, saturation=1e-9))
+    alone = color_jitter(colours, Recipe(hue=0.1, saturation=1e-9))
     torch.manual_seed(3)
-    together = relight(colours, Recipe(hue=0.1, saturation=0.5))
+    together = color_jitter(colours, Recipe(hue=0.1, saturation=0.5))
     assert (alone - together).abs().max() > 1
 
 
@@ -270,9 +272,9 @@ def test_hue_rotation_keeps_the_sum_and_a_third_of_the_circle_moves_red_to_green
 
 def test_a_recipe_without_light_changes_nothing():
     colours = flat((200, 30, 90), (10, 220, 60))
-    torch.testing.assert_close(relight(colours, Recipe()), grey(colours))
+    torch.testing.assert_close(color_jitter(colours, Recipe()), grey(colours))
     one_channel = flat((200,), (10,))
-    torch.testing.assert_close(relight(one_channel, Recipe()), one_channel)
+    torch.testing.assert_close(color_jitter(one_channel, Recipe()), one_channel)
 
 
 # Blur and occlusion
@@ -311,7 +313,7 @@ def test_blur_spreads_a_spot_as_a_gaussian_of_half_to_two_pixels():
 
 def test_occlusion_lays_one_grey_rectangle_over_its_share():
     pictures = torch.rand(300, 1, 40, 60) * 255
-    covered = occlude(pictures, 0.4)
+    covered = random_erasing(pictures, 0.4)
     changed = covered != pictures
     hit = changed.flatten(1).any(dim=1)
     assert 0.3 < hit.float().mean() < 0.5

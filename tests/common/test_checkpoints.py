@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import checkpoints
-from common.errors import UserError
+from common.system.errors import UserError
 
 SOUND = {
-    "network": "parts.part1_nose_tip.NoseNet",
+    "network": "NoseNet",
     "arguments": {},
     "weights": {"weight": torch.arange(50.0)},
     "recipe": {"height": 60, "width": 80},

@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.crops import (
-    boxes_to_keep,
+    adjust_box,
+    crop_and_resize,
+    crop_and_resize_turned,
+    crop_boxes,
     crop_matrices,
-    cut,
-    cut_turned,
     inverse,
-    move,
-    refit,
     square_boxes,
     to_fractions,
     to_pixels,
+    transform_points,
 )
 from common.faces import landmark_boxes
 from common.recipe import Recipe
@@ -35,13 +35,13 @@ def test_matrices_are_those_computed_by_hand():
     assert whole.tolist() == [[[0.25, 0, -0.375], [0, 0.25, -0.375]]]
     assert part.tolist() == [[[2, 0, -19.5], [0, 1, -20]]]
     # The first pixel's middle, x = 10, is a quarter into the first of two pixels that it becomes.
-    assert move(torch.tensor([[[10.0, 20.0]]]), part).tolist() == [[[0.5, 0.0]]]
+    assert transform_points(torch.tensor([[[10.0, 20.0]]]), part).tolist() == [[[0.5, 0.0]]]
 
 
 def test_the_edges_of_the_box_are_the_edges_of_the_crop():
     box = torch.tensor([[30.0, 40.0, 120.0, 60.0]])
     corners = torch.tensor([[[29.5, 39.5], [149.5, 99.5]]])
-    moved = move(corners, crop_matrices(box, 24, 48))
+    moved = transform_points(corners, crop_matrices(box, 24, 48))
     torch.testing.assert_close(to_fractions(moved, 24, 48), torch.tensor([[[0.0, 0], [1, 1]]]))
     assert to_pixels(torch.tensor([0.0, 1.0]), 24, 48).tolist() == [-0.5, 23.5]
 
@@ -50,8 +50,10 @@ def test_the_edges_of_the_box_are_the_edges_of_the_crop():
 def test_the_way_back_ends_where_the_way_there_began(box, height, width, x, y):
     matrices = crop_matrices(torch.tensor([box]), height, width)
     points = torch.tensor([[[x, y], [y, x]]], dtype=torch.float32)
-    there = move(points, matrices)
-    torch.testing.assert_close(move(there, inverse(matrices)), points, atol=5e-3, rtol=1e-5)
+    there = transform_points(points, matrices)
+    torch.testing.assert_close(
+        transform_points(there, inverse(matrices)), points, atol=5e-3, rtol=1e-5
+    )
     again = to_pixels(to_fractions(there, height, width), height, width)
     torch.testing.assert_close(again, there, atol=5e-3, rtol=1e-5)
 
@@ -63,19 +65,19 @@ def test_squares_lie_about_the_middle_of_the_box():
 
 def test_a_refitted_box_is_moved_in_longer_sides_then_squared():
     box = torch.tensor([[100.0, 100.0, 100.0, 80.0]])  # its middle is 150, 140
-    assert refit(box, 0.1, 0.2, 0.5).tolist() == [[135, 135, 50, 50]]  # middle 160, 160
+    assert adjust_box(box, 0.1, 0.2, 0.5).tolist() == [[135, 135, 50, 50]]  # middle 160, 160
 
 
 def test_the_margin_enlarges_the_box_and_not_the_scale():
     recipe = Recipe(height=100, width=100, margin=10, box_scale=1.5)
     face = torch.tensor([[200.0, 300.0, 80.0, 40.0]])  # its middle is 240, 320
-    kept = boxes_to_keep(face, recipe)
+    kept = crop_boxes(face, recipe)
     assert kept.tolist() == [[168, 248, 144, 144]]  # 80 * 1.5 * 120 / 100
-    assert recipe.kept_size == (120, 120)
-    in_crop = crop_matrices(kept, *recipe.kept_size)[0, 0, 0].item()
+    assert recipe.cached_size == (120, 120)
+    in_crop = crop_matrices(kept, *recipe.cached_size)[0, 0, 0].item()
     assert in_crop == pytest.approx(100 / (80 * 1.5))  # what a crop without margin would have
     no_box_scale = Recipe(height=60, width=80)
-    assert boxes_to_keep(face, no_box_scale).tolist() == face.tolist()
+    assert crop_boxes(face, no_box_scale).tolist() == face.tolist()
 
 
 def test_landmark_boxes_count_from_the_pictures_edge():
@@ -108,11 +110,11 @@ def picture_of_dots(mode, sigma):
 )
 def test_dots_lie_in_the_crop_where_the_matrix_moves_them(mode, box, height, width):
     box = torch.tensor(box, dtype=torch.float32)
-    crop = cut(picture_of_dots(mode, sigma=2.5), box, height, width)
+    crop = crop_and_resize(picture_of_dots(mode, sigma=2.5), box, height, width)
     assert crop.dtype == np.uint8
     assert crop.shape == (1 if mode == "L" else 3, height, width)
     matrices = crop_matrices(box[None], height, width)
-    moved = move(torch.tensor([POINTS]), matrices)[0].numpy()
+    moved = transform_points(torch.tensor([POINTS]), matrices)[0].numpy()
     found = 0
     for channel in crop:
         for point in moved:
@@ -126,7 +128,7 @@ def test_dots_lie_in_the_crop_where_the_matrix_moves_them(mode, box, height, wid
 def test_dots_lie_right_in_a_strongly_shrunken_crop():
     points = [(220.0, 170.0), (410.5, 300.3)]
     picture = Image.fromarray(draw(points, 480, 640, sigma=10))
-    crop = cut(picture, torch.tensor([0.0, 0.0, 640.0, 480.0]), 120, 160)[0]
+    crop = crop_and_resize(picture, torch.tensor([0.0, 0.0, 640.0, 480.0]), 120, 160)[0]
     for x, y in points:
         expected = ((x + 0.5) / 4 - 0.5, (y + 0.5) / 4 - 0.5)
         assert np.abs(centre_near(crop, expected) - expected).max() <= 0.1
@@ -135,7 +137,7 @@ def test_dots_lie_right_in_a_strongly_shrunken_crop():
 def test_shrinking_averages_over_all_pixels():
     stripes = np.zeros((240, 320), np.uint8)
     stripes[:, ::2] = 200  # plain bilinear sampling would see all of them or none
-    crop = cut(Image.fromarray(stripes), torch.tensor([0.0, 0.0, 320.0, 240.0]), 60, 80)
+    crop = crop_and_resize(Image.fromarray(stripes), torch.tensor([0.0, 0.0, 320.0, 240.0]), 60, 80)
     assert 90 <= crop.min() <= crop.max() <= 110  # 100, but for the first and last column
 
 
@@ -146,14 +148,16 @@ def test_any_box_gives_a_whole_crop_without_a_black_margin(box, height, width):
         (Image.new("L", (90, 70), 77), 1),
         (Image.new("RGB", (90, 70), (77,) * 3), 3),
     ):
-        crop = cut(picture, torch.tensor(box), height, width)
+        crop = crop_and_resize(picture, torch.tensor(box), height, width)
         assert crop.shape == (channels, height, width)
         assert (crop == 77).all()
 
 
 def test_where_the_box_reaches_outside_the_edge_repeats():
     ramp = np.tile(np.arange(50, 150, dtype=np.uint8), (80, 1))  # 50 at the left, 149 right
-    crop = cut(Image.fromarray(ramp), torch.tensor([-20.0, -10.0, 140.0, 100.0]), 100, 140)[0]
+    crop = crop_and_resize(
+        Image.fromarray(ramp), torch.tensor([-20.0, -10.0, 140.0, 100.0]), 100, 140
+    )[0]
     assert (crop[:, :20] == 50).all()
     assert (crop[:, 120:] == 149).all()
     assert (crop[50, 20:120] == ramp[40]).all()
@@ -170,11 +174,14 @@ def test_a_crop_depends_on_nothing_but_what_it_shows(angle):
         whole, near = torch.tensor(box), torch.tensor(box) - torch.tensor([left, top, 0, 0])
         if angle:
             crops = [
-                cut_turned(pixels, where, angle, 48, 40, "L")[0]
+                crop_and_resize_turned(pixels, where, angle, 48, 40, "L")[0]
                 for pixels, where in ((picture, whole), (part, near))
             ]
         else:
-            crops = [cut(picture, whole, 48, 40, "L"), cut(part, near, 48, 40, "L")]
+            crops = [
+                crop_and_resize(picture, whole, 48, 40, "L"),
+                crop_and_resize(part, near, 48, 40, "L"),
+            ]
         np.testing.assert_array_equal(*crops)
 
 
@@ -183,8 +190,12 @@ def test_turning_grey_what_is_cut_is_cutting_what_was_turned_grey(mode):
     picture = picture_of_dots("RGB", sigma=2.5)
     for box in ((30.4, 21.7, 140.2, 139.1), (-60.0, -45.5, 300.0, 290.0)):
         box = torch.tensor(box)
-        expected = cut(picture.convert(mode), box, 90, 110)
-        np.testing.assert_array_equal(cut(np.asarray(picture), box, 90, 110, mode), expected)
-        turned, _ = cut_turned(picture.convert(mode), box, 20.0, 90, 110)
+        expected = crop_and_resize(picture.convert(mode), box, 90, 110)
+        np.testing.assert_array_equal(
+            crop_and_resize(np.asarray(picture), box, 90, 110, mode), expected
+        )
+        turned, _ = crop_and_resize_turned(picture.convert(mode), box, 20.0, 90, 110)
         pixels = np.asarray(picture)
-        np.testing.assert_array_equal(cut_turned(pixels, box, 20.0, 90, 110, mode)[0], turned)
+        np.testing.assert_array_equal(
+            crop_and_resize_turned(pixels, box, 20.0, 90, 110, mode)[0], turned
+        )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from common.faces import landmark_boxes, upright_boxes
 from common.keypoints import IBUG_68
-from common.pose import MEAN_HEAD
+from common.photos.pose import MEAN_HEAD
 
 UPRIGHT = torch.tensor(MEAN_HEAD[:, :2], dtype=torch.float32) + 200  # (68, 2), its eyes level
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.heatmaps import cross_entropy, soft_argmax
-from common.losses import LOSSES, compare
+from common.losses import LOSSES, training_loss
 from common.recipe import Recipe
 
 inside = st.floats(0.2, 0.8)
@@ -78,12 +78,12 @@ def test_a_point_outside_the_crop_draws_to_its_edge():
 
 
 def test_maps_are_judged_by_their_mean_and_by_their_cells_coordinates_by_themselves():
-    recipe = Recipe(loss="wing", map_weight=0.5, map_width=1.0)
+    recipe = Recipe(loss="wing", heatmap_weight=0.5, heatmap_sigma=1.0)
     maps, truth = spot(0.4, 0.6), torch.tensor([[[0.45, 0.58]]])
     answer = soft_argmax(maps)[0]
-    objective, loss = compare(maps, truth, recipe)
+    objective, loss = training_loss(maps, truth, recipe)
     torch.testing.assert_close(loss, LOSSES["wing"](answer, truth))
     torch.testing.assert_close(objective, loss + 0.5 * cross_entropy(maps, truth, 1.0))
-    objective, loss = compare(answer, truth, recipe)
+    objective, loss = training_loss(answer, truth, recipe)
     assert objective is loss
     torch.testing.assert_close(loss, LOSSES["wing"](answer, truth))

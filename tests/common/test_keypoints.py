@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import UserError
 from common.keypoints import IBUG_68, IMM_58, SCHEMES, flip_order_within, neighbours
+from common.system.errors import UserError
 from datasets import ibug, imm
 
 both_schemes = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)

@@ -17,12 +17,12 @@ from PIL import Image
 from torch import nn
 
 from common import loading
-from common.errors import UserError
+from common.crops import read_picture
 from common.faces import Faces
 from common.keypoints import IMM_58
-from common.loading import cache_folder, load_crops, read_picture
-from common.options import Options
-from common.recipe import Recipe
+from common.loading import cache_folder, load_crops
+from common.recipe import Options, Recipe
+from common.system.errors import UserError
 from common.training import fit
 
 SMALL = Recipe(height=9, width=12)
@@ -34,7 +34,7 @@ def faces_in(files, name="imm/train", boxes=None):
     points = torch.arange(count * 58 * 2.0).view(count, 58, 2) % 29
     boxes = torch.tensor([[0.0, 0, 40, 30]] * count) if boxes is None else boxes
     groups = tuple(f"{i}" for i in range(count))
-    return Faces(name, IMM_58, tuple(files), points, boxes, groups, groups)
+    return Faces(name, name.partition("/")[0], IMM_58, tuple(files), points, boxes, groups, groups)
 
 
 def write_noise(file, seed, mode="RGB", size=(40, 30)):
@@ -162,7 +162,7 @@ def test_mended_annotations_count_without_decoding_again(five, decoded):
 
 
 def test_crops_that_another_run_made_in_its_own_way_are_not_taken_for_ours(five, monkeypatch):
-    make = loading.from_first
+    make = loading.on_main_process
 
     def then_another(job):
         make(job)
@@ -171,7 +171,7 @@ def test_crops_that_another_run_made_in_its_own_way_are_not_taken_for_ours(five,
             load_crops(five, replace(SMALL, box_scale=1.5))
 
     other = []
-    monkeypatch.setattr(loading, "from_first", then_another)
+    monkeypatch.setattr(loading, "on_main_process", then_another)
     with pytest.raises(UserError, match=r"another run cut these faces .*; start again"):
         load_crops(five, replace(SMALL, box_scale=1.2))
     load_crops(five, replace(SMALL, box_scale=1.2))  # alone again
@@ -479,7 +479,7 @@ def _cut_and_train(folder, granted):
     os.environ["FACE_CACHE"] = str(folder)
     loading.STRIP = 16
     os.cpu_count = lambda: 2  # of 16 the threads' stacks alone would take what is granted
-    recipe = Recipe(height=400, width=400, colour=True, batch=2, steps=4)
+    recipe = Recipe(height=400, width=400, colour=True, batch=2, max_steps=4)
     faces = faces_in([folder / "one.png"] * 320)
     network = nn.Sequential(nn.Flatten(), nn.Linear(400 * 400, 2), nn.Unflatten(1, (1, 2)))
     (used,) = re.findall(r"VmData:\s*(\d+) kB", Path("/proc/self/status").read_text())

@@ -33,7 +33,7 @@ def crops():
     points = 40 + 100 * torch.rand(3, 58, 2)
     points[:, 13], points[:, 21] = torch.tensor([[60.0, 100]]), torch.tensor([[140.0, 100]])
     boxes = torch.tensor([[0.0, 0, 220, 240]] * 3)
-    faces = Faces("imm/val", IMM_58, (Path("x.png"),) * 3, points, boxes, VIEWS, VIEWS)
+    faces = Faces("imm/val", "imm", IMM_58, (Path("x.png"),) * 3, points, boxes, VIEWS, VIEWS)
     images = torch.zeros(3, 1, 60, 110, dtype=torch.uint8)
     return Crops(faces, images, crop_matrices(boxes, 60, 110), (52, 13, 21))
 

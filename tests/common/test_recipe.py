@@ -2,9 +2,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from common.errors import UserError
-from common.options import Options
-from common.recipe import Recipe, reasons
+from common.recipe import Options, Recipe, reasons
+from common.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def test_a_recipe_that_builds_on_another_shows_the_lines_of_both():
 
 
 def test_kept_size_has_the_margin_on_every_side():
-    assert Recipe(height=10, width=20, margin=3).kept_size == (16, 26)
+    assert Recipe(height=10, width=20, margin=3).cached_size == (16, 26)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 10**20])

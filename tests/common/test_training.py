@@ -7,21 +7,20 @@ import torch
 from torch import nn
 
 from common import checkpoints, training
-from common.augmentation import centre
+from common.augmentation import to_network_input
 from common.crops import crop_matrices
-from common.errors import UserError
 from common.faces import Faces
 from common.keypoints import IMM_58
 from common.loading import Crops
-from common.options import Options
-from common.recipe import Recipe
-from common.training import best_device, fit, he_init, learning_rate, start_at_mean
+from common.recipe import Options, Recipe
+from common.system.errors import UserError
+from common.training import best_device, fit, he_init, init_bias_to_mean, learning_rate
 
 # Everything that has a state or draws random numbers is switched on.
 FULL = Recipe(
     height=12, width=16, margin=2, epochs=5, batch=4, loss="wing", optimizer="adamw",
-    learning_rate=3e-3, weight_decay=0.01, cosine=True, warmup=0.1, average=0.9,
-    start_at_mean=True, flip_average=True, bfloat16=True, rotation=10.0, scale=0.1, shift=0.05,
+    learning_rate=3e-3, weight_decay=0.01, cosine=True, warmup=0.1, ema_decay=0.9,
+    init_bias_to_mean=True, flip_tta=True, bfloat16=True, rotation=10.0, scale=0.1, shift=0.05,
     flip=0.5, brightness=0.2, contrast=0.2, occlusion=0.3, blur=0.3,
 )  # fmt: skip
 PLAIN = Recipe(height=12, width=16, margin=2, epochs=30, batch=4, learning_rate=3e-3)
@@ -52,7 +51,7 @@ def spots(count, seed=0):
     boxes = torch.tensor([[0.0, 0, 20, 16]] * count)
     files = tuple(Path(f"{index}.png") for index in range(count))
     groups = ("01",) * count
-    faces = Faces("imm/train", IMM_58, files, points, boxes, groups, groups)
+    faces = Faces("imm/train", "imm", IMM_58, files, points, boxes, groups, groups)
     return Crops(faces, images, crop_matrices(boxes, 16, 20), (52,))
 
 
@@ -131,31 +130,31 @@ def test_the_checkpoint_answers_as_the_network_that_fit_leaves(tmp_path):
     assert checkpoint["training"]["history"] == history
     assert checkpoints.recipe_of(checkpoint) == FULL
     assert checkpoint["scheme"] == "imm58"
-    assert checkpoint["kept"] == (52,)
+    assert checkpoint["point_ids"] == (52,)
     assert checkpoint["dataset"] == "imm"
 
 
 def test_a_finished_checkpoint_tells_how_far_a_face_and_its_mirror_image_usually_differ(tmp_path):
     network, _ = train(tmp_path / "one.pt", replace(FULL, epochs=2))
-    faces = centre(TRAIN.images, FULL)
+    faces = to_network_input(TRAIN.images, FULL)
     network.eval()
     with torch.no_grad():
         one, other = network(faces), network(faces.flip(-1))  # (14, 1, 2), of a point on no side
     other = torch.stack([1 - other[..., 0], other[..., 1]], dim=-1)
     apart = (one - other).norm(dim=-1)[:, 0].sort().values
-    told = checkpoints.load(tmp_path / "one.pt")["doubt"]
+    told = checkpoints.load(tmp_path / "one.pt")["flip_disagreement"]
     assert apart[-2] <= told <= apart[-1]  # 99 of 100 are below
 
 
 def test_a_checkpoint_that_is_older_than_a_value_of_the_recipe_goes_on(tmp_path):
     started, history = train(tmp_path / "one.pt")
     older = checkpoints.load(tmp_path / "one.pt")
-    assert older["recipe"].pop("calm") == 0.0
+    assert older["recipe"].pop("no_aug_fraction") == 0.0
     checkpoints.save(older, tmp_path / "one.pt")
     finished, rows = train(tmp_path / "one.pt", FULL, replace(CPU, resume=True))
     assert same_weights(started, finished) and rows == history
     with pytest.raises(UserError, match="another recipe or seed"):
-        train(tmp_path / "one.pt", replace(FULL, calm=0.5), replace(CPU, resume=True))
+        train(tmp_path / "one.pt", replace(FULL, no_aug_fraction=0.5), replace(CPU, resume=True))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +207,7 @@ def test_what_holds_nothing_to_go_on_from_is_told(tmp_path):
 def test_a_run_for_other_points_cannot_go_on(tmp_path):
     path = tmp_path / "one.pt"
     train(path, FULL)
-    checkpoints.save(checkpoints.load(path) | {"kept": (41,)}, path)
+    checkpoints.save(checkpoints.load(path) | {"point_ids": (41,)}, path)
     with pytest.raises(UserError, match=r"learned other points; leave out --resume"):
         train(path, FULL, replace(CPU, resume=True))
 
@@ -275,7 +274,7 @@ def test_an_epoch_of_fewer_steps_shows_other_faces_each_time_and_ends_its_schedu
         return augment(images, points, recipe, flip_order)
 
     monkeypatch.setattr(training, "augment", watching)
-    recipe = replace(PLAIN, epochs=2, steps=2, cosine=True)
+    recipe = replace(PLAIN, epochs=2, max_steps=2, cosine=True)
     _, history = train(tmp_path / "one.pt", recipe)
     assert [len(batch) for batch in shown] == [recipe.batch] * 4
     assert not torch.equal(torch.cat(shown[:2]), torch.cat(shown[2:]))
@@ -296,7 +295,7 @@ def test_the_learning_rate_rises_then_falls_along_a_cosine():
 
 def test_each_cycle_of_the_learning_rate_repeats_the_one_before():
     once = Recipe(learning_rate=0.01, warmup=0.1, cosine=True)
-    thrice = replace(once, cycles=3)
+    thrice = replace(once, restarts=2)
     for progress in (0.0, 0.05, 0.1, 0.5, 0.99):
         expected = pytest.approx(learning_rate(progress, once))
         for cycle in range(3):
@@ -304,7 +303,7 @@ def test_each_cycle_of_the_learning_rate_repeats_the_one_before():
 
 
 def test_a_new_cycle_starts_at_the_full_rate_in_the_middle_of_the_run(tmp_path):
-    _, history = train(tmp_path / "one.pt", replace(FULL, warmup=0.0, epochs=4, cycles=2))
+    _, history = train(tmp_path / "one.pt", replace(FULL, warmup=0.0, epochs=4, restarts=1))
     # 4 steps an epoch, 8 a cycle: the last step of an epoch is number 3 or 7 of its cycle.
     for row, step in zip(history, (3, 7, 3, 7), strict=True):
         expected = 3e-3 * 0.5 * (1 + math.cos(math.pi * step / 8))
@@ -316,18 +315,18 @@ def test_a_cycle_ends_with_faces_as_they_are_but_for_the_box_and_the_mirror(tmp_
     monkeypatch.setattr(
         training, "augment", lambda *batch: shown.append(batch[2]) or augment(*batch)
     )
-    recipe = replace(FULL, epochs=2, calm=0.25, box_shift=0.02, side_light=0.1)
+    recipe = replace(FULL, epochs=2, no_aug_fraction=0.25, box_shift=0.02, side_light=0.1)
     train(tmp_path / "one.pt", recipe)
     assert shown[:6] == [recipe] * 6  # of 8 steps
-    calm = replace(
+    no_aug_fraction = replace(
         recipe, rotation=0.0, scale=0.0, shift=0.0, brightness=0.0, contrast=0.0, occlusion=0.0,
         side_light=0.0, blur=0.0,
     )  # fmt: skip
-    assert shown[6:] == [calm] * 2
+    assert shown[6:] == [no_aug_fraction] * 2
     shown.clear()
-    again = replace(recipe, cycles=2)  # of 4 steps each
+    again = replace(recipe, restarts=1)  # of 4 steps each
     train(tmp_path / "two.pt", again)
-    assert shown == ([again] * 3 + [replace(calm, cycles=2)]) * 2
+    assert shown == ([again] * 3 + [replace(no_aug_fraction, restarts=1)]) * 2
 
 
 def test_the_learning_rate_stays_where_no_schedule_is_asked_for():
@@ -348,7 +347,7 @@ def test_the_schedule_runs_over_the_steps_of_all_epochs(tmp_path):
 def test_the_average_lags_behind_the_weights(tmp_path):
     """The mean of the first step's weights, and 0.1 of each later step's, by hand."""
     steps = []
-    recipe = replace(PLAIN, epochs=1, average=0.9)
+    recipe = replace(PLAIN, epochs=1, ema_decay=0.9)
 
     class Recording(torch.optim.Adam):
         def step(self):
@@ -369,7 +368,7 @@ def test_networks_that_start_at_the_mean_answer_the_mean_shape_on_average():
     face, shape, answers = torch.rand(1, 1, 12, 16) - 0.5, torch.tensor([0.3, 0.7]), []
     for _ in range(200):
         network = Tiny().eval()
-        start_at_mean(network, shape[None])
+        init_bias_to_mean(network, shape[None])
         answers.append(network(face)[0, 0])
     answers = torch.stack(answers).detach()  # (200, 2)
     assert ((answers.mean(dim=0) - shape).abs() < 4 * answers.std(dim=0) / 200**0.5).all()

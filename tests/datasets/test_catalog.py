@@ -5,7 +5,7 @@ import pytest
 from handmade import write_asf, write_pts
 from test_download import Server, serving, tar_gz
 
-from common.errors import UserError
+from common.system.errors import UserError
 from datasets import catalog, download, ibug, imm, youtube_faces, yunet
 from datasets.download import RemoteFile
 from datasets.location import data_folder, find_root, not_found

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from common.errors import UserError
+from common.system.errors import UserError
 from datasets import download
 from datasets.download import RemoteFile, fetch, install, unpack
 

@@ -7,10 +7,12 @@ import small_sets
 import torch
 
 import run_part
-from common import checkpoints, pages
-from common.errors import NotHereError, UserError
+from common import checkpoints
+from common.crops import read_picture
 from common.keypoints import IBUG_68, IMM_58
-from common.loading import load_crops, read_picture
+from common.loading import load_crops
+from common.report.page import rounded
+from common.system.errors import NotHereError, UserError
 from datasets import drawn, splits, synthetic
 from parts import part3_large_dataset
 from parts.part3_large_dataset import Best
@@ -168,7 +170,7 @@ def test_mixed_stands_beside_the_real_faces_alone_after_as_many_steps(few, tmp_p
     assert alone["nme"] != metrics["nme"]
     page = (folder / "index.html").read_text()
     assert "Face by face" in page and ">real faces alone<" in page
-    assert f">{pages.rounded(alone['nme'])}<" in page
+    assert f">{rounded(alone['nme'])}<" in page
     trained = [checkpoints.load(folder / name) for name in ("checkpoint.pt", "real-alone.pt")]
     assert [one["dataset"] for one in trained] == ["mixed", "ibug"]
     steps = [one["training"]["optimizer"]["state"][0]["step"].item() for one in trained]

@@ -7,8 +7,8 @@ from handmade import few_examples, spread, write_list, write_picture, write_pts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import NotHereError, UserError
 from common.faces import landmark_boxes
+from common.system.errors import NotHereError, UserError
 from datasets import ibug
 from datasets.annotations import picture_size
 

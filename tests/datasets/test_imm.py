@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from common.errors import UserError
 from common.keypoints import IMM_58
+from common.system.errors import UserError
 from datasets import imm
 from datasets.annotations import DamagedError, picture_size
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from handmade import write_frames, write_picture
 
-from common.errors import UserError
 from common.faces import landmark_boxes
+from common.system.errors import UserError
 from datasets import catalog, splits, youtube_faces
 from datasets.youtube_faces import KNOWN, NEW
 

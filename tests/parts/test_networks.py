@@ -6,9 +6,8 @@ import torchvision
 from torch import nn
 
 from common import checkpoints
-from common.errors import NotHereError, UserError
-from common.options import Options
-from common.recipe import Recipe, reasons
+from common.recipe import Options, Recipe, reasons
+from common.system.errors import NotHereError, UserError
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset
 from parts.part1_nose_tip import NoseNet
 from parts.part2_full_face import FaceNet
@@ -170,7 +169,7 @@ def test_every_line_of_a_recipe_has_its_reason(part, name):
 def test_the_course_recipe_is_the_reports(part):
     course = part.RECIPES["course"]()
     assert (course.optimizer, course.loss, course.batch) == ("adam", "mse", 1)
-    assert (course.flip, course.cosine, course.average) == (0.0, False, 0.0)
+    assert (course.flip, course.cosine, course.ema_decay) == (0.0, False, 0.0)
     rates = {"part1": 1e-3, "part2": 1e-4, "part3": 1e-3}
     assert course.learning_rate == rates[part.LESSON.folder]
     turned = {"part1": 0.0, "part2": 10.0, "part3": 10.0}

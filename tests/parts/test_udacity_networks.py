@@ -8,10 +8,9 @@ from torch import nn
 
 import run_part
 from common.crops import to_pixels
-from common.errors import UserError
-from common.options import Options
-from common.recipe import Recipe, reasons
-from common.training import start_at_mean
+from common.recipe import Options, Recipe, reasons
+from common.system.errors import UserError
+from common.training import init_bias_to_mean
 from parts import udacity_networks
 from parts.part3_large_dataset import NETWORKS, HeatmapResNet18, ResNet18, new_network
 from parts.udacity_networks import FourConvNet, LightNet, LightNetBN, NaimishNet
@@ -94,7 +93,7 @@ def test_the_last_layer_answers_in_the_courses_unit(name):
     last.bias.data = ((pixels - 100) / 50).flatten()
     assert torch.allclose(to_pixels(network(face), 224, 224)[0], pixels, atol=1e-3)
     shape = torch.rand(68, 2)
-    start_at_mean(network, shape)
+    init_bias_to_mean(network, shape)
     assert torch.allclose(network(face)[0], shape, atol=1e-6)
 
 
@@ -124,7 +123,7 @@ def test_the_course_recipe_is_the_nanodegrees():
     course = udacity_networks.Course()
     assert (course.optimizer, course.batch, course.epochs) == ("adam", 16, 20)
     assert (course.loss, course.height, course.width) == ("smooth_l1_course", 224, 224)
-    assert (course.cosine, course.average, course.flip, course.rotation) == (False, 0, 0, 0)
+    assert (course.cosine, course.ema_decay, course.flip, course.rotation) == (False, 0, 0, 0)
 
 
 @pytest.mark.parametrize("name", ["course", "best"])

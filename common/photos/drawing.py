@@ -1,0 +1,89 @@
+"""What was found, drawn onto a photo so that it is seen on any photo: bright lines, dark edges."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import cv2
+import numpy as np
+
+from common.keypoints import IBUG_68
+from common.photos.finder import FoundFace
+from common.photos.pose import axes
+
+SHOWN = ("boxes", "points", "mesh", "pose")
+Colour = tuple[int, int, int]
+ORANGE, SKY, YELLOW = (255, 176, 0), (86, 180, 233), (240, 228, 66)  # Okabe and Ito's, brightened
+ICE, RED, GREEN = (150, 225, 255), (255, 90, 60), (0, 200, 130)
+DARK = (20, 20, 20)
+_FINE = 4  # bits after the point in the coordinates that OpenCV draws with
+
+
+def draw_faces(image: np.ndarray, faces: list[FoundFace], show: Collection[str]) -> np.ndarray:
+    """A copy of uint8 (H, W, 3) RGB with what ``show`` names of SHOWN drawn on every face.
+
+    "boxes": the detector's box and the confidence. "points": the keypoints, joined as the scheme
+    joins them. "mesh": the Delaunay triangles between them. "pose": where the nose points (red),
+    the chin (green) and the side of the face that is on the right (orange). The larger the face,
+    the thicker the lines.
+    """
+    image = image.copy()
+    for face in faces:
+        points = face.keypoints
+        size = np.ptp(points, axis=0).max()
+        thick = max(1, round(size / 180))
+        if "mesh" in show:
+            net = image.copy()
+            _lines(net, triangles(points), True, ICE, thick)
+            cv2.addWeighted(net, 0.6, image, 0.4, 0, dst=image)  # so dense that it would hide all
+        elif "points" in show:
+            _lines(image, [points[list(run)] for run in IBUG_68.lines], False, SKY, thick)
+        if "points" in show:
+            _dots(image, points, YELLOW, max(1.0, size / 110))
+        if "boxes" in show:
+            _box(image, face, ORANGE, thick)
+        if "pose" in show:
+            reach = points[30] + size / 2 * axes(face.pose)  # (3, 2), from the nose's tip
+            for end, colour in zip(reach, (ORANGE, GREEN, RED), strict=True):
+                _lines(image, [np.stack([points[30], end])], False, colour, 2 * thick)
+    return image
+
+
+def triangles(points: np.ndarray) -> np.ndarray:
+    """The Delaunay triangles of points (K, 2): float32 (T, 3, 2)."""
+    low, high = np.floor(points.min(axis=0)) - 1, np.ceil(points.max(axis=0)) + 2
+    plane = cv2.Subdiv2D([int(number) for number in (*low, *(high - low))])
+    plane.insert(points.astype(np.float32).tolist())
+    return plane.getTriangleList().reshape(-1, 3, 2)
+
+
+def _lines(
+    image: np.ndarray, runs: Sequence[np.ndarray], closed: bool, colour: Colour, thick: int
+) -> None:
+    fixed = [_fixed(run) for run in runs]
+    for shade, width in ((DARK, thick + 2), (colour, thick)):
+        cv2.polylines(image, fixed, closed, shade, width, cv2.LINE_AA, _FINE)
+
+
+def _dots(image: np.ndarray, points: np.ndarray, colour: Colour, radius: float) -> None:
+    for shade, wide in ((DARK, radius + 1), (colour, radius)):
+        for point in _fixed(points).tolist():
+            cv2.circle(image, point, int(wide * 2**_FINE), shade, -1, cv2.LINE_AA, _FINE)
+
+
+def _box(image: np.ndarray, face: FoundFace, colour: Colour, thick: int) -> None:
+    left, top, width, height = face.box
+    right, bottom = left + width, top + height
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) - 0.5
+    _lines(image, [corners], True, colour, thick)
+    size = max(0.4, width / 400)
+    at = round(left), max(round(top - 8 * size), round(22 * size))
+    for shade, extra in ((DARK, 3), (colour, 0)):
+        text = f"{100 * face.confidence:.0f} %"
+        wide = max(1, round(2 * size)) + extra
+        cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, shade, wide, cv2.LINE_AA)
+
+
+def _fixed(points: np.ndarray) -> np.ndarray:
+    """Points as whole numbers with ``_FINE`` bits after the point; far away is cut off."""
+    return np.round(np.clip(points, -(2**15), 2**15) * 2**_FINE).astype(np.int32)

@@ -1,0 +1,144 @@
+"""Which way a head is turned, from its 68 points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from common.keypoints import IBUG_68, IMM_58, Scheme
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Degrees from a head that looks straight into the camera.
+
+    yaw: positive where it is turned towards the right of the picture. pitch: positive where it
+    looks down. roll: positive where it leans clockwise, so that the right-hand eye is the lower.
+    The head is turned by yaw first, then by pitch, then by roll.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+_FACE_SIZES_AWAY = 8.0  # how far the camera is thought to be; between 4 and 20 it hardly matters
+
+# The mean head of the drawn faces (``datasets.synthetic_head``), the half to the right of the
+# picture: millimetres to the right, down and towards the camera.
+_HALF = {
+    8: (0, 111.5, -6.7), 9: (20.5, 108.6, -10.2), 10: (37.5, 97.3, -19.3), 11: (50, 87.9, -29.3),
+    12: (61, 72.5, -39), 13: (68, 55, -46), 14: (70.8, 36.4, -51), 15: (73, 16.3, -54),
+    16: (74, -3.5, -55), 22: (11.6, -14.7, 22.5), 23: (24.2, -20.2, 19), 24: (37.7, -22.6, 13.6),
+    25: (50.7, -20.8, 4.7), 26: (59.9, -13.3, -7), 27: (0, 0, 23.2), 28: (0, 12.8, 29.2),
+    29: (0, 25.5, 36), 30: (0, 38.5, 42.6), 33: (0, 50.8, 27.2), 34: (7.8, 48.4, 25.1),
+    35: (15.1, 45.5, 21.8), 42: (19, 2.3, 6), 43: (27.4, -3.9, 8.8), 44: (37, -4.2, 6.7),
+    45: (45, 0, 0), 46: (37.6, 3.6, 5.3), 47: (28, 3.9, 7.5), 51: (0, 63.9, 20.2),
+    52: (7.4, 62, 19.5), 53: (18.1, 63.6, 11.6), 54: (28.6, 66.6, -1.3), 55: (18.4, 77.3, 6.3),
+    56: (8.1, 82.1, 11.1), 57: (0, 83, 12.2), 62: (0, 68.7, 18.2), 63: (7.5, 67.9, 17.4),
+    64: (24.2, 67.3, 0.6), 65: (7.6, 72.9, 14.5), 66: (0, 73.9, 15.6),
+}  # fmt: skip
+
+
+def _mean_head() -> np.ndarray:
+    """float64 (68, 3): right, down and away from the camera, as OpenCV counts."""
+    places = np.zeros((IBUG_68.n_points, 3))
+    for index, (right, down, near) in _HALF.items():
+        places[index] = right, down, -near
+        places[int(IBUG_68.flip_order[index])] = -right, down, -near
+    return places
+
+
+MEAN_HEAD = _mean_head()
+
+
+def head_pose(keypoints: np.ndarray) -> Pose:
+    """Which way the head of the 68 keypoints (68, 2) looks, seen from where the camera is.
+
+    The mean head is turned until its points fall on the keypoints with least squared distance
+    (``cv2.solvePnP``). The camera is thought to look straight at the face, so a face in a corner
+    of the picture has the same pose as in its middle, and nothing need be known of the lens.
+    """
+    points = keypoints.astype(np.float64)
+    low, high = points.min(axis=0), points.max(axis=0)
+    focal, (x, y) = _FACE_SIZES_AWAY * (high - low).max(), (low + high) / 2
+    camera = np.array([[focal, 0, x], [0, focal, y], [0, 0, 1]])
+    distance = _FACE_SIZES_AWAY * np.ptp(MEAN_HEAD, axis=0).max()
+    _, turn, _ = cv2.solvePnP(
+        MEAN_HEAD, points, camera, None, np.zeros(3), np.array([0, 0, distance]), True
+    )
+    turn = cv2.Rodrigues(turn)[0] * np.outer([1, 1, -1], [1, 1, -1])  # depth towards us again
+    yaw = np.arctan2(-turn[2, 0], turn[2, 2])
+    pitch = np.arcsin(np.clip(-turn[2, 1], -1, 1))
+    roll = np.arctan2(-turn[0, 1], turn[1, 1])
+    return Pose(*np.degrees([yaw, pitch, roll]).tolist())
+
+
+def axes(pose: Pose) -> np.ndarray:
+    """Where a turned head's right side, chin and nose point in the picture: (3, 2), unit vectors
+    of space as they are seen; the nose of a head that looks straight at us points nowhere."""
+    a, b, c = np.radians([pose.yaw, pose.pitch, pose.roll])
+    upright = np.array(  # pitch after yaw; rows are right and down, columns the head's three axes
+        [
+            [np.cos(a), 0, np.sin(a)],
+            [-np.sin(a) * np.sin(b), np.cos(b), np.cos(a) * np.sin(b)],
+        ]
+    )
+    roll = np.array([[np.cos(c), -np.sin(c)], [np.sin(c), np.cos(c)]])
+    return (roll @ upright).T
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """The points of a scheme that the measures need; "left" is that of the picture."""
+
+    jaw_ends: tuple[int, int]
+    nose_base: int
+    eye_corners: tuple[tuple[int, int], ...]
+    lids: tuple[tuple[int, int], ...]
+    mouth_corners: tuple[int, int]
+    lips: tuple[tuple[int, int], ...]
+
+
+LANDMARKS = {
+    IMM_58.name: Landmarks(
+        jaw_ends=(0, 12),
+        nose_base=52,
+        eye_corners=((13, 17), (21, 25)),
+        lids=((14, 20), (15, 19), (16, 18), (22, 28), (23, 27), (24, 26)),
+        mouth_corners=(39, 43),
+        lips=((41, 45),),  # the outer edge of the lips: this scheme has no inner one
+    ),
+    IBUG_68.name: Landmarks(
+        jaw_ends=(0, 16),
+        nose_base=33,
+        eye_corners=((36, 39), (42, 45)),
+        lids=((37, 41), (38, 40), (43, 47), (44, 46)),
+        mouth_corners=(48, 54),
+        lips=((61, 67), (62, 66), (63, 65)),
+    ),
+}
+
+
+def openness(points: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
+    """How open eyes and mouth are, see ``face_attributes``: (N, K, 2) -> (N,), (N,)."""
+    marks = LANDMARKS[scheme.name]
+    return (
+        _ratio(points, marks.lids, marks.eye_corners),
+        _ratio(points, marks.lips, (marks.mouth_corners,)),
+    )
+
+
+def _ratio(
+    points: Tensor, across: tuple[tuple[int, int], ...], along: tuple[tuple[int, int], ...]
+) -> Tensor:
+    """Mean distance of the pairs ``across`` over that of the pairs ``along``: (N,)."""
+
+    def mean_distance(pairs: tuple[tuple[int, int], ...]) -> Tensor:
+        first, second = zip(*pairs, strict=True)
+        return (points[:, list(first)] - points[:, list(second)]).norm(dim=-1).mean(dim=1)
+
+    return mean_distance(across) / mean_distance(along)

@@ -1,0 +1,111 @@
+"""What a small filter responds to, told from its weights and shown with OpenCV.
+
+A kernel is split into the patterns that a Taylor series begins with: an even grey, a slope, a
+saddle (a line) and a bowl (a spot). The share of the kernel's energy that lies in each says what
+it is, and the coefficients say in which direction and with which sign.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+SIDES = (
+    "right", "lower right", "bottom", "lower left", "left", "upper left", "top", "upper right",
+)  # fmt: skip
+LINES = ("horizontally", "down to the right", "vertically", "up to the right")
+CLEAR = 0.2  # share of the energy from which a filter is more than noise, which has 0.08 at 5x5
+KINDS = ("edge", "line", "spot", "grey")
+
+
+@dataclass(frozen=True)
+class KernelKind:
+    """What a kernel responds to.
+
+    kind: one of ``KINDS``, the pattern with the largest share of the kernel's energy; share: that
+    share, 0 to 1. angle: degrees clockwise from the picture's right; of an edge, 0 to 360, the
+    side on which the picture must be brighter, of a line, 0 to 180, along which a bright line must
+    run, else 0. sign: 1 where bright spots or bright areas make the answer positive, -1 where dark
+    ones do, and 1 for edges and lines.
+    """
+
+    kind: str
+    share: float
+    angle: float = 0.0
+    sign: int = 1
+
+    def __str__(self) -> str:
+        """One sentence, such as "An edge that is brighter at the top (90 % of its energy)"."""
+        share = f"{100 * self.share:.0f} % of its energy"
+        light = "bright" if self.sign > 0 else "dark"
+        match self.kind:
+            case "edge":
+                side = SIDES[round(self.angle / 45) % 8]
+                return f"An edge that is brighter at the {side} ({self.angle:.0f}°, {share})."
+            case "line":
+                way = LINES[round(self.angle / 45) % 4]
+                return f"A bright line that runs {way} ({self.angle:.0f}°, {share})."
+            case "spot":
+                return f"A {light} spot ({share})."
+        return f"A {light} area as a whole, which it blurs ({share})."
+
+
+def taste(kernel: Tensor) -> KernelKind:
+    """What a square kernel (n, n), n at least 3, correlates with; see ``Taste``."""
+    side = torch.linspace(-1, 1, len(kernel), dtype=torch.float64)
+    y, x = torch.meshgrid(side, side, indexing="ij")  # x to the right, y down
+    bowl = x**2 + y**2
+    patterns = [torch.ones_like(x), x, y, x**2 - y**2, 2 * x * y, bowl - bowl.mean()]
+    patterns = torch.stack(patterns).flatten(1)  # (6, n²), at right angles on a square
+    energy = patterns.square().sum(dim=1)  # (6,)
+    weights = kernel.detach().double().flatten()
+    amounts = patterns @ weights / energy  # (6,)
+    shares = amounts.square() * energy / weights.square().sum().clamp(min=1e-30)
+    grey, right, down, across, aslant, hollow = amounts.tolist()
+    tastes = (
+        KernelKind(
+            "edge", float(shares[1] + shares[2]), math.degrees(math.atan2(down, right)) % 360
+        ),
+        KernelKind(
+            "line",
+            float(shares[3] + shares[4]),
+            math.degrees(math.atan2(aslant, across)) / 2 % 180,
+        ),
+        KernelKind("spot", float(shares[5]), sign=-1 if hollow > 0 else 1),
+        KernelKind("grey", float(shares[0]), sign=1 if grey > 0 else -1),
+    )
+    return max(tastes, key=lambda one: one.share)
+
+
+def choose(kernels: Tensor) -> dict[int, KernelKind]:
+    """Of kernels (N, n, n), the purest of each kind, and of edges one of either direction.
+
+    Those below ``CLEAR`` are left out, but for the purest of all where no other is left.
+    """
+    tastes = [taste(kernel) for kernel in kernels]
+    groups: dict[str, list[int]] = {}
+    for index, one in enumerate(tastes):
+        upright = one.kind == "edge" and abs(math.cos(math.radians(one.angle))) > math.sqrt(0.5)
+        groups.setdefault(f"{KINDS.index(one.kind)}{upright}", []).append(index)
+    purest = [
+        max(group, key=lambda index: tastes[index].share) for _, group in sorted(groups.items())
+    ]
+    clear = [index for index in purest if tastes[index].share >= CLEAR]
+    return {
+        index: tastes[index]
+        for index in clear or [max(purest, key=lambda index: tastes[index].share)]
+    }
+
+
+def respond(image: Tensor, kernel: Tensor) -> Tensor:
+    """A kernel (n, n) slid over a picture, uint8 (H, W): float32 (H, W), by ``cv2.filter2D``.
+
+    It correlates, as a convolution of a network does, and sees values in -0.5..0.5, as that does.
+    """
+    values = image.numpy().astype(np.float32) / 255 - 0.5
+    return torch.from_numpy(cv2.filter2D(values, cv2.CV_32F, kernel.detach().float().numpy()))

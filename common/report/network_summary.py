@@ -1,0 +1,124 @@
+"""What a network is made of: its layers, its first filters, and what these make of a face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from common.report import figures
+from common.report.hooks import forward_hooks
+from common.report.page import Gallery, Picture, rounded
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the table of layers."""
+
+    name: str
+    does: str
+    output: str
+    parameters: int
+
+
+def layers(network: nn.Module, image: Tensor) -> list[Layer]:
+    """What happens to one image (1, 1, H, W) on its way through the network, in order.
+
+    A row is a module without children, or a small block with a life of its own such as a
+    ResNet's ``BasicBlock``; containers are opened.
+    """
+    rows: list[Layer] = []
+    counted: set[int] = set()
+
+    def note(module: nn.Module, _: object, output: Tensor) -> None:
+        own = [parameter for parameter in module.parameters() if id(parameter) not in counted]
+        counted.update(map(id, own))
+        shape = " × ".join(map(str, output.shape[1:]))
+        parameters = sum(parameter.numel() for parameter in own)
+        rows.append(Layer(type(module).__name__, _describe(module), shape, parameters))
+
+    with forward_hooks(dict.fromkeys(_steps(network), note)):
+        _forward(network, image)
+    return rows
+
+
+def _steps(module: nn.Module) -> list[nn.Module]:
+    steps = []
+    for child in module.children():
+        n_leaves = sum(not list(inner.children()) for inner in child.modules())
+        opened = isinstance(child, (nn.Sequential, nn.ModuleList)) or n_leaves > 10
+        steps += _steps(child) if opened and list(child.children()) else [child]
+    return steps
+
+
+def _describe(module: nn.Module) -> str:
+    match module:
+        case nn.Conv2d():
+            height, width = module.kernel_size
+            stride = f", stride {module.stride[0]}" if module.stride[0] > 1 else ""
+            return f"{height}×{width}, {module.in_channels} → {module.out_channels}{stride}"
+        case nn.MaxPool2d() | nn.AvgPool2d():
+            return f"{module.kernel_size}×{module.kernel_size}, stride {module.stride}"
+        case nn.Linear():
+            return f"{module.in_features} → {module.out_features}"
+        case nn.Dropout():
+            return f"p = {module.p:g}"
+    return "; ".join(_describe(inner) for inner in module.modules() if isinstance(inner, nn.Conv2d))
+
+
+def filters_and_responses(
+    gallery: Gallery, network: nn.Module, image: Tensor, name: str, first: int = 2
+) -> list[Picture]:
+    """The filters of the ``first`` convolutions, each followed by what they make of one face.
+
+    image: float (1, 1, H, W) in -0.5..0.5, called ``name`` in the captions.
+    """
+    pictures = []
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)][:first]
+    for number, convolution in enumerate(convolutions, 1):
+        weight = convolution.weight.detach().float().cpu()  # (out, in, h, w)
+        count, channels, height, width = weight.shape
+        maps = _output_of(network, convolution, image)  # (out, H, W)
+        strength = maps.flatten(1).std(dim=1)  # (out,)
+        chosen = strength.argsort(descending=True, stable=True)[:8]
+        names = [f"filter {index + 1}" for index in chosen.tolist()]
+
+        caption = (
+            f"The {count} filters of convolution {number}, {height} × {width} pixels, weights from "
+            f"{rounded(weight.min().item())} (purple) to {rounded(weight.max().item())} (orange)."
+        )
+        if channels > 1:
+            caption += (
+                f" Each reads {channels} maps. A row is one of the {len(chosen)} filters of the "
+                f"next figure, in its order; the columns are the first {min(channels, 8)} maps."
+            )
+        tiles = weight if channels == 1 else weight[chosen, :8]
+        alt = f"Weights of the filters of convolution {number} as tiles"
+        pictures.append(gallery.add(f"filters-{number}", figures.filters(tiles), alt, caption))
+
+        kernels = weight[chosen, 0] if channels == 1 else None
+        which = "they" if len(chosen) == count else f"the {len(chosen)} most active of them"
+        caption = (
+            f"What {which} make of {name}: the strongest is {names[0]}, "
+            f"whose output has a standard deviation of {strength[chosen[0]]:.2f}, against "
+            f"{strength.median():.2f} for the median filter. Orange is above zero and purple below."
+        )
+        alt = f"Outputs of the {len(chosen)} strongest filters of convolution {number} for one face"
+        figure = figures.responses(kernels, maps[chosen], names)
+        pictures.append(gallery.add(f"responses-{number}", figure, alt, caption))
+    return pictures
+
+
+def _output_of(network: nn.Module, module: nn.Module, image: Tensor) -> Tensor:
+    """What ``module`` hands on for one image: (C, H, W)."""
+    outputs: list[Tensor] = []
+    with forward_hooks({module: lambda _module, _inputs, output: outputs.append(output)}):
+        _forward(network, image)
+    return outputs[0][0].float().cpu()
+
+
+@torch.inference_mode()
+def _forward(network: nn.Module, image: Tensor) -> None:
+    network.eval()
+    network(image.to(next(network.parameters()).device))

@@ -1,0 +1,115 @@
+"""What every page under ``reports`` is made with: templates, figures with their words, numbers.
+
+``common/report/templates`` holds the pages, ``common/report/figures.py`` draws.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import jinja2
+from matplotlib.figure import Figure
+
+from common.report import figures
+from common.system.errors import UserError
+from common.system.files import clear_abandoned
+
+SYNTHETIC = "synthetic faces"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on a page: its file relative to the page, its size in pixels and its words."""
+
+    file: str
+    width: int
+    height: int
+    alt: str
+    caption: str
+
+
+class Gallery:
+    """Saves figures below the page's folder and tells what the page must know of them."""
+
+    def __init__(self, folder: Path, mark: str) -> None:
+        self.folder, self.mark = folder, mark
+        try:
+            (folder / "figures").mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise UserError(
+                f"{folder / 'figures'}: cannot be made ({fault.strerror}); choose another --reports"
+            ) from None
+
+    def add(self, name: str, figure: Figure, alt: str, caption: str) -> Picture:
+        """Save ``figures/<name>.png`` with its words."""
+        file = f"figures/{name}.png"
+        width, height = figures.save(figure, self.folder / file, self.mark)
+        return Picture(file, width, height, alt, caption)
+
+
+def write_page(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Let ``fill`` write a page, ``index.html``, and what belongs to it, with a ``figures`` folder.
+
+    Everything is made in a folder of its own and then renamed into place; the old page leaves
+    first and the new one comes last, so that a kill leaves no page beside the numbers or figures
+    of another run. Returns the page's path; raises UserError where it cannot be written.
+    """
+    work = folder / f".writing-{os.getpid()}-{time.time_ns()}"  # others may write it, too
+    try:
+        clear_abandoned(folder.glob(".writing-*"))
+        (work / "figures").mkdir(parents=True)
+        fill(work)
+        (folder / "index.html").unlink(missing_ok=True)
+        shutil.rmtree(folder / "figures", ignore_errors=True)
+        for file in sorted(work.iterdir(), key=lambda file: file.name == "index.html"):
+            file.replace(folder / file.name)
+    except OSError as fault:
+        raise UserError(
+            f"{fault.filename or folder}: the report cannot be written "
+            f"({fault.strerror or fault}); free some space or choose another --reports"
+        ) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder / "index.html"
+
+
+def templates() -> jinja2.Environment:
+    """The pages of ``common/report/templates`` and what they write numbers with."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": rounded, "duration": duration}
+    return environment
+
+
+def rounded(value: float | int | None) -> str:
+    """Three significant digits without an exponent, counts in full, a dash for what is missing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{Decimal(f'{value:.3g}'):f}"
+    return text.replace("-", "−")
+
+
+def hundredths(value: float) -> str:
+    """Two decimals."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # no −0.00
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them, a dash for what is missing."""
+    if seconds is None:
+        return "–"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"

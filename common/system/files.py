@@ -1,0 +1,71 @@
+"""Writing files so that a kill or a full disk never leaves half of one."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from common.system.errors import UserError
+
+ABANDONED = 600.0  # seconds
+
+
+def cache_folder() -> Path:
+    """Where crops and synthetic faces are kept: the environment variable FACE_CACHE, else a folder
+    in the user's cache."""
+    return Path(os.environ.get("FACE_CACHE") or "~/.cache/facial-keypoints").expanduser()
+
+
+def make_writable(folder: Path) -> None:
+    """Make ``folder`` and prove that it can be written, before hours of work are put into it.
+
+    Raises UserError where it cannot.
+    """
+    write_atomically(folder / "can-be-written", lambda file: None)
+    (folder / "can-be-written").unlink(missing_ok=True)  # unless another process was quicker
+
+
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], object], remedy: str = "choose another folder"
+) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it to ``path``.
+
+    Whatever stood at ``path`` stays whole until the new file is complete and on the disk.
+    remedy: what else to do where it cannot be written.
+    Raises UserError where the folder cannot be written or the disk is full.
+    """
+    writer = f"{os.getpid()}-{time.time_ns()}"  # others may write it, too
+    temporary = path.with_name(f".{path.name}.{writer}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clear_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as fault:
+        # torch.save hides in a RuntimeError what stopped it: a full disk, Ctrl-C
+        reason = fault if isinstance(fault, OSError) else fault.__context__ or fault
+        if not isinstance(reason, OSError):
+            raise reason from None
+        raise UserError(
+            f"{path}: cannot be written ({reason.strerror or reason}); free some space or {remedy}"
+        ) from None
+    finally:
+        with suppress(OSError):  # gone already, or the folder was never one
+            temporary.unlink()
+
+
+def clear_abandoned(left: Iterable[Path]) -> None:
+    """Remove files and folders of killed writers: those that have not changed for ``ABANDONED``."""
+    for path in left:
+        with suppress(OSError):  # another writer was quicker
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,1 @@
+"""Sheets, starters and checks of the exercises."""

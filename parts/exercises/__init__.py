@@ -1,1 +1,0 @@
-"""What checks the exercises: the tasks of each part, their known mistakes, and the judge."""

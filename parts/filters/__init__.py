@@ -1,1 +1,0 @@
-"""Filters: pictures with anchor points. ``draw`` drew those that lie here."""

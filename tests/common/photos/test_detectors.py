@@ -1,0 +1,188 @@
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.crops import square_boxes
+from common.faces import landmark_boxes
+from common.keypoints import IBUG_68
+from common.photos import detectors
+from common.photos.detectors import (
+    Detection,
+    Detector,
+    detect,
+    distinct,
+    merged,
+    overlap,
+    turned_back,
+)
+from common.system.errors import UserError
+from datasets import yunet
+from datasets.synthetic import render
+
+AS_FOUND = (0.0, 0.0, 1.0)  # a fit that only makes boxes square
+
+
+def dot(size, place, side=5):
+    """A black picture (H, W) with a white square about ``place`` (x, y)."""
+    image = np.zeros(size, np.uint8)
+    x, y = place
+    image[y - side // 2 : y + side // 2 + 1, x - side // 2 : x + side // 2 + 1] = 255
+    return image
+
+
+def bright(image):
+    """A detector that finds the middle of what is bright, as a box of 10 x 10 pixels."""
+    rows, columns = np.nonzero(image)
+    weights = image[rows, columns]
+    centre = np.average([columns, rows], axis=1, weights=weights) + 0.5  # from the picture's edge
+    return np.array([[*(centre - 5), 10.0, 10.0]]), np.array([3.5])
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Twelve drawn people, uint8 (12, 240, 320, 3), and the squares about their keypoints."""
+    images, points, _ = render(range(12), IBUG_68, "portrait", size=(240, 320))
+    return images.permute(0, 2, 3, 1).numpy(), square_boxes(landmark_boxes(points), 1.0).numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "at_least"),
+    [("haar", 8), ("lbp", 8), ("yunet", 12)],  # of 12: measured 10, 12, 12
+)
+def test_every_detector_finds_drawn_faces_where_their_landmarks_are(name, at_least, drawn, request):
+    model = None
+    if name == "yunet":
+        model = yunet.place(request.getfixturevalue("real_data"))
+        if not model.is_file():
+            pytest.skip("YuNet's file is not here")
+    detector = detectors.load(name, model)
+    overlaps = [
+        max([overlap(np.array(face.box), truth) for face in detect(image, detector)], default=0)
+        for image, truth in zip(*drawn, strict=True)
+    ]
+    assert sum(share > 0.5 for share in overlaps) >= at_least
+
+
+@pytest.mark.parametrize("name", ["haar", "lbp"])
+def test_grey_and_colour_pictures_are_taken(name, drawn):
+    detector = detectors.load(name)
+    grey = cv2.cvtColor(drawn[0][0], cv2.COLOR_RGB2GRAY)
+    assert detect(grey, detector) == detect(drawn[0][0], detector) != []
+
+
+@pytest.mark.parametrize("name", ["haar", "lbp", "yunet"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (23, 23), (2000, 30)])
+def test_a_picture_too_small_for_a_face_has_none(name, size, real_data):
+    detector = detectors.load(name, yunet.place(real_data))
+    for angle in (0, 20):
+        assert detect(np.full((*size, 3), 90, np.uint8), detector, angle) == []
+
+
+def test_a_detectors_box_is_moved_to_where_the_landmarks_are():
+    fitted = Detector("bright", bright, longest=100, fit=(0.1, 0.2, 0.5))
+    (face,) = detect(dot((60, 80), (40, 30)), fitted)
+    # Found at 35.5, 25.5, side 10: moved by 1 and 2 pixels, half as large about the new centre.
+    assert face.box == pytest.approx((35.5 + 1 + 2.5, 25.5 + 2 + 2.5, 5, 5))
+    assert face.score == 3.5
+
+
+def test_large_pictures_are_shrunk_for_the_search_and_boxes_are_those_of_the_picture():
+    detector = Detector("bright", bright, longest=100, fit=AS_FOUND)
+    (face,) = detect(dot((600, 800), (400, 300), side=81), detector)
+    assert face.box == pytest.approx((400.5 - 40, 300.5 - 40, 80, 80), abs=1)
+
+
+@given(st.floats(-180, 180), st.integers(10, 60), st.integers(10, 40))
+def test_a_place_in_the_turned_picture_is_told_in_the_pictures_own_pixels(angle, x, y):
+    detector = Detector("bright", bright, longest=100, fit=AS_FOUND)
+    (face,) = detect(dot((51, 71), (x, y)), detector, angle)
+    assert face.angle == angle
+    assert face.box == pytest.approx((x + 0.5 - 5, y + 0.5 - 5, 10, 10), abs=0.3)
+
+
+def test_a_face_that_is_turned_clockwise_stands_upright_after_turning_back():
+    image = np.zeros((61, 61), np.uint8)
+    turn = math.radians(30)
+    for far in range(-15, 16):  # what is vertical on the head points to the right at its top
+        image[round(30 - far * math.cos(turn)), round(30 + far * math.sin(turn))] = 255
+    upright, _ = turned_back(image, 30)
+    rows, columns = np.nonzero(upright > 60)
+    assert np.ptp(columns) <= 3
+    assert np.ptp(rows) >= 29
+
+
+def test_the_whole_picture_stays_in_sight_when_it_is_turned():
+    for angle in (-40, 17, 45, 90):
+        turned, _ = turned_back(np.full((30, 50), 255, np.uint8), angle)
+        assert turned.astype(float).sum() == pytest.approx(255 * 30 * 50, rel=0.01)
+    same, back = turned_back(np.full((30, 50), 9, np.uint8), 0)
+    assert same.shape == (30, 50)
+    np.testing.assert_array_equal(back, [[1, 0, 0], [0, 1, 0]])
+
+
+def test_overlap_is_intersection_over_union():
+    one = np.array([0.0, 0, 4, 4])
+    assert overlap(one, one) == 1
+    assert overlap(one, np.array([2.0, 0, 4, 4])) == pytest.approx(8 / 24)
+    assert overlap(one, np.array([1.0, 1, 2, 2])) == pytest.approx(4 / 16)
+    assert overlap(one, np.array([4.0, 0, 4, 4])) == 0
+    assert overlap(one, np.array([9.0, 9, 1, 1])) == 0
+
+
+def test_of_overlapping_boxes_the_surest_stays():
+    boxes = np.array([[0.0, 0, 10, 10], [1, 1, 10, 10], [30, 0, 10, 10], [2, 0, 10, 10]])
+    assert distinct(boxes, np.array([1.0, 3, 2, 2.5])) == [1, 2]
+    assert distinct(np.empty((0, 4)), np.empty(0)) == []
+    faces = [Detection((0, 0, 10, 10), 1.0, 20.0), Detection((1, 1, 10, 10), 3.0, 40.0)]
+    assert merged(faces) == [faces[1]]
+    assert merged([]) == []
+
+
+def test_an_opencv_that_dropped_the_haar_detector_is_told_with_the_remedy(monkeypatch):
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(UserError, match=r"^OpenCV \d.* no Haar detector; .*'opencv-python<5'$"):
+        detectors.haar()
+
+
+def test_a_detector_that_there_is_not_is_told():
+    with pytest.raises(UserError, match=r"--detector eyes: .*haar, lbp, yunet"):
+        detectors.load("eyes")
+
+
+def test_yunet_says_how_its_file_is_fetched(tmp_path):
+    for missing in (None, tmp_path / "none.onnx"):
+        with pytest.raises(UserError, match=r"run_part\.py data yunet --download"):
+            detectors.load("yunet", missing)
+
+
+@pytest.mark.parametrize("content", [b"", b"no network", bytes(range(256)) * 9])
+def test_a_damaged_file_of_yunet_is_told_in_one_line(tmp_path, content, capfd):
+    (tmp_path / "yunet.onnx").write_bytes(content)
+    with pytest.raises(UserError, match=r"yunet\.onnx: damaged"):
+        detectors.load("yunet", tmp_path / "yunet.onnx")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["haar", "lbp", "yunet"])
+def test_the_fit_takes_a_detectors_boxes_to_training_faces(name, real_data):
+    """On ten training faces, whatever else: the middle of them is not off by a tenth."""
+    from common.crops import read_picture
+    from datasets import ibug
+
+    faces = ibug.load(real_data, "lfpw/trainset")
+    faces = faces.take(range(0, len(faces), len(faces) // 10))
+    detector = detectors.load(name, yunet.place(real_data))
+    offsets = []
+    truth = square_boxes(faces.boxes, 1.0).numpy()
+    for file, box in zip(faces.files, truth, strict=True):
+        for face in detect(np.asarray(read_picture(file, colour=True)), detector):
+            if overlap(np.array(face.box), box) > 0.4:
+                offsets.append((np.array(face.box) - box) / box[2])
+    assert len(offsets) >= 7
+    assert np.abs(np.median(np.array(offsets), axis=0)).max() < 0.1
+    assert torch.tensor(detector.fit).isfinite().all()

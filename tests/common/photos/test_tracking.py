@@ -1,0 +1,197 @@
+import math
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from common.photos.detectors import Detection, overlap
+from common.photos.tracking import (
+    CHECK_EVERY,
+    SEARCH_EVERY,
+    SEARCH_TAKES,
+    OneEuro,
+    Tracker,
+    box_of,
+    share,
+)
+
+RATE = 30.0
+FACE = np.random.default_rng(0).uniform(-50, 50, (68, 2)).astype(np.float32)
+FACE[[36, 45]] = [[-30, -10], [30, -10]]  # the outer eye corners, level
+FRAME = np.zeros((480, 640, 3), np.uint8)
+
+
+def run(smooth, places):
+    """What the filter answers to a face that stands at each of ``places``, x of its middle."""
+    answers = [smooth(FACE + [place, 0.0], index / RATE) for index, place in enumerate(places)]
+    return np.array([(answer - FACE)[:, 0].mean() for answer in answers])
+
+
+def test_the_share_is_that_of_the_papers_equations():
+    # tau = 1 / (2 pi cutoff), alpha = 1 / (1 + tau / passed)
+    assert share(1 / (2 * math.pi), 1.0) == pytest.approx(0.5)
+    assert share(3 / (2 * math.pi), 1.0) == pytest.approx(0.75)
+    assert share(1e9, 0.01) == pytest.approx(1)
+
+
+def test_a_step_is_approached_as_a_low_pass_filter_does():
+    cutoff, passed = 2.0, 1 / RATE
+    alpha = 1 / (1 + 1 / (2 * math.pi * cutoff * passed))
+    answers = run(OneEuro(least_cutoff=cutoff, gain=0.0), [0.0] + [8.0] * 20)
+    assert answers == pytest.approx(8 * (1 - (1 - alpha) ** np.arange(21)), abs=1e-4)
+
+
+def test_a_steady_motion_is_followed_at_the_distance_that_the_equations_give():
+    step, size = 5.0, np.ptp(FACE, axis=0).max()
+    smooth = OneEuro(least_cutoff=1.0, gain=10.0, speed_cutoff=1.0)
+    behind = 399 * step - run(smooth, np.arange(400) * step)[-1]
+    # The paper takes the speed from the last answer, which was as far behind one step ago.
+    assert smooth.speed[:, 0] == pytest.approx((step + behind) * RATE, rel=1e-4)
+    cutoff = 1.0 + 10.0 * (step + behind) * RATE / size
+    assert behind == pytest.approx(step / (2 * math.pi * cutoff / RATE), rel=1e-3)
+
+
+def test_twice_as_large_a_face_is_smoothed_alike():
+    random = np.random.default_rng(1)
+    shifts = np.cumsum(random.normal(0, 2, (60, 1, 2)), axis=0)
+    small, large = OneEuro(), OneEuro()
+    for index, shift in enumerate(shifts):
+        one = small(FACE + shift, index / RATE)
+        other = large(2 * (FACE + shift), index / RATE)
+    assert other == pytest.approx(2 * one, abs=1e-3)
+
+
+def test_noise_at_rest_is_taken_away_and_motion_is_not_held_up():
+    random = np.random.default_rng(2)
+    noise = random.normal(0, 0.4, (150, 68, 2))
+    rest, motion = OneEuro(), OneEuro()
+    still = np.array([rest(FACE + noise[i], i / RATE) for i in range(150)])[30:]
+    assert (still - FACE).std() < noise[30:].std() / 3
+    moved = [motion(FACE + noise[i] + [5.0 * i, 0], i / RATE) for i in range(150)]
+    assert (FACE + [5.0 * 149, 0] - moved[-1])[:, 0].mean() < 5
+
+
+class Scene:
+    """Faces that are where they are; stands in for detector and network.
+
+    places: of each face, (x, y) of its middle in every frame, or None where it cannot be seen. The
+    first is in front: where two overlap by more than half, only it is seen.
+    """
+
+    def __init__(self, *places, **how):
+        self.places, self.frame, self.searches, self.checks = places, 0, [], []
+        self.tracker = Tracker(self.detect, self.locate, **how)
+
+    def shown(self):
+        faces = []
+        for places in self.places:
+            place = places[min(self.frame, len(places) - 1)]
+            face = None if place is None else FACE + np.float32(place)
+            if face is not None and all(overlap(box_of(face), box_of(o)) < 0.5 for o in faces):
+                faces.append(face)
+        return faces
+
+    def detect(self, image):
+        self.searches.append(self.frame)
+        return [Detection(tuple(box_of(face)), 1.0) for face in self.shown()]
+
+    def locate(self, image, boxes, angles, check):
+        self.checks.append(check)
+        points, sure = np.zeros((len(boxes), 68, 2), np.float32), np.zeros(len(boxes), np.float32)
+        for index, box in enumerate(boxes):
+            near = {overlap(box, box_of(face)): face for face in self.shown()}
+            if near and max(near) > 0.2:  # a network answers the face that is nearest
+                points[index], sure[index] = near[max(near)], 1.0
+            else:  # and something the size of the box where there is none
+                points[index] = FACE + box[:2] + box[2:] / 2
+        return points, sure if check else np.ones_like(sure)
+
+    def play(self, count):
+        """For each frame the identities, each with the middle of its points."""
+        told = []
+        for self.frame in range(count):
+            tracks = self.tracker.update(FRAME, self.frame / RATE)
+            told.append({track.number: (track.keypoints - FACE).mean(axis=0) for track in tracks})
+        self.tracker.close()
+        return told
+
+
+def test_a_face_is_searched_once_and_then_followed():
+    scene = Scene([(100 + 5 * i, 200) for i in range(SEARCH_EVERY)])
+    told = scene.play(SEARCH_EVERY)
+    assert scene.searches == [0]
+    assert all(list(faces) == [1] for faces in told)
+    assert told[-1][1] == pytest.approx((100 + 5 * (SEARCH_EVERY - 1), 200), abs=6)
+    assert scene.checks.count(True) <= 1 + SEARCH_EVERY // CHECK_EVERY
+
+
+def test_while_there_is_no_face_every_frame_is_searched():
+    scene = Scene([None] * 6 + [(300, 200)])
+    told = scene.play(8)
+    assert scene.searches == list(range(7))
+    assert [list(faces) for faces in told] == [[]] * 6 + [[1]] * 2
+
+
+def test_a_face_that_comes_later_is_found_at_a_frame_that_does_not_depend_on_the_machine():
+    scene = Scene([(150, 200)], [None] * 3 + [(450, 200)])
+    told = scene.play(SEARCH_EVERY + SEARCH_TAKES + 2)
+    first = next(index for index, faces in enumerate(told) if 2 in faces)
+    assert first == SEARCH_EVERY + SEARCH_TAKES
+    assert told[-1][2] == pytest.approx((450, 200), abs=1)
+    assert told[-1][1] == pytest.approx((150, 200), abs=1)
+
+
+def test_a_face_that_goes_leaves_and_comes_back_as_another():
+    scene = Scene([(200, 200)] * 20 + [None] * 40 + [(200, 200)])
+    told = scene.play(90)
+    gone = 20 + CHECK_EVERY
+    assert all(list(faces) == [1] for faces in told[:20])
+    assert not any(told[gone:60])
+    assert list(told[-1]) == [2]
+
+
+def test_a_face_that_is_hidden_for_a_moment_keeps_its_identity():
+    scene = Scene(
+        [(200 + i, 200) for i in range(20)] + [None] * 10 + [(230 + i, 200) for i in range(60)]
+    )
+    told = scene.play(70)
+    assert list(told[-1]) == [1]
+    assert not any({2} & faces.keys() for faces in told)
+
+
+def test_confidence_is_asked_for_as_often_as_it_is_wanted():
+    scene = Scene([(200, 200)] * 12 + [None] * 3, check_every=1)
+    told = scene.play(15)
+    assert all(scene.checks)
+    assert [list(faces) for faces in told] == [[1]] * 12 + [[]] * 3  # gone at once, not 10 later
+
+
+def test_the_detector_searches_one_frame_at_a_time():
+    searching, most = threading.Semaphore(), []
+
+    class Slow(Scene):
+        def detect(self, image):
+            most.append(searching.acquire(blocking=False))
+            time.sleep(0.02)
+            searching.release()
+            return super().detect(image)
+
+    # One leaves, and with him what is followed, while he is still searched for.
+    for stays in range(SEARCH_EVERY - 4, SEARCH_EVERY + 4):
+        Slow([(200, 200)] * stays + [None]).play(stays + 30)
+    assert len(most) > 100 and all(most)
+
+
+@pytest.mark.parametrize("apart", [0, 40, 80])
+def test_faces_that_cross_keep_their_identities(apart):
+    # Over two seconds from side to side; the second passes behind, or above and below.
+    front = [(120 + 7 * i, 240) for i in range(60)]
+    behind = [(540 - 7 * i, 240 - apart) for i in range(60)]
+    told = Scene(front, behind).play(60)
+    numbers = {
+        place: min(told[0], key=lambda n: abs(told[0][n][0] - place)) for place in (120, 540)
+    }
+    assert told[-1].keys() == {1, 2}
+    assert told[-1][numbers[120]] == pytest.approx(front[-1], abs=12)
+    assert told[-1][numbers[540]] == pytest.approx(behind[-1], abs=12)

@@ -1,0 +1,96 @@
+import pytest
+import torch
+from torch import nn
+
+from common.report.explanation_page import PATCH, PLACES, Subject, _heatmap, feature_maps, occlusion
+from parts.part3_large_dataset import HeatmapResNet18, ResNet18
+from parts.udacity_networks import NETWORKS
+
+SIDE = 48
+
+
+class Balance(nn.Module):
+    """The first point is the centre of what is bright in the left half of the picture; the second
+    never moves."""
+
+    def forward(self, faces):
+        light = (faces[:, 0] + 0.5)[:, :, : SIDE // 2]  # (B, h, w / 2)
+        mass = light.sum(dim=(1, 2)).clamp(min=1e-6)
+        x = (light.sum(dim=1) * torch.arange(SIDE // 2)).sum(dim=1) / mass
+        y = (light.sum(dim=2) * torch.arange(SIDE)).sum(dim=1) / mass
+        first = (torch.stack([x, y], dim=1) + 0.5) / SIDE
+        return torch.stack([first, torch.full_like(first, 0.25)], dim=1)
+
+
+def two_spots():
+    face = torch.full((1, 1, SIDE, SIDE), -0.5)
+    face[..., 9:12, 5:8] = 0.5
+    face[..., 33:36, 13:16] = 0.5
+    return face
+
+
+def test_a_point_depends_on_the_places_that_the_network_reads():
+    middles, moved = occlusion(Balance(), two_spots())
+    assert moved.shape == (PLACES**2, 2)
+    assert moved[:, 1].max() == 0
+    middle = torch.tensor([(SIDE - 1) / 2] * 2)
+    torch.testing.assert_close(middles.mean(dim=0), middle)
+    # Hiding one of two equal spots moves the centre halfway, to the other one.
+    for spot, other in (((6.0, 10.0), (14.0, 34.0)), ((14.0, 34.0), (6.0, 10.0))):
+        nearest = (middles - torch.tensor(spot)).norm(dim=1).argmin()
+        half = (torch.tensor(spot) - torch.tensor(other)).norm() / 2
+        assert moved[nearest, 0] == pytest.approx(half.item(), rel=0.2)
+    # What lies to the right of the half that is read moves nothing.
+    unread = middles[:, 0] > SIDE / 2 + PATCH * SIDE / 2
+    assert moved[unread, 0].max() < 1e-4
+
+
+def test_the_batch_does_not_change_what_is_found():
+    few, many = (occlusion(Balance(), two_spots(), batch)[1] for batch in (5, 1000))
+    torch.testing.assert_close(few, many)
+
+
+def test_of_every_size_the_layer_with_the_most_maps_is_shown():
+    face = torch.rand(1, 1, 96, 96) - 0.5
+    for network in (ResNet18().eval(), HeatmapResNet18().eval()):
+        shown = {name: tuple(maps.shape) for name, maps in feature_maps(network, face).items()}
+        last = {"maps": (68, 24, 24)} if hasattr(network, "maps") else {}
+        first = {"resnet.relu": (64, 48, 48)} | ({} if last else {"resnet.layer1": (64, 24, 24)})
+        deep = {
+            "resnet.layer2": (128, 12, 12),
+            "resnet.layer3": (256, 6, 6),
+            "resnet.layer4": (512, 3, 3),
+        }
+        assert shown == first | deep | last
+        assert list(shown) == list(first | deep | last)
+
+
+def test_the_maps_are_those_that_the_next_layer_gets():
+    """Also where a later layer works in place on them."""
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.ReLU(inplace=True))
+    face = torch.randn(1, 1, 10, 10)
+    maps = feature_maps(network, face)
+    with torch.inference_mode():
+        torch.testing.assert_close(maps["0"], network[0](face)[0])
+        torch.testing.assert_close(maps["2"], network(face)[0])
+    assert not network[2]._forward_hooks
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_of_another_build_show_their_layers_too(name):
+    side = 224
+    maps = feature_maps(NETWORKS[name]().eval(), torch.rand(1, 1, side, side) - 0.5)
+    sizes = [shown.shape[-1] for shown in maps.values()]
+    assert len(sizes) >= 3
+    assert len(set(sizes)) == len(sizes)
+
+
+def test_the_spread_of_a_heatmap_is_told_in_pixels():
+    torch.manual_seed(0)
+    face = torch.rand(1, 1, 96, 96) - 0.5
+    subject = Subject(name="one", network=HeatmapResNet18().eval(), face=face, n_faces=1)
+    chances, spread = _heatmap(subject, 30)  # (24, 24), cells of 4 pixels
+    y, x = torch.meshgrid(*(4 * torch.arange(n) + 1.5 for n in chances.shape), indexing="ij")
+    middle = [(chances * axis).sum() for axis in (x, y)]
+    variance = sum((chances * (a - m) ** 2).sum() for a, m in zip((x, y), middle, strict=True))
+    assert spread == pytest.approx(variance.sqrt().item(), rel=1e-4)

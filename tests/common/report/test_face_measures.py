@@ -1,0 +1,268 @@
+import math
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from skimage.transform import estimate_transform
+
+from common.keypoints import IBUG_68, IMM_58, SCHEMES
+from common.report.face_measures import (
+    ATTRIBUTES,
+    align,
+    colours,
+    face_attributes,
+    mean_shape,
+    quote,
+    what_stands_out,
+)
+from datasets import imm
+
+SIDE = 200
+quick = settings(deadline=None, max_examples=30)
+both_schemes = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda scheme: scheme.name)
+
+
+def symmetric_face(scheme, seed=0):
+    """A made-up face (1, K, 2), equal left and right of the middle of a picture of SIDE pixels."""
+    middle = (SIDE - 1) / 2
+    points = torch.rand(scheme.n_points, 2, generator=torch.Generator().manual_seed(seed)) * 20
+    for left, right in scheme.flip_pairs:
+        points[left] = torch.tensor([middle - 20, 90.0]) + points[left]
+        points[right] = torch.tensor([2 * middle, 0.0]) + points[left] * torch.tensor([-1.0, 1.0])
+    paired = {index for pair in scheme.flip_pairs for index in pair}
+    for index in set(range(scheme.n_points)) - paired:
+        points[index] = torch.tensor([middle, 90.0 + points[index, 1]])
+    for (left, right), x, y in ((scheme.outer_eyes, 40, 80), (jaw_ends(scheme), 60, 100)):
+        points[left] = torch.tensor([middle - x, y])
+        points[right] = torch.tensor([middle + x, y])
+    return points[None]
+
+
+def jaw_ends(scheme):
+    return scheme.lines[0][0], scheme.lines[0][-1]
+
+
+def turned(points, degrees):
+    """Points after a clockwise turn, as seen on the screen, about the picture's middle."""
+    angle = math.radians(degrees)
+    matrix = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    middle = (SIDE - 1) / 2
+    return (points - middle) @ matrix.T + middle
+
+
+@lru_cache
+def noise(count=1, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    small = torch.rand(count, 1, SIDE // 4, SIDE // 4, generator=generator)
+    grey = torch.nn.functional.interpolate(small, size=(SIDE, SIDE), mode="bilinear")
+    return (grey * 200 + 20).to(torch.uint8)
+
+
+@both_schemes
+def test_every_measure_is_one_finite_number_per_face(scheme):
+    points = torch.cat([symmetric_face(scheme, seed) for seed in range(3)])
+    attributes = face_attributes(noise(3), points, scheme)
+    assert list(attributes) == list(ATTRIBUTES)
+    for values in attributes.values():
+        assert values.shape == (3,) and values.isfinite().all()
+
+
+@both_schemes
+def test_roll_is_the_angle_that_the_face_was_turned_by(scheme):
+    degrees = torch.linspace(-60, 60, 25)
+    points = torch.cat([turned(symmetric_face(scheme), angle.item()) for angle in degrees])
+    attributes = face_attributes(noise().expand(25, -1, -1, -1), points, scheme)
+    torch.testing.assert_close(attributes["roll"], degrees, atol=1e-3, rtol=0)
+    assert attributes["turn"].abs().max() < 1e-2  # tilting is not turning
+
+
+@pytest.mark.parametrize(("scheme", "nose"), [(IMM_58, 52), (IBUG_68, 33)])
+def test_turn_follows_from_where_the_nose_stands_between_the_jaw_ends(scheme, nose):
+    points = symmetric_face(scheme)
+    points[0, nose, 0] += 60 * math.tan(math.radians(30))  # the jaw ends lie 60 px to each side
+    for tilt in (0, 20):
+        attributes = face_attributes(noise(), turned(points, tilt), scheme)
+        assert attributes["turn"].item() == pytest.approx(30, abs=0.01)
+
+
+@both_schemes
+def test_a_mirrored_face_has_the_same_measures_and_the_opposite_sides(scheme):
+    points = symmetric_face(scheme) + 6 * torch.rand(4, scheme.n_points, 2)
+    images = noise(4)
+    mirrored = points[:, scheme.flip_order].clone()
+    mirrored[..., 0] = SIDE - 1 - mirrored[..., 0]
+    before = face_attributes(images, points, scheme)
+    after = face_attributes(images.flip(-1), mirrored, scheme)
+    for key, values in before.items():
+        expected = values if ATTRIBUTES[key].even is None else -values
+        if key != "shape":  # the mean of four random faces is itself not symmetric
+            # Masks are rounded to whole pixels, .5 upwards on either side.
+            torch.testing.assert_close(after[key], expected, rtol=0.03, atol=0.3, msg=key)
+
+
+def test_a_darkened_picture_is_darker_and_poorer_in_contrast_but_no_less_sharp():
+    points, image = symmetric_face(IBUG_68), noise()
+    light = face_attributes(image, points, IBUG_68)
+    dark = face_attributes((image.float() * 0.5).round().to(torch.uint8), points, IBUG_68)
+    assert dark["brightness"].item() == pytest.approx(light["brightness"].item() / 2, rel=0.01)
+    assert dark["contrast"].item() == pytest.approx(light["contrast"].item() / 2, rel=0.01)
+    assert dark["sharpness"].item() == pytest.approx(light["sharpness"].item(), rel=0.02)
+
+
+def test_only_the_pixels_of_the_face_count():
+    points, image = symmetric_face(IMM_58), noise()
+    left, top = points[0].amin(dim=0).int().tolist()
+    right, bottom = points[0].amax(dim=0).int().tolist()
+    around = torch.full_like(image, 255)
+    around[..., top - 3 : bottom + 4, left - 3 : right + 4] = image[
+        ..., top - 3 : bottom + 4, left - 3 : right + 4
+    ]
+    for key in ("brightness", "contrast", "sharpness", "side_light"):
+        expected = face_attributes(image, points, IMM_58)[key]
+        torch.testing.assert_close(face_attributes(around, points, IMM_58)[key], expected)
+
+
+def test_a_blurred_picture_is_less_sharp():
+    points, image = symmetric_face(IBUG_68), noise()
+    blurred = torch.from_numpy(cv2.GaussianBlur(image[0, 0].numpy(), (0, 0), 3))[None, None]
+    before = face_attributes(image, points, IBUG_68)["sharpness"]
+    assert face_attributes(blurred, points, IBUG_68)["sharpness"] < 0.7 * before
+
+
+def test_light_from_the_side_is_the_difference_of_the_halves():
+    image = torch.full((1, 1, SIDE, SIDE), 100, dtype=torch.uint8)
+    image[..., SIDE // 2 :] = 140
+    attributes = face_attributes(image, symmetric_face(IMM_58), IMM_58)
+    assert attributes["side_light"].item() == pytest.approx(100 * 40 / 120, rel=0.02)
+
+
+def test_openness_is_the_gap_over_the_width():
+    points = symmetric_face(IBUG_68)
+    points[0, 48], points[0, 54] = torch.tensor([80.0, 150.0]), torch.tensor([120.0, 150.0])
+    for above, below in ((61, 67), (62, 66), (63, 65)):
+        points[0, above] = torch.tensor([100.0, 145.0])
+        points[0, below] = torch.tensor([100.0, 155.0])
+    attributes = face_attributes(noise(), points, IBUG_68)
+    assert attributes["mouth"].item() == pytest.approx(10 / 40)
+
+
+@both_schemes
+@quick
+@given(
+    degrees=st.floats(-90, 90),
+    factor=st.floats(0.2, 5),
+    shift=st.tuples(st.floats(-100, 100), st.floats(-100, 100)),
+)
+def test_moving_turning_and_scaling_a_face_leaves_its_shape(scheme, degrees, factor, shift):
+    face = symmetric_face(scheme)
+    moved = turned(face, degrees) * factor + torch.tensor(shift)
+    shape = mean_shape(torch.cat([face, moved]), scheme)
+    assert align(moved, shape)[1].item() == pytest.approx(0, abs=1e-4)
+    eyes = shape[list(scheme.outer_eyes)]
+    torch.testing.assert_close(eyes, torch.tensor([[-0.5, 0.0], [0.5, 0.0]]), atol=1e-5, rtol=0)
+
+
+@quick
+@given(seed=st.integers(0, 1000))
+def test_alignment_is_the_least_squares_similarity_of_scikit_image(seed):
+    face, shape = symmetric_face(IMM_58, seed)[0], symmetric_face(IMM_58, seed + 1)[0]
+    oracle = estimate_transform("similarity", face.double().numpy(), shape.double().numpy())
+    expected = torch.from_numpy(oracle(face.numpy())).float()
+    moved, distance = align(face[None], shape)
+    torch.testing.assert_close(moved[0], expected, atol=1e-2, rtol=0)
+    assert distance.item() == pytest.approx((expected - shape).norm(dim=-1).mean().item(), abs=1e-2)
+
+
+def test_the_face_with_moved_points_is_the_one_far_from_the_mean_shape():
+    faces = symmetric_face(IBUG_68).repeat(20, 1, 1)
+    faces[3, 27:36, 1] += 10
+    shape = face_attributes(noise(20), faces, IBUG_68)["shape"]
+    assert shape.argmax() == 3
+    assert shape[3] > 10 * shape[4]
+
+
+def test_the_dark_face_is_named_as_dark_with_its_number():
+    values = torch.linspace(95, 130, 50)
+    values[7] = 61
+    assert what_stands_out({"brightness": values}, 7) == [
+        "darker than all other test faces (mean brightness 61 of 255)"
+    ]
+    assert what_stands_out({"brightness": values}, 20) == []
+
+
+def test_the_first_of_a_narrow_field_is_not_named():
+    assert what_stands_out({"brightness": torch.linspace(95, 130, 50)}, 0) == []
+    assert what_stands_out({"contrast": torch.full((50,), 30.0)}, 0) == []
+    assert what_stands_out({"contrast": torch.tensor([30.0])}, 0) == []
+
+
+def test_a_face_like_the_mean_is_not_odd_and_a_tilt_counts_on_both_sides():
+    shape = torch.linspace(5, 6, 50)
+    shape[0] = 0.1
+    assert what_stands_out({"shape": shape}, 0) == []
+    roll = torch.linspace(-3, 3, 50)
+    roll[4], roll[9] = -32, 30
+    assert what_stands_out({"roll": roll}, 4) == [
+        "more tilted than all other test faces (eye line 32° down to the left)"
+    ]
+    assert what_stands_out({"roll": roll}, 9) == [
+        "more tilted than 97 % of the test faces (eye line 30° down to the right)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("turn", -31.6, "turned about 32° to the picture's left"),
+        ("turn", 0.4, "seen from the front"),
+        ("roll", 2.0, "eye line 2° down to the right"),
+        ("roll", -0.3, "eye line level"),
+        ("side_light", 12.3, "12 % brighter on the right"),
+        ("size", 17.84, "eyes 17.8 px apart"),
+        ("mouth", 0.0, "0.00 of the mouth's width"),
+    ],
+)
+def test_values_are_quoted_with_their_unit_and_their_side(key, value, words):
+    assert quote(key, torch.tensor(value)) == words
+
+
+def test_the_farthest_measures_come_first_and_no_more_than_asked():
+    base = torch.linspace(-1, 1, 60)
+    attributes = {key: base + 100 for key in ("brightness", "contrast", "sharpness", "size")}
+    for step, values in enumerate(attributes.values(), 1):
+        values[3] = 100 + 10 * step
+    found = what_stands_out({key: v.clone() for key, v in attributes.items()}, 3, at_most=2)
+    assert [sentence.split()[0] for sentence in found] == ["larger", "sharper"]
+
+
+def test_imm_views_read_as_their_makers_say():
+    root = Path(os.environ.get("FACE_DATA", Path(__file__).parents[4] / "shared" / "data"))
+    if not (root / imm.FOLDER).is_dir():
+        pytest.skip("the real faces are not here")
+    faces = imm.load(root)
+    view = torch.tensor([int(path.stem[3]) for path in faces.files])
+    empty = torch.zeros(len(faces), 1, 48, 64, dtype=torch.uint8)
+    turn = face_attributes(empty, faces.points / 10, faces.scheme)["turn"]
+    for number, degrees in ((1, 0), (2, 0), (3, -27), (4, 29), (5, 0)):
+        assert turn[view == number].mean().item() == pytest.approx(degrees, abs=1.5)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_picture_is_grey_whatever_its_file_says_where_its_channels_are_alike(tmp_path, ending):
+    grey = torch.arange(0, 200, 2, dtype=torch.uint8).expand(100, 100).numpy()
+    files = [tmp_path / f"{name}.{ending}" for name in ("grey", "three channels", "colour")]
+    Image.fromarray(grey).save(files[0])
+    Image.fromarray(grey).convert("RGB").save(files[1])
+    Image.merge("RGB", [Image.fromarray(channel) for channel in (grey, grey // 2, grey)]).save(
+        files[2]
+    )
+    faint = grey.copy() // 2 + 20  # two shades off in red: more than a JPEG rounds to
+    files.append(tmp_path / f"faint.{ending}")
+    Image.merge("RGB", [Image.fromarray(c) for c in (faint + 12, faint, faint)]).save(files[3])
+    assert colours(files) == ("grey", "grey", "colour", "colour")

@@ -1,0 +1,210 @@
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from common.keypoints import IBUG_68, IMM_58
+from common.metrics import failure_rate
+from common.report import figures
+
+ALL = range(58)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def pixels_like(path, colour):
+    """(x, y) of the middle of all pixels of a colour, in shares of the picture, and their count."""
+    picture = np.asarray(Image.open(path).convert("RGB")) / 255
+    rows, columns = np.where(np.abs(picture - to_rgb(colour)).max(axis=2) < 0.12)
+    height, width = picture.shape[:2]
+    return ((columns.mean() + 0.5) / width, (rows.mean() + 0.5) / height), len(rows)
+
+
+def test_ring_and_cross_stand_where_the_points_are(tmp_path):
+    image = torch.zeros(60, 80, dtype=torch.uint8)
+    truth, predicted = torch.tensor([[20.0, 15.0]]), torch.tensor([[60.0, 44.0]])
+    figures.save(figures.face(image, truth, IMM_58, [52], predicted), tmp_path / "face.png")
+    for colour, (x, y) in ((figures.SKY, (20, 15)), (figures.ORANGE, (60, 44))):
+        where, count = pixels_like(tmp_path / "face.png", colour)
+        assert where == pytest.approx(((x + 0.5) / 80, (y + 0.5) / 60), abs=0.01)
+        assert count > 30
+
+
+def test_truth_and_prediction_differ_in_shape():
+    points = torch.rand(58, 2) * 50
+    axes = figures.face(torch.zeros(60, 60), points, IMM_58, ALL, points + 1).axes[0]
+    markers = {
+        line.get_marker(): line.get_color() for line in axes.lines if len(line.get_xdata()) == 58
+    }
+    assert markers == {"o": figures.SKY, "x": figures.ORANGE}
+
+
+@pytest.mark.parametrize("centre", [(0.0, 0.0), (79.0, 59.0), (40.0, 30.0)])
+def test_a_close_up_stays_in_the_picture_and_holds_the_points(centre):
+    points = (torch.rand(58, 2) * 20 + torch.tensor(centre) - 10).clamp(min=0)
+    points = torch.minimum(points, torch.tensor([79.0, 59.0]))
+    face = figures.face(torch.zeros(60, 80), points, IMM_58, ALL, around=points)
+    (left, right), (bottom, top) = face.axes[0].get_xlim(), face.axes[0].get_ylim()
+    assert left >= -0.5 and right <= 79.5 and top >= -0.5 and bottom <= 59.5
+    assert left <= points[:, 0].min() and right >= points[:, 0].max()
+    assert top <= points[:, 1].min() and bottom >= points[:, 1].max()
+    assert right - left == pytest.approx(bottom - top)
+
+
+def test_bytes_and_network_values_show_the_same_picture(tmp_path):
+    image = torch.arange(0, 240, dtype=torch.uint8).reshape(12, 20)
+    points = torch.full((1, 2), 5.0)
+    for name, values in (("bytes", image), ("values", image.float() / 255 - 0.5)):
+        figures.save(figures.face(values, points, IMM_58, [52]), tmp_path / f"{name}.png")
+    shown = [
+        np.asarray(Image.open(tmp_path / f"{n}.png").convert("L"), float)
+        for n in ("bytes", "values")
+    ]
+    assert np.abs(shown[0] - shown[1]).mean() < 2
+
+
+def test_saved_figures_are_small_and_carry_their_mark(tmp_path):
+    image = (torch.rand(112, 112) * 255).to(torch.uint8)
+    face = figures.face(image, torch.rand(68, 2) * 100, IBUG_68, range(68))
+    width, height = figures.save(face, tmp_path / "face.png", "synthetic faces")
+    saved = Image.open(tmp_path / "face.png")
+    assert (saved.width, saved.height) == (width, height)
+    assert saved.mode == "P" and (tmp_path / "face.png").stat().st_size < 150_000
+    assert [text.get_text() for text in face.texts] == ["synthetic faces"]
+    assert pixels_like(tmp_path / "face.png", figures.VERMILION)[1] > 50
+
+
+def test_the_baseline_is_drawn_where_it_is_known():
+    history = [
+        {"epoch": n, "train_loss": 1 / n, "validation_loss": 2 / n, "validation_nme": 9 / n}
+        for n in (1, 2, 3, 4)
+    ]
+    above, below = figures.learning_curves(history, {"loss": 0.7, "nme": 8.0}).axes
+    assert above.get_yscale() == below.get_yscale() == "log"
+    drawn = {line.get_label(): list(line.get_ydata()) for line in above.lines}
+    assert drawn == {
+        "training": [1, 1 / 2, 1 / 3, 1 / 4],
+        "validation": [2, 1, 2 / 3, 1 / 2],
+        "mean face": [0.7, 0.7],
+    }
+    assert list(below.lines[-1].get_ydata()) == [8.0, 8.0]
+    above = figures.learning_curves(history, {"nme": 8.0}).axes[0]
+    assert [line.get_label() for line in above.lines] == ["training", "validation"]
+
+
+def test_the_cumulative_curve_leaves_the_failures_above_it():
+    errors = torch.tensor([1.0, 3.0, 7.5, 8.5, 20.0])
+    line = figures.cumulative_error({"network": errors}).axes[0].lines[0]
+    x, share = line.get_data()
+    assert share[x <= 8].max() == pytest.approx(100 - failure_rate(errors))
+    assert share[x <= 20].max() == pytest.approx(100)
+    assert (np.diff(share) >= 0).all()
+
+
+def test_each_group_shows_all_its_faces_and_their_mean():
+    nme = torch.tensor([2.0, 4.0, 6.0, 10.0])
+    axes = figures.error_by_group(nme, ["b", "a", "b", "a"]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    rows = [list(line.get_xdata()) for line in axes.lines]
+    assert rows == [[4.0, 10.0], [7.0], [2.0, 6.0], [4.0]]
+
+
+def test_an_error_against_a_measure_shows_all_faces_and_the_median_of_neighbours():
+    values, nme = torch.rand(30), torch.rand(30) + 1
+    dots, line = figures.error_against(values, nme, "brightness", 5).axes[0].lines
+    assert dots.get_xydata() == pytest.approx(torch.stack([values, nme], dim=1).numpy())
+    order = values.argsort()
+    assert len(line.get_xdata()) == 26
+    for place, middle in enumerate(line.get_xydata()):
+        five = order[place : place + 5]
+        assert middle == pytest.approx([values[five].median().item(), nme[five].median().item()])
+
+
+def test_faces_side_by_side_are_cut_about_what_is_asked_for():
+    images, points = torch.zeros(2, 60, 80, dtype=torch.uint8), torch.rand(2, 58, 2) * 20 + 30
+    answers = {"one": points + 1, "other": points - 1}
+    whole, cut = (figures.same_faces(images, points, answers, a).axes for a in (None, points))
+    assert len(whole) == len(cut) == 4
+    assert [axes.get_xlim() for axes in whole] == [(-0.5, 79.5)] * 4
+    for axes, face in zip(cut, (0, 0, 1, 1), strict=True):
+        left, top, right, bottom = figures.square_around(points[face], 80, 60)
+        assert axes.get_xlim() == pytest.approx((left, right)) and right - left < 40
+        assert axes.get_ylim() == pytest.approx((bottom, top))
+
+
+def test_points_are_coloured_by_their_mean_error():
+    offsets = torch.zeros(5, 58, 2)
+    offsets[:, 7] = torch.tensor([0.03, 0.04])
+    axes = figures.error_on_mean_face(torch.rand(58, 2), IMM_58, ALL, offsets).axes[0]
+    colours = axes.collections[0].get_array()
+    assert colours[7] == pytest.approx(5.0) and np.delete(colours, 7).max() == 0
+    assert not axes.patches  # 58 ellipses would hide each other
+
+
+def test_the_ellipse_of_a_single_point_holds_86_percent_of_the_answers():
+    torch.manual_seed(0)
+    offsets = torch.randn(2000, 1, 2) @ torch.tensor([[0.2, 0.1], [0.0, 0.05]]) + 0.3
+    shape = torch.rand(58, 2)
+    axes = figures.error_on_mean_face(shape, IMM_58, [52], offsets).axes[0]
+    (ellipse,) = axes.patches
+    answers = (shape[52] + offsets[:, 0]).numpy()
+    inside = ellipse.get_path().transformed(ellipse.get_patch_transform()).contains_points(answers)
+    assert inside.mean() == pytest.approx(1 - np.exp(-2), abs=0.03)
+
+
+def test_filters_of_one_channel_fill_rows_of_eight():
+    weight = torch.randn(12, 1, 7, 5)
+    image = figures.filters(weight).axes[0].images[0]
+    board = np.ma.filled(image.get_array(), np.nan)
+    assert board.shape == (2 * 8 - 1, 8 * 6 - 1)
+    np.testing.assert_array_equal(board[8:15, 18:23], weight[11, 0])  # second row, fourth
+    assert np.isfinite(board).sum() == weight.numel()
+    assert image.get_clim() == (-weight.abs().max().item(), weight.abs().max().item())
+
+
+def test_filters_of_many_channels_have_a_row_each():
+    weight = torch.randn(3, 5, 3, 3)
+    board = np.ma.filled(figures.filters(weight).axes[0].images[0].get_array(), np.nan)
+    assert board.shape == (3 * 4 - 1, 8 * 4 - 1)
+    assert np.isfinite(board).sum() == weight.numel()
+    np.testing.assert_array_equal(board[4:7, 8:11], weight[1, 2])
+
+
+@pytest.mark.parametrize("with_kernels", [True, False])
+def test_each_response_stands_below_its_name_and_kernel(with_kernels):
+    kernels = torch.randn(6, 5, 5) if with_kernels else None
+    names = [f"filter {n}" for n in range(6)]
+    figure = figures.responses(kernels, torch.randn(6, 20, 30), names)
+    sizes = [axes.images[0].get_array().shape for axes in figure.axes if axes.images]
+    assert sizes.count((20, 30)) == 6 and sizes.count((5, 5)) == (6 if with_kernels else 0)
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == names
+
+
+def test_an_overlay_is_yellow_where_its_largest_value_lies(tmp_path):
+    values = torch.zeros(10, 10)
+    values[2, 7] = 1  # the cell about (29.5, 9.5) of 40 x 40 pixels
+    layers = [figures.Overlay("a unit", values), figures.Overlay("another", values)]
+    figure = figures.overlays(torch.zeros(40, 40), torch.tensor([5.0, 30.0]), layers)
+    figures.save(figure, tmp_path / "overlays.png")
+    picture = np.asarray(Image.open(tmp_path / "overlays.png").convert("RGB")).astype(int)
+    height, width, _ = picture.shape
+    for axes in figure.axes[:2]:
+        frame = axes.get_position()
+        part = picture[
+            round(height * (1 - frame.y1)) : round(height * (1 - frame.y0)),
+            round(width * frame.x0) : round(width * frame.x1),
+        ]
+        rows, columns = np.where(part[..., 0] - part[..., 2] > 90)  # yellow
+        assert len(rows) > 30
+        assert (columns.mean() + 0.5) / part.shape[1] == pytest.approx(0.75, abs=0.02)
+        assert (rows.mean() + 0.5) / part.shape[0] == pytest.approx(0.25, abs=0.02)
+
+
+def test_an_overlay_of_nothing_shows_the_face():
+    layers = [figures.Overlay("a unit", torch.zeros(4, 4))]
+    figure = figures.overlays(torch.zeros(8, 8), torch.tensor([5.0, 3.0]), layers)
+    assert figure.axes[0].images[1].get_alpha().max() == 0

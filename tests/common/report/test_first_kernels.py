@@ -1,0 +1,117 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.report.first_kernels import SIDES, KernelKind, choose, respond, taste
+
+SIDE = 41
+
+
+def slope(degrees, n=5):
+    """A kernel that grows in a direction, clockwise from the right."""
+    side = torch.linspace(-1, 1, n)
+    y, x = torch.meshgrid(side, side, indexing="ij")
+    return x * math.cos(math.radians(degrees)) + y * math.sin(math.radians(degrees))
+
+
+def step(degrees):
+    """A picture that is dark, and bright on the side to which ``degrees`` point."""
+    return torch.where(slope(degrees, SIDE) > 0, 200, 50).to(torch.uint8)
+
+
+def bar(degrees):
+    """A grey picture with a bright line through its middle that runs along ``degrees``."""
+    away = slope(degrees + 90, SIDE).abs()
+    return torch.where(away < 0.06, 250, 100).to(torch.uint8)
+
+
+@pytest.mark.parametrize("n", [3, 5, 7])
+@pytest.mark.parametrize("degrees", range(0, 360, 45))
+def test_an_edge_is_told_with_the_side_that_is_brighter(degrees, n):
+    told = taste(slope(degrees, n))
+    assert (told.kind, told.share) == ("edge", pytest.approx(1))
+    assert told.angle == pytest.approx(degrees, abs=1e-3)
+    assert f"brighter at the {SIDES[degrees // 45]} " in str(told)
+
+
+@given(st.floats(0, 359.9))
+def test_an_edge_filter_answers_most_to_the_edge_that_its_sentence_names(degrees):
+    kernel = slope(degrees)
+    told = taste(kernel)
+
+    def middle(angle):
+        return respond(step(angle), kernel)[SIDE // 2, SIDE // 2].item()
+
+    assert middle(told.angle) > middle(told.angle + 90) > middle(told.angle + 180)
+    assert middle(told.angle) > 0 > middle(told.angle + 180)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "way"), [(0, "horizontally"), (45, "down"), (90, "vertically"), (135, "up")]
+)
+def test_a_line_is_told_with_the_way_it_runs_and_answers_most_to_it(degrees, way):
+    along, away = slope(degrees), slope(degrees + 90)
+    kernel = along.square() - away.square()
+    told = taste(kernel)
+    assert told.kind == "line"
+    assert told.angle == pytest.approx(degrees, abs=1e-3)
+    assert f"A bright line that runs {way}" in str(told)
+    answers = {
+        turn: respond(bar(turn), kernel)[SIDE // 2, SIDE // 2].item() for turn in (0, 45, 90, 135)
+    }
+    assert max(answers, key=answers.get) == degrees
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_spot_and_an_even_grey_are_told_with_their_signs(sign):
+    bowl = slope(0).square() + slope(90).square()
+    spot = taste(-sign * (bowl - bowl.mean()))
+    assert spot == KernelKind("spot", pytest.approx(1), sign=sign)
+    grey = taste(sign * torch.ones(5, 5))
+    assert grey == KernelKind("grey", pytest.approx(1), sign=sign)
+    word = "bright" if sign > 0 else "dark"
+    assert str(spot).startswith(f"A {word} spot") and str(grey).startswith(f"A {word} area")
+
+
+def test_the_shares_of_a_mixture_are_its_energies():
+    edge, grey = slope(30), torch.ones(5, 5)
+    edge, grey = edge / edge.norm(), grey / grey.norm()
+    assert taste(3 * edge + 4 * grey) == KernelKind("grey", pytest.approx(16 / 25))
+    told = taste(4 * edge + 3 * grey)
+    assert (told.kind, told.share) == ("edge", pytest.approx(16 / 25))
+    assert told.angle == pytest.approx(30, abs=1e-3)
+
+
+def test_the_purest_of_each_kind_and_of_both_ways_of_edges_is_chosen():
+    noise = 0.2 * torch.randn(6, 5, 5, generator=torch.Generator().manual_seed(0))
+    pure = [slope(0), slope(90), torch.ones(5, 5)]
+    impure = [slope(10) + noise[0], slope(80) + noise[1], torch.ones(5, 5) + noise[2]]
+    chosen = choose(torch.stack([*impure, *pure]))
+    assert list(chosen) == [4, 3, 5]
+    assert [told.kind for told in chosen.values()] == ["edge", "edge", "grey"]
+
+
+def test_filters_that_are_mostly_noise_are_left_out_unless_all_are():
+    flicker = torch.tensor([1.0, -1]).repeat(13)[:25].view(5, 5)  # fits no pattern but a little
+    faint = flicker + 0.15 * slope(0)
+    assert taste(faint).share < 0.2
+    fainter = flicker + 0.1 * torch.ones(5, 5)
+    assert list(choose(torch.stack([faint, torch.ones(5, 5), fainter]))) == [1]
+    assert len(choose(torch.stack([faint, fainter]))) == 1
+
+
+def test_the_answer_is_a_networks_own():
+    torch.manual_seed(0)
+    image = torch.randint(0, 256, (20, 30), dtype=torch.uint8)
+    kernel = torch.randn(5, 5)
+    inner = respond(image, kernel)[2:-2, 2:-2]
+    values = image.float()[None, None] / 255 - 0.5
+    expected = torch.nn.functional.conv2d(values, kernel[None, None])[0, 0]
+    torch.testing.assert_close(inner, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_kernel_without_weights_is_told_too():
+    assert taste(torch.zeros(5, 5)).share == 0

@@ -1,0 +1,201 @@
+"""Two processes train the network that one trains; this file is also the program that they run."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import small_sets
+import torch
+from torch import nn
+
+from common import training
+from common.recipe import Options, Recipe
+from common.system import distributed
+from common.system.errors import UserError
+from common.training import fit
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+# 14 faces by 13: the last batch is a single face, and one of the processes has none.
+PLAIN = Recipe(
+    height=12, width=16, margin=2, epochs=3, batch=13, loss="l1", optimizer="adamw",
+    learning_rate=3e-3, ema_decay=0.5, init_bias_to_mean=True, rotation=10.0, scale=0.1, flip=0.5,
+    brightness=0.2, contrast=0.2, occlusion=0.3, blur=0.3,
+)  # fmt: skip
+CPU = Options(device="cpu")
+
+
+class Layers(nn.Module):
+    """One convolution, with batch normalisation or without, and one layer behind it."""
+
+    def __init__(self, normalise):
+        super().__init__()
+        normal = nn.BatchNorm2d(4) if normalise else nn.Identity()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 4, 3), normal, nn.ReLU(), nn.Flatten(), nn.Linear(560, 2)
+        )
+
+    def forward(self, faces):
+        return self.layers(faces).view(-1, 1, 2)
+
+
+def train(folder, normalise, options=CPU):
+    """A trained network's weights and the history."""
+    from test_training import TRAIN, VALIDATION
+
+    torch.manual_seed(0)
+    network = Layers(normalise)
+    name = folder / f"{normalise}.pt"
+    history = fit(network, TRAIN, VALIDATION, PLAIN, options, name)
+    return network.state_dict(), [
+        {name: value for name, value in row.items() if name != "seconds"} for row in history
+    ]
+
+
+class Stopped(Exception):
+    pass
+
+
+def train_stop_and_go_on(folder):
+    """The same as ``train``, stopped in its last epoch and gone on with."""
+    whole = training.train_epoch
+
+    def stop_in_the_last(*arguments):
+        if arguments[-1] == PLAIN.epochs - 1:
+            raise Stopped
+        return whole(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+        patch.setattr(training, "train_epoch", stop_in_the_last)
+        with pytest.raises(Stopped):
+            train(folder, normalise=True)
+    distributed.on_main_process(
+        lambda: None
+    )  # torchrun would start no process before all have ended
+    return train(folder, normalise=True, options=replace(CPU, resume=True))
+
+
+def fail():
+    raise UserError("only the first process met this")
+
+
+def train_together(folder):
+    """What each process does: train both networks, share what only the first one knows."""
+    with distributed.process_group():
+        rank = int(os.environ["RANK"])
+        print("heard")
+        results = {"trained": [train(folder, normalise) for normalise in (False, True)]}
+        again = folder / "again"
+        distributed.on_main_process(again.mkdir)
+        results["resumed"] = train_stop_and_go_on(again)
+        results["known"] = distributed.on_main_process(lambda: f"from {rank}")
+        try:
+            distributed.on_main_process(fail)
+        except UserError as fault:
+            results["fault"] = str(fault)
+        torch.save(results, folder / f"rank {rank}.pt")
+        distributed.finish_workers()
+        distributed.on_main_process(lambda: print("alone"))  # waits for nobody
+
+
+def torchrun(*line, **variables):
+    """What ``torchrun --nproc-per-node 2`` does, with any free port."""
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [sys.executable, *words, *map(str, line)],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What each of two processes saved, and what they printed."""
+    folder = tmp_path_factory.mktemp("two")
+    done = torchrun(__file__, folder, PYTHONPATH=os.pathsep.join(sys.path))
+    assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"rank {rank}.pt") for rank in (0, 1)], done.stdout
+
+
+@pytest.mark.parametrize("normalise", [False, True], ids=["plain", "batch normalisation"])
+def test_both_processes_end_with_the_same_weights_and_metrics(two, normalise):
+    (first, history), (second, repeated) = (saved["trained"][normalise] for saved in two[0])
+    assert history == repeated
+    assert len(history) == PLAIN.epochs
+    assert first.keys() == second.keys()
+    for name, weights in first.items():
+        assert torch.equal(weights, second[name]), name
+
+
+def test_stopped_together_and_resumed_together_they_end_with_the_same_weights(two):
+    for saved in two[0]:
+        (weights, history), (resumed, rows) = saved["trained"][True], saved["resumed"]
+        assert rows == history
+        assert len(rows) == PLAIN.epochs
+        for name, values in weights.items():
+            assert torch.equal(values, resumed[name]), name
+
+
+def test_two_processes_take_the_steps_of_one(two, tmp_path):
+    """But for the order of sums: the same faces, batches and learning rates."""
+    weights, history = train(tmp_path, normalise=False)
+    together, rows = two[0][0]["trained"][False]
+    for name, values in weights.items():
+        torch.testing.assert_close(together[name], values, rtol=1e-3, atol=1e-5)
+    for one, other in zip(history, rows, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_what_the_first_process_knows_or_meets_all_do(two):
+    assert [saved["known"] for saved in two[0]] == ["from 0", "from 0"]
+    assert [saved["fault"] for saved in two[0]] == ["only the first process met this"] * 2
+
+
+def test_only_the_first_process_is_heard_and_goes_on(two):
+    assert two[1].split() == ["heard", "alone"]
+
+
+@pytest.mark.parametrize("gpus", [False, True])
+@pytest.mark.parametrize("nccl", [False, True])
+def test_what_lies_on_the_cpu_travels_with_and_without_gpus(monkeypatch, gpus, nccl):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: nccl)
+    ways = torch.distributed.distributed_c10d.BackendConfig(distributed._ways())
+    by_device = ways.get_device_backend_map()
+    assert by_device["cpu"] == "gloo"
+    assert by_device["cuda"] == ("nccl" if gpus and nccl else "gloo")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 32])
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+def test_every_face_of_a_batch_counts_once(monkeypatch, count, processes):
+    counted = torch.zeros(count)
+    for rank in range(processes):
+        monkeypatch.setattr(distributed, "_place", lambda rank=rank: (rank, processes))
+        mine, weight = distributed.local_shard(count)
+        faces = torch.arange(count)[mine]
+        assert len(faces) > 0
+        counted[faces] += weight / len(faces) * count
+    torch.testing.assert_close(counted, torch.ones(count))
+
+
+def test_part_3_by_two_processes_leaves_one_page(tmp_path):
+    root = small_sets.write_ibug(tmp_path / "sets")
+    line = ["3", "--data", root, "--reports", tmp_path / "reports", "--epochs", 1, "--device"]
+    done = torchrun("run_part.py", *line, "cpu", FACE_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    page = tmp_path / "reports" / "part3" / "index.html"
+    assert done.stdout.splitlines() == [f"the page: {page}"]
+    assert page.is_file()
+    metrics = json.loads((page.parent / "metrics.json").read_text())
+    assert (metrics["n_train"], metrics["n_test"], metrics["epochs"]) == (6, 3, 1)
+    assert done.stderr.count("cutting ibug/train:") >= 1
+    assert not [file for file in tmp_path.rglob("*") if file.name.endswith(".tmp")]
+
+
+if __name__ == "__main__":
+    train_together(Path(sys.argv[1]))

@@ -1,0 +1,207 @@
+"""``run_part.py compare`` and part 3's ``--network``, from files on the disk to the page."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+import small_sets
+import torch
+
+import run_part
+from common import checkpoints, training
+from datasets import drawn
+from parts import udacity_networks
+
+PAIR = ("LightNet", "LightNetBN")
+
+
+@dataclass(frozen=True)
+class Short(udacity_networks.Course):
+    """The course's recipe, in steps that tests can wait for."""
+
+    batch: int = 5  # small
+    max_steps: int = 1  # one an epoch
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return small_sets.write_youtube_faces(tmp_path_factory.mktemp("sets"))
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setitem(udacity_networks.RECIPES, "course", Short)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+
+
+@pytest.fixture
+def call(root, tmp_path, capsys, short):
+    """Calls the command line: exit status, stdout and the lines of stderr."""
+
+    def call(*line, data=root):
+        capsys.readouterr()
+        options = ["--data", str(data), "--reports", str(tmp_path / "r"), "--device", "cpu"]
+        status = run_part.main([*map(str, line), *options])
+        out, err = capsys.readouterr()
+        return status, out, err.splitlines()
+
+    return call
+
+
+@pytest.fixture
+def epochs_trained(monkeypatch):
+    """Counts the epochs that are trained; a list, so that a test may empty it."""
+    trained, once = [], training.train_epoch
+
+    def counted(network, *rest):
+        trained.append(type(network).__name__)
+        return once(network, *rest)
+
+    monkeypatch.setattr(training, "train_epoch", counted)
+    return trained
+
+
+def test_a_comparison_is_trained_once_and_read_afterwards(
+    call, tmp_path, root, epochs_trained, capsys
+):
+    line = ["compare", *PAIR, "--epochs", 2]
+    status, out, errors = call(*line)
+    assert status == 0
+    page = tmp_path / "r" / "compare" / "index.html"
+    assert out.strip() == f"the page: {page}"
+    assert epochs_trained == ["LightNet"] * 2 + ["LightNetBN"] * 2
+    assert {"LightNet, seed 0", "LightNetBN, seed 0"} <= set(errors)
+    numbers = page.parent / "comparison.json"
+    first = json.loads(numbers.read_text())
+    for name, network in first["networks"].items():
+        (history,), (measured,) = network["histories"], network["errors"]
+        assert history[-1]["validation_nme"] == pytest.approx(measured["nme"], rel=1e-4), name
+        both = 10 * measured["nme_known"] + 2 * measured["nme_new"]
+        assert measured["nme"] == pytest.approx(both / 12, rel=1e-4)
+        assert measured["smooth_l1_frame"] != measured["smooth_l1_224"] > 0
+        assert history[-1]["validation_loss"] == pytest.approx(measured["loss"], rel=1e-3)
+    assert first["networks"]["LightNet"]["parameters"] == 19_989_896
+    assert "10 of the 12 people of the test frames" in page.read_text()
+
+    epochs_trained.clear()
+    assert call(*line)[0] == 0
+    assert epochs_trained == []
+    again = json.loads(numbers.read_text())
+    for name in PAIR:
+        (errors,), (before,) = (told["networks"][name]["errors"] for told in (again, first))
+        assert errors == pytest.approx(before, rel=1e-5)
+        assert again["networks"][name]["histories"] == first["networks"][name]["histories"]
+
+    file = page.parent / "youtube_faces-course-2" / "LightNet-0.pt"
+    assert checkpoints.load(file)["training"].keys() == {"history", "seed"}
+    assert run_part.main(["evaluate", str(file), "--json", "--data", str(root)]) == 0
+    assert json.loads(capsys.readouterr().out)["nme"] == pytest.approx(
+        first["networks"]["LightNet"]["errors"][0]["nme"], rel=1e-5
+    )
+
+
+def test_a_comparison_that_was_stopped_goes_on_where_it_was(call, tmp_path, monkeypatch):
+    line = ["compare", "LightNet", "--epochs", 2]
+    assert call(*line)[0] == 0
+    file = tmp_path / "r" / "compare" / "youtube_faces-course-2" / "LightNet-0.pt"
+    undisturbed = checkpoints.load(file)["weights"]
+    file.unlink()
+
+    once, calls = training.train_epoch, []
+
+    def stopped_in_the_second_epoch(*rest):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return once(*rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_epoch", stopped_in_the_second_epoch)
+        assert call(*line)[0] == 130
+    assert len(checkpoints.load(file)["training"]["history"]) == 1
+    assert call(*line)[0] == 0
+    resumed = checkpoints.load(file)["weights"]
+    assert all(torch.equal(resumed[name], weight) for name, weight in undisturbed.items())
+
+
+def test_what_an_older_version_trained_is_read_where_its_values_are_the_same(call, tmp_path):
+    line = ("compare", "LightNet", "--epochs", 1)
+    assert call(*line)[0] == 0
+    (file,) = tmp_path.rglob("LightNet-0.pt")
+    older = checkpoints.load(file)
+    del older["recipe"]["no_aug_fraction"]
+    checkpoints.save(older, file)
+    before = file.read_bytes()
+    assert call(*line)[0] == 0
+    assert file.read_bytes() == before
+
+
+def test_another_recipe_of_the_same_name_is_told(call, tmp_path, monkeypatch):
+    assert call("compare", "LightNet", "--epochs", 1)[0] == 0
+
+    @dataclass(frozen=True)
+    class Other(Short):
+        """Another rate."""
+
+        learning_rate: float = 5e-3  # another
+
+    monkeypatch.setitem(udacity_networks.RECIPES, "course", Other)
+    status, _, errors = call("compare", "LightNet", "--epochs", 1)
+    assert status == 2
+    assert "LightNet-0.pt: was trained by another recipe" in errors[-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (["compare", "AlexNet"], "AlexNet: no such network; known are NaimishNet, "),
+        (["compare", "--seeds", 0], "--seeds 0"),
+        (["compare", "--epochs", 0], "--epochs 0"),
+        (["compare", "--dataset", "imm"], "--dataset imm"),
+        (["3", "--network", "LightNet", "--head", "heatmap"], "--network LightNet"),
+        (["3", "--network", "LightNet", "--recipe", "long"], "--recipe long"),
+    ],
+)
+def test_a_persons_mistake_is_told_in_one_line(call, line, named):
+    more = ["--dataset", "youtube_faces"] if line[0] == "3" else []
+    status, out, errors = call(*line, *more)
+    assert (status, out) == (2, "")
+    assert [text for text in errors if named in text] == errors[-1:]
+    assert errors[-1].startswith("error: ")
+
+
+def test_without_the_frames_a_comparison_says_so_and_takes_drawn_faces(call, tmp_path, monkeypatch):
+    few = {key: 6 if key[1] == "train" else 3 for key in drawn.COUNTS}
+    monkeypatch.setattr(drawn, "COUNTS", few)
+    status, _, errors = call("compare", "ResNet18", "--quick", "--epochs", 1, data=tmp_path)
+    assert status == 0
+    assert any("youtube_faces: not found" in line for line in errors)
+    folder = tmp_path / "r" / "compare"
+    assert (folder / "synthetic-quick-1" / "ResNet18-0.pt").is_file()
+    told = json.loads((folder / "comparison.json").read_text())
+    assert told["synthetic"] is True
+    assert "nme_new" not in told["baseline_mean_face"]
+
+
+@pytest.mark.parametrize("recipe", ["course", "best"])
+def test_part_3_trains_a_network_of_the_route(call, tmp_path, root, recipe, capsys):
+    line = ["3", "--dataset", "youtube_faces", "--network", "LightNetBN", "--recipe", recipe]
+    status, _, errors = call(*line, "--epochs", 1, "--loss", "l1")
+    assert status == 0
+    told = [text for text in errors if text.startswith("10 of the 12 people of the test frames")]
+    assert len(told) == 1
+    folder = tmp_path / "r" / "part3-LightNetBN"
+    page = (folder / "index.html").read_text()
+    assert told[0] in page and "Part 3: LightNetBN" in page
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["per_group"].keys() == {"person learned from", "person never seen"}
+    assert metrics["network"] == "LightNetBN"
+    assert metrics["smooth_l1_224"] > 0
+    assert checkpoints.load(folder / "checkpoint.pt")["recipe"]["loss"] == "l1"
+    capsys.readouterr()
+    line = ["evaluate", str(folder / "checkpoint.pt"), "--json", "--data", str(root)]
+    assert run_part.main(line) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["nme"] == pytest.approx(metrics["nme"], rel=1e-5)
+    assert run_part.main([*line, "--split", "validation"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_test"] == 4

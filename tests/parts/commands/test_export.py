@@ -1,0 +1,210 @@
+import importlib
+import sys
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import parts
+import run_part
+from common import checkpoints
+from common.crops import crop_and_resize, crop_boxes, crop_matrices, inverse, transform_points
+from common.faces import landmark_boxes
+from common.inference import predict_keypoints
+from common.keypoints import IBUG_68, SCHEMES
+from common.recipe import Recipe
+from datasets import catalog, ibug, synthetic
+from parts.part1_nose_tip import NOSE
+
+NETWORKS = {  # class, arguments, recipe, scheme, kept, data set
+    "nose": ("part1_nose_tip.NoseNet", {}, Recipe(60, 80), "imm58", NOSE, "imm"),
+    "full face": ("part2_full_face.FaceNet", {}, Recipe(120, 160), "imm58", range(58), "synthetic"),
+    "coordinates": (
+        "part3_large_dataset.ResNet18", {}, Recipe(64, 64, 8, 1.3), "ibug68", range(68), "mixed"
+    ),
+    "heatmap": (
+        "part3_large_dataset.HeatmapResNet18", {"channels": 16},
+        Recipe(64, 64, 8, 1.3, flip_tta=True), "ibug68", range(68), "ibug",
+    ),
+}  # fmt: skip
+
+
+def write_checkpoint(path, name):
+    """A network that has seen some noise, so that its batch normalisation does something."""
+    kind, arguments, recipe, scheme, kept, dataset = NETWORKS[name]
+    module, _, name = f"parts.{kind}".rpartition(".")
+    torch.manual_seed(0)
+    network = getattr(importlib.import_module(module), name)(**arguments)
+    for _ in range(3):
+        network.train()(torch.rand(4, 1, recipe.height, recipe.width) - 0.5)
+    checkpoint = {
+        "network": f"{module}.{name}", "arguments": arguments, "weights": network.state_dict(),
+        "recipe": asdict(recipe), "scheme": scheme, "point_ids": list(kept), "dataset": dataset,
+    }  # fmt: skip
+    checkpoints.save(checkpoint, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def onnxruntime():
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    return pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, onnxruntime):
+    """Exports a network once: the checkpoint, the ONNX file, and what the command printed."""
+    folder, done = tmp_path_factory.mktemp("exported"), {}
+
+    def call(name, capsys):
+        if name not in done:
+            checkpoint = write_checkpoint(folder / f"{name}.pt", name)
+            output = folder / f"{name}.onnx"
+            assert run_part.main(["export", str(checkpoint), str(output)]) == 0
+            done[name] = checkpoint, output, capsys.readouterr().out
+        return done[name]
+
+    return call
+
+
+@pytest.fixture(params=NETWORKS)
+def name(request):
+    return request.param
+
+
+def test_the_file_answers_as_pytorch_does_for_any_number_of_faces(
+    exported, onnxruntime, name, capsys
+):
+    checkpoint, output, told = exported(name, capsys)
+    recipe = NETWORKS[name][2]
+    assert told.startswith(f"{output}: ")
+    assert float(told.split("by at most ")[1].split()[0]) < 0.05
+    network = checkpoints.network_of(checkpoints.load(checkpoint))
+    session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
+    for count in (1, 2, 7):
+        faces = torch.rand(count, 1, recipe.height, recipe.width) - 0.5
+        (answers,) = session.run(["fractions"], {"faces": faces.numpy()})
+        with torch.inference_mode():
+            expected = network(faces).numpy()
+        side = max(recipe.height, recipe.width)
+        np.testing.assert_allclose(side * answers, side * expected, atol=0.01)
+
+
+def test_the_file_tells_what_its_user_must_know(exported, onnxruntime, name, capsys):
+    _, output, _ = exported(name, capsys)
+    kind, _, recipe, scheme, kept, dataset = NETWORKS[name]
+    session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
+    facts = session.get_modelmeta().custom_metadata_map
+    assert facts["network"] == f"parts.{kind}"
+    assert (int(facts["height"]), int(facts["width"])) == (recipe.height, recipe.width)
+    assert float(facts["box_scale"]) == recipe.box_scale
+    assert facts["input_range"].startswith("-0.5..0.5")
+    assert facts["scheme"] == scheme
+    assert [int(index) for index in facts["points"].split(",")] == list(kept)
+    assert facts["data"] == dataset
+    assert ("research" in facts["data_licence"]) == (dataset != "synthetic")
+    assert facts["flip_average"].startswith(str(recipe.flip_tta))
+    order = [int(place) for place in facts["flip_order"].split(",")]
+    mirror = SCHEMES[scheme].flip_order[list(kept)].tolist()
+    assert [list(kept)[place] for place in order] == mirror
+    assert session.get_inputs()[0].name == facts["input"]
+    assert session.get_outputs()[0].name == facts["output"]
+
+
+def test_what_the_file_tells_is_enough_to_answer_a_photo_as_the_project_does(
+    exported, onnxruntime, capsys
+):
+    """Written from the metadata alone, for a face in the middle of a larger picture."""
+    checkpoint, output, _ = exported("heatmap", capsys)
+    session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
+    facts = session.get_modelmeta().custom_metadata_map
+    images, points, _ = synthetic.render([3], IBUG_68, "crop", (300, 340))
+    picture = Image.fromarray(images[0].permute(1, 2, 0).numpy()).convert("L")
+    (low, high), side = (
+        (f(points[0].numpy(), axis=0) for f in (np.min, np.max)),
+        int(facts["width"]),
+    )
+    middle, longer = (low + high + 1) / 2, (high - low).max() * float(facts["box_scale"])
+    region = [*(middle - longer / 2), *(middle + longer / 2)]
+    assert min(region) >= 0
+    crop = np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR, region))
+    faces = (crop.astype(np.float32) / 255 - 0.5)[None, None]
+    order = [int(place) for place in facts["flip_order"].split(",")]
+    (one,) = session.run(None, {facts["input"]: faces})
+    (other,) = session.run(None, {facts["input"]: faces[..., ::-1].copy()})
+    other = other[:, order] * [-1, 1] + [1, 0]
+    found = region[:2] + (one + other)[0] / 2 * longer - 0.5
+
+    trained = checkpoints.load(checkpoint)
+    recipe = checkpoints.recipe_of(trained)
+    boxes = crop_boxes(landmark_boxes(points), recipe)
+    kept = torch.from_numpy(crop_and_resize(picture, boxes[0], *recipe.cached_size).copy())[None]
+    network = checkpoints.network_of(trained)
+    ours = predict_keypoints(network, kept, IBUG_68.flip_order, recipe) + recipe.margin
+    ours = transform_points(ours, inverse(crop_matrices(boxes, *recipe.cached_size)))[0]
+    np.testing.assert_allclose(found, ours.numpy(), atol=0.5)
+
+
+def test_nothing_is_overwritten_unless_it_is_asked_for(exported, tmp_path, capsys):
+    checkpoint, _, _ = exported("nose", capsys)
+    output = tmp_path / "nose.onnx"
+    output.write_text("mine")
+    line = ["export", str(checkpoint), str(output)]
+    assert run_part.main(line) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"error: {output}: is there already")
+    assert output.read_text() == "mine"
+    assert run_part.main([*line, "--overwrite"]) == 0
+    assert output.stat().st_size > 100_000
+
+
+@pytest.mark.parametrize("off", [0.06 / 80, float("nan")])  # of a picture 80 pixels wide
+def test_a_file_that_would_answer_otherwise_is_not_written(
+    onnxruntime, tmp_path, capsys, monkeypatch, off
+):
+    from parts.commands import export
+
+    def other(network, *more):
+        bias = network.head[2].bias.data.clone()
+        network.head[2].bias.data += off
+        model = right(network, *more)
+        network.head[2].bias.data.copy_(bias)
+        return model
+
+    right = export.as_onnx
+    monkeypatch.setattr(export, "as_onnx", other)
+    checkpoint, output = write_checkpoint(tmp_path / "nose.pt", "nose"), tmp_path / "nose.onnx"
+    assert run_part.main(["export", str(checkpoint), str(output)]) == 2
+    assert "not written" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_checkpoint_that_is_none_is_told_in_one_line(onnxruntime, tmp_path, capsys):
+    (tmp_path / "damaged.pt").write_bytes(b"no checkpoint")
+    for name in ("damaged.pt", "missing.pt"):
+        assert run_part.main(["export", str(tmp_path / name), str(tmp_path / "out.onnx")]) == 2
+        (told,) = capsys.readouterr().err.splitlines()
+        assert name in told
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_licences_are_those_of_the_faces_a_network_learned_from():
+    assert catalog.licence("ibug") == catalog.licence("mixed") == ibug.LICENCE
+    assert "commercial" not in catalog.licence("synthetic")
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_package_is_told_with_the_command_that_installs_it(
+    onnxruntime, tmp_path, capsys, monkeypatch, package
+):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    for module in ("parts.commands.onnx_files", "parts.commands.export"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.delattr(parts, "exporting", raising=False)
+    assert run_part.main(["export", str(tmp_path / "any.pt"), str(tmp_path / "out.onnx")]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"error: the package {package} is missing")
+    assert told.endswith('python -m pip install -e ".[export]"')

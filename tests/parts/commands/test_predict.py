@@ -1,0 +1,402 @@
+"""``run_part.py predict``: files in, files out, with a network and a detector that see a face in
+every picture; what they see is tested in tests/common."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from small_network import checkpoint_of
+
+import run_part
+from common.photos.detectors import Detection
+from common.photos.finder import FaceKeypoints, FoundFace
+from common.photos.pose import MEAN_HEAD, Pose
+from common.photos.tracking import box_of
+from common.photos.video import Frames
+from datasets.ibug import read_pts
+
+
+class Seer:
+    """Sees one face in the middle of every picture, or as many as ``count``, side by side."""
+
+    def __init__(self):
+        self.count = 1
+        self.seen = []
+
+    def predict(self, image):
+        assert image.dtype == np.uint8
+        assert image.shape[2] == 3
+        self.seen.append(image)
+        height, width = image.shape[:2]
+        return [
+            FoundFace(
+                box=(width * (0.2 + i), height * 0.2, width * 0.6, height * 0.6), score=1.0,
+                confidence=0.9, pose=Pose(1.0, 2.0, 3.0), eyes_open=0.3, mouth_open=0.1,
+                keypoints=(MEAN_HEAD[:, :2] * width / 300 + (width / 2, height / 3)).astype("f4"),
+            )
+            for i in range(self.count)
+        ]  # fmt: skip
+
+    def detect(self, image):
+        return [Detection(tuple(box_of(self.face(image)).tolist()), 1.0)]
+
+    def keypoints(self, image, boxes, angles):
+        self.seen.append(image)
+        return np.repeat(self.face(image)[None], len(boxes), axis=0), np.ones(len(boxes))
+
+    @staticmethod
+    def face(image):
+        """Keypoints (68, 2) of the one face in a frame of a video."""
+        return (MEAN_HEAD[:, :2] * 0.2 + np.array(image.shape[1::-1]) / 2).astype("f4")
+
+
+@pytest.fixture
+def seer(monkeypatch):
+    seer = Seer()
+    monkeypatch.setattr(FaceKeypoints, "load", lambda *_: seer)
+    return seer
+
+
+@pytest.fixture
+def predict(tmp_path, capfd, monkeypatch):
+    """Calls ``run_part.py predict`` in an empty folder: exit status, stdout, lines of stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*line):
+        capfd.readouterr()
+        status = run_part.main(["predict", *map(str, line)])
+        out, err = capfd.readouterr()
+        return status, out, err.splitlines()
+
+    return call
+
+
+def photo(path, mode="RGB", size=(90, 60), **how):
+    """A picture with a bright left half."""
+    pixels = np.full((size[1], size[0], 3), 60, np.uint8)
+    pixels[:, : size[0] // 2] = (230, 180, 150)
+    Image.fromarray(pixels).convert(mode).save(path, **how)
+    return path
+
+
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_a_picture_is_drawn_and_told_as_json(seer, predict, tmp_path):
+    photo(tmp_path / "me.png")
+    status, out, errors = predict("me.png")
+    assert (status, errors) == (0, [])
+    assert out == f"me.png: 1 face, see {os.path.join('predictions', 'me.faces.jpg')}\n"
+    assert names(tmp_path / "predictions") == ["me.faces.jpg", "me.json"]
+    told = json.loads((tmp_path / "predictions" / "me.json").read_text())
+    assert (told["image"], told["width"], told["height"]) == ("me.png", 90, 60)
+    assert len(told["faces"]) == 1
+    assert len(told["faces"][0]["keypoints"]) == 68
+    drawn = np.asarray(Image.open(tmp_path / "predictions" / "me.faces.jpg"))
+    assert drawn.shape == (60, 90, 3)
+    assert (np.abs(drawn.astype(int) - seer.seen[0]).max(axis=2) > 60).sum() > 100
+
+
+def test_every_format_is_written_and_points_count_from_one(seer, predict, tmp_path):
+    seer.count = 2
+    photo(tmp_path / "two.jpg")
+    assert predict("two.jpg", "--format", "json,csv,pts", "--save-dir", "out")[0] == 0
+    expected = ["two.csv", "two.face1.pts", "two.face2.pts", "two.faces.jpg", "two.json"]
+    assert names(tmp_path / "out") == expected
+    told = json.loads((tmp_path / "out" / "two.json").read_text())
+    points = read_pts(tmp_path / "out" / "two.face2.pts")
+    np.testing.assert_allclose(points, told["faces"][1]["keypoints"], atol=1e-3)
+    assert len((tmp_path / "out" / "two.csv").read_text().splitlines()) == 3
+    assert predict("two.jpg", "--format", "csv", "--save-dir", "other")[0] == 0
+    assert names(tmp_path / "other") == ["two.csv", "two.faces.jpg"]
+
+
+def test_no_face_is_a_result(seer, predict, tmp_path):
+    seer.count = 0
+    photo(tmp_path / "wall.png")
+    status, out, errors = predict("wall.png", "--format", "json,csv,pts")
+    assert (status, errors) == (0, [])
+    assert out.startswith("wall.png: 0 faces, ")
+    assert json.loads((tmp_path / "predictions" / "wall.json").read_text())["faces"] == []
+    assert names(tmp_path / "predictions") == ["wall.csv", "wall.faces.jpg", "wall.json"]
+
+
+def test_a_folder_gives_its_pictures_and_other_files_are_counted(seer, predict, tmp_path):
+    (tmp_path / "album" / "inner").mkdir(parents=True)
+    for name in ("a.jpg", "B.PNG", "c.webp"):
+        photo(tmp_path / "album" / name)
+    (tmp_path / "album" / "notes.txt").write_text("summer")
+    (tmp_path / "album" / ".DS_Store").write_text("x")
+    status, out, errors = predict("album")
+    assert status == 0
+    assert len(out.splitlines()) == 3
+    assert errors == ["album: 2 other files left out"]
+    assert {f"{stem}.json" for stem in "aBc"} <= set(names(tmp_path / "predictions"))
+
+
+def test_a_picture_comes_from_stdin(seer, predict, tmp_path, monkeypatch):
+    content = photo(tmp_path / "me.png").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    status, out, _ = predict("-")
+    assert status == 0
+    assert out.startswith("-: 1 face")
+    assert json.loads((tmp_path / "predictions" / "stdin.json").read_text())["image"] == "-"
+
+
+def sixteen_bits(path):
+    Image.fromarray(np.linspace(0, 65535, 5400).astype(np.uint16).reshape(60, 90)).save(path)
+
+
+def animated(path):
+    frames = [Image.new("RGB", (90, 60), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("sixteen.png", sixteen_bits),
+        ("cmyk.jpg", lambda path: photo(path, "CMYK")),
+        ("palette.png", lambda path: photo(path, "P")),
+        ("grey.jpg", lambda path: photo(path, "L")),
+        ("black-and-white.png", lambda path: photo(path, "1")),
+        ("transparent.png", lambda path: photo(path, "RGBA")),
+        ("dot.png", lambda path: photo(path, size=(1, 1))),
+        ("thin.png", lambda path: photo(path, size=(1, 700))),
+        ("animated.gif", animated),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_kind_of_picture_is_taken(seer, predict, tmp_path, name, write):
+    write(tmp_path / name)
+    status, _, errors = predict(name)
+    assert (status, errors) == (0, [])
+    with Image.open(tmp_path / name) as original:
+        assert seer.seen[0].shape == (*original.size[::-1], 3)
+
+
+def test_of_an_animated_picture_the_first_one_counts(seer, predict, tmp_path):
+    animated(tmp_path / "a.gif")
+    assert predict("a.gif")[0] == 0
+    np.testing.assert_array_equal(seer.seen[0][0, 0], [255, 0, 0])
+
+
+def test_a_turned_photo_is_taken_as_a_viewer_shows_it(seer, predict, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    photo(tmp_path / "turned.jpg", exif=exif)
+    assert predict("turned.jpg")[0] == 0
+    assert seer.seen[0].shape == (90, 60, 3)
+    assert seer.seen[0][10].mean() > 150  # the bright left half is on top
+    told = json.loads((tmp_path / "predictions" / "turned.json").read_text())
+    assert (told["width"], told["height"]) == (60, 90)
+    with Image.open(tmp_path / "predictions" / "turned.faces.jpg") as drawn:
+        assert drawn.size == (60, 90)
+
+
+BAD = {
+    "empty.jpg": lambda path: path.write_bytes(b""),
+    "text.png": lambda path: path.write_text("no picture"),
+    "half.jpg": lambda path: path.write_bytes(photo(path).read_bytes()[:400]),
+    "huge.png": lambda path: Image.new("1", (20_000, 10_000)).save(path),
+    "empty.mp4": lambda path: path.write_bytes(b""),
+    "text.avi": lambda path: path.write_text("no video"),
+    "missing.jpg": lambda path: None,
+    "missing.mp4": lambda path: None,
+    "nothing-in-it": lambda path: path.mkdir(),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_read_is_told_in_one_line_and_the_rest_is_done(
+    seer, predict, tmp_path, name
+):
+    BAD[name](tmp_path / name)
+    photo(tmp_path / "first.png")
+    photo(tmp_path / "last.png")
+    status, out, errors = predict("first.png", name, "last.png")
+    assert status == 2
+    (line,) = errors
+    assert line.startswith(f"error: {name}: ")
+    assert ";" in line  # and what to do
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["first.png", "last.png"]
+    written = names(tmp_path / "predictions")
+    assert written == ["first.faces.jpg", "first.json", "last.faces.jpg", "last.json"]
+
+
+def test_a_bad_picture_within_a_folder_does_not_keep_the_others_back(seer, predict, tmp_path):
+    (tmp_path / "album").mkdir()
+    photo(tmp_path / "album" / "good.jpg")
+    (tmp_path / "album" / "bad.jpg").write_text("no picture")
+    status, out, errors = predict("album")
+    assert status == 2
+    assert len(errors) == 1
+    assert out.startswith(os.path.join("album", "good.jpg"))
+
+
+def test_nothing_is_overwritten_unless_it_may_be(seer, predict, tmp_path):
+    photo(tmp_path / "me.png")
+    seer.count = 2
+    assert predict("me.png", "--format", "json,pts")[0] == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "predictions").iterdir()}
+    seer.count = 1
+    status, out, errors = predict("me.png", "--format", "json,pts")
+    assert (status, out) == (2, "")
+    assert "--overwrite" in errors[0]
+    assert {file: file.read_bytes() for file in (tmp_path / "predictions").iterdir()} == before
+    assert len(seer.seen) == 1  # told before the work
+    assert predict("me.png", "--format", "json,pts", "--overwrite")[0] == 0
+    assert names(tmp_path / "predictions") == ["me.face1.pts", "me.faces.jpg", "me.json"]
+
+
+def test_two_pictures_of_one_name_do_not_overwrite_each_other(seer, predict, tmp_path):
+    photo(tmp_path / "me.png")
+    photo(tmp_path / "me.jpg")
+    status, out, errors = predict("me.png", "me.jpg", "--overwrite")
+    assert status == 2
+    assert out.startswith("me.png: ")
+    (line,) = errors
+    assert "me.jpg" in line
+    assert "results of me.png" in line
+    assert json.loads((tmp_path / "predictions" / "me.json").read_text())["image"] == "me.png"
+
+
+def test_the_photos_themselves_stay_where_results_go_beside_them(seer, predict, tmp_path):
+    photo(tmp_path / "me.jpg")
+    content = (tmp_path / "me.jpg").read_bytes()
+    assert predict("me.jpg", "--save-dir", ".", "--overwrite", "--format", "json,csv,pts")[0] == 0
+    assert (tmp_path / "me.jpg").read_bytes() == content
+
+
+def test_an_output_folder_that_cannot_be_written_is_told_at_once(seer, predict, tmp_path):
+    photo(tmp_path / "me.png")
+    (tmp_path / "file").write_text("")
+    status, out, errors = predict("me.png", "--save-dir", "file")
+    assert (status, out) == (2, "")
+    (line,) = errors
+    assert line.startswith("error: file")
+    assert "cannot be written" in line
+    assert seer.seen == []
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (["--show", "points,ears"], "--show ears"),
+        (["--format", "xml"], "--format xml"),
+        (["--checkpoint", "none.pt"], "none.pt"),
+        (["--filter", "nobody-drew-it"], "nobody-drew-it"),
+        (["--detector", "yunet", "--data", "nowhere"], "data yunet --download"),
+        (["--device", "nonsense"], "nonsense"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_that_concerns_all_is_told_before_the_first_picture(
+    predict, tmp_path, line, named
+):
+    checkpoint = (
+        [] if "--checkpoint" in line else ["--checkpoint", checkpoint_of(tmp_path / "c.pt")]
+    )
+    photo(tmp_path / "me.png")
+    status, out, errors = predict("me.png", *checkpoint, *line)
+    assert (status, out) == (2, "")
+    (error,) = errors
+    assert error.startswith("error: ")
+    assert named in error
+    assert not (tmp_path / "predictions").exists()
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A video of five frames that grow brighter."""
+    writer = cv2.VideoWriter(
+        str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 12.0, (96, 64)
+    )
+    for number in range(5):
+        writer.write(np.full((64, 96, 3), 40 * number, np.uint8))
+    writer.release()
+    return tmp_path / "clip.avi"
+
+
+def test_a_video_gives_a_line_of_json_a_frame_and_a_video(seer, predict, clip, tmp_path):
+    status, out, errors = predict("clip.avi", "--format", "json,csv,pts")
+    assert (status, errors) == (0, [])
+    assert out.startswith("clip.avi: 5 frames, see ")
+    folder = tmp_path / "predictions"
+    frames = [json.loads(line) for line in (folder / "clip.jsonl").read_text().splitlines()]
+    assert [frame["frame"] for frame in frames] == [0, 1, 2, 3, 4]
+    assert all(frame["width"] == 96 and len(frame["faces"]) == 1 for frame in frames)
+    assert [round(float(image.mean()) / 40) for image in seer.seen] == [0, 1, 2, 3, 4]
+    assert [frame["faces"][0]["number"] for frame in frames] == [1] * 5
+    rows = (folder / "clip.csv").read_text().splitlines()
+    assert [row.split(",")[1] for row in rows[1:]] == ["0", "1", "2", "3", "4"]
+    assert sum(name.endswith(".pts") for name in names(folder)) == 5
+    with closing(Frames(folder / "clip.faces.mp4")) as drawn:
+        assert len(list(drawn)) == 5
+        assert drawn.rate == pytest.approx(12)
+    assert not [name for name in names(folder) if "tmp" in name]
+
+
+def test_a_filter_is_laid_onto_the_face_in_place_of_lines(seer, predict, tmp_path):
+    photo(tmp_path / "me.png", size=(300, 240))
+    assert predict("me.png", "--filter", "sunglasses")[0] == 0
+    drawn = np.asarray(Image.open(tmp_path / "predictions" / "me.faces.jpg")).astype(int)
+    changed = np.abs(drawn - seer.seen[0]).max(axis=2) > 60
+    eyes = seer.predict(seer.seen[0])[0].keypoints[36:48].mean(axis=0).round().astype(int)
+    assert changed[eyes[1] - 10 : eyes[1] + 10].any()
+    assert not changed[eyes[1] + 60 :].any()  # no points on the mouth and the chin
+
+
+def test_a_large_photo_of_the_camera_goes_through_detector_and_network(predict, tmp_path):
+    checkpoint_of(tmp_path / "c.pt")
+    photo(tmp_path / "large.jpg", size=(5472, 3648))
+    status, out, errors = predict("large.jpg", "--checkpoint", "c.pt")
+    assert (status, errors) == (0, [])
+    assert out.startswith("large.jpg: 0 faces")
+
+
+def test_a_video_that_is_stopped_leaves_no_half_result(seer, predict, clip, tmp_path, monkeypatch):
+    def stopped(image, boxes, angles):
+        if image.mean() > 100:
+            raise KeyboardInterrupt
+        return Seer.keypoints(seer, image, boxes, angles)
+
+    monkeypatch.setattr(seer, "keypoints", stopped)
+    assert predict("clip.avi")[0] == 130
+    assert names(tmp_path / "predictions") == []
+
+
+def test_what_was_drawn_beside_the_photos_is_not_taken_for_one(seer, predict, tmp_path):
+    photo(tmp_path / "me.jpg")
+    for _ in range(2):
+        assert predict(".", "--save-dir", ".", "--overwrite")[0] == 0
+    assert names(tmp_path) == ["me.faces.jpg", "me.jpg", "me.json"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_a_name_that_is_no_utf8_does_not_keep_the_others_back(tmp_path):
+    photo(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    photo(tmp_path / "z.png")
+    checkpoint = checkpoint_of(tmp_path / "c.pt")
+    done = subprocess.run(
+        [
+            *(sys.executable, Path(run_part.__file__), "predict", tmp_path, "--checkpoint"),
+            *(checkpoint, "--format", "json,csv", "--save-dir", tmp_path / "out"),
+        ],
+        capture_output=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = [Path(os.fsdecode(line.split(b": ")[0])).name for line in done.stdout.splitlines()]
+    assert told == [r"caf\udce9.png", "z.png"]
+    written = [os.fsencode(file) for file in sorted(os.listdir(tmp_path / "out"))]
+    assert b"caf\xe9.csv" in written and b"z.json" in written

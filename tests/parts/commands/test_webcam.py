@@ -1,0 +1,250 @@
+"""``run_part.py webcam`` on drawn videos, with a finder that knows where their faces are; finding
+and following themselves are tested in tests/common."""
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_network import checkpoint_of
+
+import run_part
+from common.keypoints import IBUG_68
+from common.photos import face_filters
+from common.photos.detectors import Detection
+from common.photos.finder import FaceKeypoints
+from common.photos.stopwatch import Stopwatch
+from common.photos.tracking import Track, box_of
+from common.photos.video import Frames, Recorder
+from datasets import synthetic
+from parts.commands import webcam
+from parts.toolkit import FILTERS
+
+SIZE, STEP, COUNT = (320, 240), 3, 30  # pixels, pixels a frame, frames
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """A drawn face, uint8 (240, 320, 3), and its points (68, 2)."""
+    images, points, _ = synthetic.render([1], IBUG_68, size=SIZE[::-1])
+    return images[0].permute(1, 2, 0).numpy(), points[0].numpy()
+
+
+@pytest.fixture(scope="module")
+def film(drawn, tmp_path_factory):
+    """A video of it moving to the right."""
+    path = tmp_path_factory.mktemp("film") / "face.avi"
+    recorder = Recorder(path, 30.0, SIZE, overwrite=False)
+    for number in range(COUNT):
+        moved = np.roll(drawn[0], STEP * number - 45, axis=1)
+        recorder.write(moved, number / 30)
+    recorder.close()
+    return path
+
+
+class Knower:
+    """Stands in for detector and network: the face of ``film`` is where it is."""
+
+    def __init__(self, points):
+        self.points, self.frame = points, 0
+
+    def for_video(self):
+        return self
+
+    def now(self):
+        return self.points + np.float32([STEP * self.frame - 45, 0])
+
+    def detect(self, image, turned):
+        return [Detection(tuple(box_of(self.now())), 1.0)]
+
+    def follow(self, image, boxes, angles, check):
+        assert image.shape == (SIZE[1], SIZE[0], 3)
+        points = np.repeat(self.now()[None], len(boxes), axis=0)
+        self.frame += 1
+        return points, np.ones(len(boxes), np.float32)
+
+
+@pytest.fixture
+def call(capfd, monkeypatch, tmp_path):
+    """Calls ``run_part.py webcam`` in an empty folder: exit status, stdout, lines of stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*line):
+        capfd.readouterr()
+        status = run_part.main(["webcam", *map(str, line)])
+        out, err = capfd.readouterr()
+        return status, out, err.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def knower(monkeypatch, drawn):
+    finder = Knower(drawn[1])
+    monkeypatch.setattr(FaceKeypoints, "load", lambda *_: finder)
+    return finder
+
+
+def frames_of(path):
+    frames = Frames(path)
+    images = [image for image, _ in frames]
+    frames.close()
+    return images
+
+
+def test_a_video_is_recorded_with_the_filter_on_the_moving_face(call, knower, film, tmp_path):
+    line = ["--video", film, "--no-window", "--filter", "sunglasses", "--record", "out.avi"]
+    status, out, errors = call(*line)
+    assert (status, errors) == (0, [])
+    assert out.startswith(f"{COUNT} frames in ")
+    for stage in ("read", "detect", "network", "own", "draw"):
+        assert f"{stage} " in out
+    shown, plain = frames_of(tmp_path / "out.avi"), frames_of(film)
+    assert len(shown) == COUNT
+    places = []
+    for new, old in zip(shown, plain, strict=True):
+        changed = np.abs(new.astype(int) - old).max(axis=2) > 25
+        assert 200 < changed.sum() < 0.3 * changed.size
+        places.append(changed.nonzero()[1].mean())
+    eyes = knower.points[36:48, 0].mean() - 45
+    assert places[0] == pytest.approx(eyes, abs=25)
+    assert places[-1] - places[5] == pytest.approx(STEP * (COUNT - 6), abs=8)
+
+
+def test_without_a_filter_the_points_are_drawn_and_numbered(knower, drawn):
+    image, points = drawn
+    track = Track(1, points, 1.0)
+    shown = webcam.View([None], {}).draw(image, [track])
+    changed = (shown != image).any(axis=2)
+    columns, rows = np.round(points).astype(int).T
+    assert changed[rows, columns].all()
+    assert changed.mean() < 0.25
+    assert (shown is not image) and (image == drawn[0]).all()
+
+
+def test_a_network_that_learned_nothing_goes_through_as_well(call, film, tmp_path):
+    checkpoint = checkpoint_of(tmp_path / "c.pt")
+    line = ["--video", film, "--no-window", "--checkpoint", checkpoint, "--device", "cpu"]
+    status, out, errors = call(*line, "--record", "out.mp4")
+    assert (status, errors) == (0, [])
+    assert out.startswith(f"{COUNT} frames in ")
+    assert len(frames_of(tmp_path / "out.mp4")) == COUNT
+    assert not (tmp_path / ".out.tmp.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (["--video", "none.mp4", "--no-window"], "none.mp4: no such file"),
+        (["--video", "c.pt", "--no-window"], "c.pt: not a video"),
+        (["--camera", "97", "--no-window"], "camera 97: not there"),
+        (["--video", "FILM", "--no-window", "--filter", "monocle"], "monocle: no such filter"),
+        (
+            ["--video", "FILM", "--no-window", "--record", "there.avi"],
+            "there.avi: is there already",
+        ),
+        (["--video", "FILM", "--no-window", "--record", "a.txt"], "a.txt: no known kind of video"),
+        (["--video", "FILM", "--no-window", "--record", "c.pt/a.avi"], "cannot be written"),
+        (["--video", "FILM", "--no-window", "--checkpoint", "none.pt"], "none.pt"),
+        (["--video", "FILM"], "--no-window"),
+    ],
+)
+def test_a_persons_mistake_is_told_in_one_line(call, film, tmp_path, monkeypatch, line, told):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("QT_QPA_PLATFORM", "xcb")
+    checkpoint_of(tmp_path / "c.pt")
+    (tmp_path / "there.avi").write_bytes(b"mine")
+    line = [str(film) if word == "FILM" else word for word in line]
+    if "--checkpoint" not in line:
+        line += ["--checkpoint", "c.pt"]
+    status, out, errors = call(*line)
+    assert (status, out) == (2, "")
+    (last,) = [text for text in errors if text.startswith("error: ")]
+    assert told in last
+    assert not any("Traceback" in text for text in errors)
+    assert (tmp_path / "there.avi").read_bytes() == b"mine"
+
+
+def test_keys_change_the_filter_save_pause_and_quit(call, monkeypatch, tmp_path, drawn):
+    image, waited, keys = drawn[0], [], []
+    monkeypatch.setattr(cv2, "imshow", lambda name, picture: None)
+    monkeypatch.setattr(cv2, "waitKey", lambda ms: (waited.append(ms), keys.pop(0))[1])
+    view = webcam.View.load("hat")
+
+    def press(*pressed):
+        keys[:] = [ord(key) if key else -1 for key in pressed]
+        return webcam.show(image, Stopwatch(), view, 0.0, live=True)
+
+    assert press(None)
+    assert view.names[view.at] == "hat"
+    assert press("f")
+    assert view.names[view.at] == view.names[1] != "hat"
+    assert press(" ", "x")
+    assert waited[-1] == 0  # until a key comes
+    assert press("s") and press("s")
+    saved = sorted(tmp_path.glob("webcam-*.png"))
+    assert len(saved) == 2
+    assert (np.asarray(Image.open(saved[0])) == image).all()
+    assert not press("q")
+    for _ in view.names[1:]:
+        view.next()
+    assert view.names[view.at] == "hat"
+    assert set(view.names) == {None, *face_filters.names(FILTERS)}
+
+
+def test_a_file_goes_on_at_its_own_pace_after_a_pause(monkeypatch, drawn):
+    waited, keys, now = [], [ord(" "), ord("x"), -1], [0.0]
+
+    def wait(ms):
+        waited.append(ms)
+        now[0] += 3.0 if ms == 0 else ms / 1000  # a pause of three seconds
+        return keys.pop(0)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(cv2, "imshow", lambda name, picture: None)
+    monkeypatch.setattr(cv2, "waitKey", wait)
+    clock, view = Stopwatch(), webcam.View.load(None)
+    for seconds in (0.2, 0.4):
+        webcam.show(drawn[0], clock, view, seconds, live=False)
+    assert waited == pytest.approx([200, 0, 200], abs=1)
+    assert clock.seconds["pause"] == 3.0
+
+
+def test_ctrl_c_keeps_what_was_recorded(call, knower, film, tmp_path, monkeypatch):
+    follow = knower.follow
+
+    def stopped(*asked):
+        if knower.frame == 10:
+            raise KeyboardInterrupt
+        return follow(*asked)
+
+    monkeypatch.setattr(knower, "follow", stopped)
+    status, out, errors = call("--video", film, "--no-window", "--record", "out.avi")
+    assert (status, errors) == (0, ["stopped"])
+    assert out.startswith("10 frames in ")
+    assert len(frames_of(tmp_path / "out.avi")) == 10
+
+
+@pytest.mark.parametrize(("cores", "for_the_network"), [(1, 1), (2, 1), (4, 3)])
+def test_the_network_leaves_a_core_to_reading_and_searching(drawn, film, cores, for_the_network):
+    counted = []
+
+    class Counter(Knower):
+        def follow(self, *asked):
+            counted.append((torch.get_num_threads(), cv2.getNumThreads()))
+            return super().follow(*asked)
+
+    before, helpers = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(cores)
+    frames = Frames(film)
+    try:
+        webcam.follow(frames, Counter(drawn[1]), webcam.View([None], {}), None, window=False)
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+        frames.close()
+    assert counted == [(for_the_network, 1)] * COUNT
+    assert (after, cv2.getNumThreads()) == (cores, helpers)
