@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """``--data``: where data sets lie."""
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="where data sets lie (default: FACE_DATA)"
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``: what the network is computed on."""
+    parser.add_argument(
+        "--device", metavar="D", help="cpu, cuda, mps (default: the best available)"
+    )
+
+
+def add_reports(parser: argparse.ArgumentParser) -> None:
+    """``--reports``: where pages are written."""
+    parser.add_argument(
+        "--reports", type=Path, default=Path("reports"), metavar="DIR",
+        help="where pages go (default: reports)",
+    )  # fmt: skip
+
+
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    """``--detector``: what finds the faces of a photo."""
+    parser.add_argument(
+        "--detector", choices=("haar", "lbp", "yunet"), default="haar",
+        help="what finds the faces (default: haar); yunet finds more: data yunet --download",
+    )  # fmt: skip
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """``--checkpoint``: the trained network."""
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="default: the one that ships"
+    )
