@@ -19,8 +19,6 @@ from exercises.faces import SIZES, portrait, random
 from exercises.judge import Function, Task
 from parts.part1_nose_tip import NoseNet
 
-# Reading an annotation
-
 
 def read_asf(text: str, width: int, height: int) -> Tensor:
     """``imm.read_asf`` of a file with that text beside a picture of that size: (58, 2)."""
@@ -67,8 +65,6 @@ READ_ASF = Task(
     view=lambda index, given, result: (portrait(index)[0], result[0]),
 )  # fmt: skip
 
-# Fractions and pixels
-
 TO_FRACTIONS = Task(
     right=to_fractions,
     mistakes={
@@ -106,8 +102,6 @@ TO_PIXELS = Task(
     view=lambda index, given, result: (portrait(index)[0], result[0]),
 )  # fmt: skip
 
-# The mean face
-
 
 def mean_face_error(train: Tensor, test: Tensor, loss: str = "mse") -> float:
     """What ``metrics.measure`` calls mse_ratio of the mean face, as one number."""
@@ -138,8 +132,6 @@ MEAN_FACE_ERROR = Task(
     },
     trial=lambda index: (_fractions(2 * index, 7 - index), _fractions(2 * index + 1, 4 + index)),
 )  # fmt: skip
-
-# The forward pass
 
 
 def nose_net(
@@ -195,8 +187,6 @@ NOSE_NET = Task(
     },
     trial=_layers,
 )  # fmt: skip
-
-# The training step
 
 
 def training_step(

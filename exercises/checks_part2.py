@@ -19,8 +19,6 @@ from exercises.judge import Function, Result, Task
 
 NUMBERED = (0, 12, 13, 21, 39, 43)  # ends of the jaw, outer eye corners, corners of the mouth
 
-# The rotation matrix
-
 
 def turning(degrees: float, height: int, width: int) -> Tensor:
     """``augmentation.affine_matrices`` of one rotation about a picture's centre: (2, 3)."""
@@ -36,8 +34,9 @@ def _about(degrees: float, x: float, y: float) -> Tensor:
 
 def _turned(index: int, _: tuple, result: Result) -> tuple[Tensor, Tensor]:
     (image, points), matrix = portrait(index), result[0][None].float()
-    moved = warp(image[None].float(), matrix, *SIZES[index])
-    return moved[0], transform_points(points[None], matrix)[0]
+    if torch.linalg.inv_ex(matrix[:, :, :2]).info == 0:  # else only the points can be moved
+        image = warp(image[None].float(), matrix, *SIZES[index])[0]
+    return image, transform_points(points[None], matrix)[0]
 
 
 TURNING = Task(
@@ -58,8 +57,6 @@ TURNING = Task(
     trial=lambda index: ((20.0, -35.0)[index], *SIZES[index]),
     view=_turned,
 )  # fmt: skip
-
-# Picture and points together
 
 
 def move_both(images: Tensor, points: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,8 +96,6 @@ MOVE_BOTH = Task(
     ),
     view=_first_of_batch,
 )  # fmt: skip
-
-# The mirror image
 
 
 def mirror(images: Tensor, points: Tensor, flip_order: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,8 +142,6 @@ MIRROR = Task(
     view=_first_of_batch,
     numbered=NUMBERED,
 )  # fmt: skip
-
-# The normalised mean error
 
 
 def nme(predicted: Tensor, truth: Tensor, outer_eyes: tuple[int, int]) -> Tensor:
@@ -198,8 +191,6 @@ NME = Task(
     },
     trial=_predictions,
 )  # fmt: skip
-
-# Two predictions for one face
 
 
 def flip_tta(network: Function, faces: Tensor, flip_order: Tensor) -> Tensor:

@@ -26,8 +26,6 @@ from datasets import ibug
 from exercises.faces import SIZES, close_up, random, random_matrices
 from exercises.judge import Result, Task
 
-# Reading an annotation
-
 
 def read_pts(text: str) -> Tensor:
     """``ibug.read_pts`` of a file with that text: (68, 2)."""
@@ -63,8 +61,6 @@ READ_PTS = Task(
     trial=_pts,
     view=lambda index, given, result: (close_up(index)[0], result[0]),
 )  # fmt: skip
-
-# From a face's box to the crop
 
 
 def square_crop(boxes: Tensor, scale: float | Tensor, side: int) -> Tensor:
@@ -156,8 +152,6 @@ BACK_TO_PICTURE = Task(
     view=lambda index, given, result: (close_up(index)[0], result[0][0]),
 )  # fmt: skip
 
-# Heatmaps
-
 
 def soft_argmax(scores: Tensor) -> Tensor:
     """``heatmaps.soft_argmax`` of the softmax of scores (B, K, h, w): (B, K, 2)."""
@@ -243,8 +237,6 @@ HEATMAP_LOSS = Task(
     ),
 )  # fmt: skip
 
-# The loss on coordinates
-
 
 def wing_loss(predicted: Tensor, truth: Tensor, width: float, curvature: float) -> Tensor:
     """``losses.wing``: one number."""
@@ -288,8 +280,6 @@ WING_LOSS = Task(
         *_predictions(40 + index, 3 - index), (0.04, 0.03)[index], (0.008, 0.01)[index]
     ),
 )  # fmt: skip
-
-# The errors of a test set
 
 
 def failures_and_area(errors: Tensor, limit: float) -> tuple[float, float]:
