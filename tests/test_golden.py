@@ -19,13 +19,13 @@ import torch
 from PIL import Image
 
 import run_part
-from common import checkpoints, write_up
 from common.faces import landmark_boxes
 from common.keypoints import IBUG_68
 from common.metrics import nme
-from common.prediction import FaceKeypoints
+from common.report import run_report
 from datasets import drawn, synthetic
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset
+from parts.toolkit import default_checkpoint, face_keypoints
 
 RECIPES = {
     "1": part1_nose_tip.RECIPES,
@@ -40,8 +40,8 @@ SHRUNK = {
     "1-best": {"epochs": 60, "batch": 4},
     "2-best": {"epochs": 24, "batch": 4},
     "2-course": {"epochs": 3},
-    "3-long": CROP | {"epochs": 3, "batch": 4, "cycles": 2, "warmup": 0.2, "average": 0.8},
-    "3-coordinates": CROP | {"epochs": 3, "batch": 8, "warmup": 0.3, "average": 0.8},
+    "3-long": CROP | {"epochs": 3, "batch": 4, "restarts": 1, "warmup": 0.2, "ema_decay": 0.8},
+    "3-coordinates": CROP | {"epochs": 3, "batch": 8, "warmup": 0.3, "ema_decay": 0.8},
     "3-best": {"height": 96, "width": 96, "margin": 12, "epochs": 3, "batch": 8, "warmup": 0.2},
 }
 GOLDEN = {  # the training losses of three epochs, and the NME after them, %
@@ -75,10 +75,10 @@ def train(case, reports, patch):
     patch.setitem(RECIPES[part], recipe, partial(kind, bfloat16=False, **SHRUNK[case]))
     for key, count in FACES.items():
         patch.setitem(drawn.COUNTS, key, count)
-    patch.setattr(write_up, "write_report", lambda *_: None)  # seconds of drawing figures
+    patch.setattr(run_report, "write_report", lambda *_: None)  # seconds of drawing figures
     line = [part, "--recipe", recipe, "--dataset", "synthetic", "--device", "cpu"]
     if case == "3-best":  # from random weights it would need minutes to beat the mean face
-        line += ["--pretrained", str(checkpoints.newest())]
+        line += ["--pretrained", str(default_checkpoint())]
     assert run_part.main([*line, "--reports", str(reports)]) == 0
     kept = torch.load(reports / f"part{part}" / "checkpoint.pt", weights_only=True)
     history, metrics = kept["training"]["history"], kept["metrics"]
@@ -89,7 +89,7 @@ def train(case, reports, patch):
 def shipped():
     """NME in % of the weights that ship on 48 rendered faces in the boxes of their landmarks."""
     images, truth, _ = synthetic.render(range(600_000_000, 600_000_048), IBUG_68)
-    finder, boxes = FaceKeypoints.load(device="cpu"), landmark_boxes(truth)
+    finder, boxes = face_keypoints(device="cpu"), landmark_boxes(truth)
     found = [
         finder.keypoints(image.permute(1, 2, 0).numpy(), box[None].numpy())[0][0]
         for image, box in zip(images, boxes, strict=True)

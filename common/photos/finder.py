@@ -296,7 +296,7 @@ class FaceKeypoints:
 
     def _in_picture(self, fractions: Tensor, matrices: Tensor) -> np.ndarray:
         """Fractions of the crops (N, 68, 2) -> pixels of the picture they were cut from."""
-        points = to_pixels(fractions, self.recipe.height, self.recipe.width) + self.recipe.margin
+        points = to_pixels(fractions, self.recipe.height, self.recipe.width)
         return transform_points(points, inverse(matrices)).numpy()
 
 
@@ -306,7 +306,8 @@ def crop_faces(
     """Cut faces out of a picture as ``load_crops`` cuts them to be learned from.
 
     boxes: (N, 4) landmarks' boxes; angles: (N,) degrees, clockwise. Returns uint8 (N, C, H, W) of
-    ``recipe.kept_size``, and the matrices (N, 2, 3) from the picture's pixels to theirs.
+    ``recipe.kept_size``, and the matrices (N, 2, 3) from the picture's pixels to those
+    of the network's crop.
     """
     mode = "RGB" if recipe.colour else "L"
     kept = crop_boxes(torch.as_tensor(boxes, dtype=torch.float32), recipe)
@@ -319,6 +320,7 @@ def crop_faces(
         else:
             crop = crop_and_resize(image, kept[index], *recipe.cached_size, mode)
         crops.append(torch.from_numpy(crop.copy()))
+    matrices[:, :, 2] -= recipe.margin
     return torch.stack(crops), matrices
 
 

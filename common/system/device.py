@@ -43,6 +43,13 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def autocast(device: torch.device, wanted: bool) -> torch.autocast:
+    """Compute in bfloat16 where it is wanted and the processor can."""
+    return torch.autocast(
+        device.type, torch.bfloat16, enabled=wanted and computes_in_bfloat16(device)
+    )
+
+
 def preload_if_fits(images: Tensor, device: torch.device) -> Tensor:
     """Pictures on ``device`` where they leave half of its free memory, else where they are."""
     if device.type == "cuda":

@@ -159,7 +159,7 @@ def errors_of(predicted: Tensor, test: Crops, recipe: Recipe) -> dict[str, float
     """
     errors = errors_per_face(predicted, test, recipe)
     size = recipe.height, recipe.width
-    truth = test.points - recipe.margin
+    truth = test.points
     loss = LOSSES[recipe.loss](to_fractions(predicted, *size), to_fractions(truth, *size))
     told = summarise(errors) | {"loss": loss.item()}
     if test.faces.dataset == "youtube_faces":
@@ -197,7 +197,7 @@ def comparison(
         },
         mean_face=errors_of(always.expand(len(test), -1, -1), test, recipe),
         images=pixels[:, 0],
-        truth=test.points[ten] - recipe.margin,
+        truth=test.points[ten],
         face=test.faces.files[ten[0]].stem,
         setting=(
             f"All learned from the same {len(train):,} faces of {train.faces.name} by one recipe, "

@@ -182,7 +182,7 @@ def ask(network: nn.Module, asked: Crops, recipe: Recipe) -> tuple[dict[str, flo
     means = {name: errors[name].double().mean().item() for name in ("nme", "mse_ratio")}
     if asked.faces.scheme.n_points == 58 and NOSE in asked.point_ids:
         place = [asked.point_ids.index(NOSE)]
-        truth = asked.points[:, place] - recipe.margin
+        truth = asked.points[:, place]
         means["nme_nose"] = nme(predicted[:, place], truth, asked.eye_distance).mean().item()
     return means, to_fractions(predicted, recipe.height, recipe.width)
 

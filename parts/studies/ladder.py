@@ -370,7 +370,7 @@ def classic_mistake(
         return []
     _, asked = experiment.crops_of(top, data)
     image = ((to_network_input(asked.images[:1], recipe) + 0.5) * 255).round()[0, 0]  # (h, w)
-    truth = asked.points[0] - recipe.margin  # (58, 2)
+    truth = asked.points[0]  # (58, 2)
     mirrored = torch.stack([recipe.width - 1 - truth[:, 0], truth[:, 1]], dim=1)
     name, pairs = asked.faces.files[0].stem, asked.faces.scheme.flip_pairs
     left, right = zip(
