@@ -42,23 +42,16 @@ SECONDS_BETWEEN_CHECKPOINTS = 10  # short runs would otherwise spend their time 
 
 
 def fit(
-    network: nn.Module,
-    train: Crops,
-    test: Crops,
-    recipe: Recipe,
-    options: Options,
-    checkpoint: Path,
+    network: nn.Module, train: Crops, test: Crops, recipe: Recipe, options: Options, path: Path
 ) -> list[dict[str, float]]:
     """Train ``network`` in place and return its history, one dict per epoch.
 
-    Returns the final epoch's weights; ``test`` is only monitored (no model selection).
-    ``checkpoint`` is written while training, and ``options.resume`` continues from it. The same
-    ``options.seed`` on the same CPU gives the same weights, bit for bit, resumed or not, because
-    each epoch seeds its own random numbers.
-    Raises UserError where the checkpoint to resume is of another recipe, seed or data set, or the
-    folder cannot be written.
+    The weights are those of the final epoch; ``test`` is only monitored (no model selection).
+    ``path`` is the checkpoint, from which ``options.resume`` continues. The same seed on the same
+    CPU gives the same weights, bit for bit, resumed or not: each epoch seeds its random numbers.
+    Raises UserError where the checkpoint is of another run or its folder cannot be written.
     """
-    on_main_process(lambda: make_writable(checkpoint.parent))
+    on_main_process(lambda: make_writable(path.parent))
     keep_freed_heap()
     device = best_device(options.device)
     initialise(network.to(device, memory_format=torch.channels_last), train, recipe)
@@ -67,7 +60,7 @@ def fit(
     schedule = Schedule(optimizer, recipe, len(train))
     snapshots = SnapshotRecorder(test, recipe)
     states = {"network": network, "optimizer": optimizer, "snapshots": snapshots} | ema.states
-    run = checkpoints.Run(checkpoint, states, train, recipe, options)
+    run = checkpoints.Run(path, states, train, recipe, options)
     history = run.begin()
     snapshots.record(len(history), ema.network)
     learner, saved_at = data_parallel(network), time.monotonic()
@@ -84,11 +77,9 @@ def fit(
             snapshots.record(epoch + 1, ema.network)
             bar.set_postfix(loss=f"{loss:.2e}", nme=f"{row['validation_nme']:.2f} %")
             bar.update()
-            last = epoch + 1 == recipe.epochs
-            if last or time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
-                checkpoints.save_run(
-                    checkpoint, ema.network, states, train, recipe, options, history
-                )
+            done = epoch + 1 == recipe.epochs
+            if done or time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+                run.save(ema.network, history)
                 saved_at = time.monotonic()
     network.load_state_dict(ema.network.state_dict())
     return history
