@@ -1,8 +1,8 @@
 """Crops of a data set, cut once and kept in a memory-mapped file.
 
 A cache is a plain ``.npy`` file, uint8 (N, C, H, W), and a ``.json`` file of notes beside it,
-both named by a key of what made them: pictures, boxes and size. The system brings in the pages
-that are used and drops them where memory is short, so a set may be larger than memory.
+both named by a key of what made them: pictures, boxes and size. The system loads the pages that
+are used and drops them where memory is short, so a set may be larger than memory.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import math
 import os
 import sys
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -32,6 +34,7 @@ from common.system.files import cache_folder, clear_abandoned, write_atomically
 CACHE_VERSION = 4  # raised when the way of cutting changes, so that older caches are not used
 REMEDY = "set FACE_CACHE to another folder"
 STRIP = 256  # faces that are in memory at once while they are cut
+CHECKED = 1 << 30  # bytes up to which a file's checksum is compared at each start: a second's work
 
 
 def cached_crops(
@@ -76,26 +79,33 @@ def _is_whole(pixels: Path) -> bool:
     if not pixels.exists():
         return False
     try:
-        _open(pixels)
-    except (OSError, ValueError, KeyError):  # whatever the damage does to the reading
+        images, notes = _open(pixels)
+        if images.nbytes <= CHECKED and zlib.crc32(images.numpy()) != notes["pixels"]:
+            raise ValueError("checksum")
+    except Exception:  # a damaged file fails wherever the damage is met first
         print(f"{pixels}: the cache is damaged and is made again", file=sys.stderr)
         return False
     return True
 
 
-def _open(pixels: Path) -> tuple[Tensor, dict[str, list]]:
+def _open(pixels: Path) -> tuple[Tensor, dict[str, Any]]:
     """The crops (M, C, H, W), mapped, and the notes about them."""
     notes = json.loads(pixels.with_suffix(".json").read_text(encoding="utf-8"))
+    if notes.pop("checksum") != _checksum(notes):
+        raise ValueError("checksum")
     images = np.load(pixels, mmap_mode="r")[: len(notes["cut"])]
     with warnings.catch_warnings():  # that nobody may write there is as it should be
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(images), notes
 
 
+def _checksum(notes: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(notes).encode())
+
+
 def _cut_all(faces: Faces, boxes: Tensor, shape: tuple[int, int, int], pixels: Path) -> None:
     """Write a cache, the notes first, and remove older caches of the same faces and size."""
-    cut: list[int] = []
-    left_out: list[str] = []
+    notes: dict[str, Any] = {"cut": [], "left_out": [], "pixels": 0}
 
     def cut_one(index: int) -> np.ndarray | str:
         try:
@@ -116,14 +126,16 @@ def _cut_all(faces: Faces, boxes: Tensor, shape: tuple[int, int, int], pixels: P
                 for index, crop in zip(strip.tolist(), crops, strict=True):
                     bar.update()
                     if isinstance(crop, str):
-                        left_out.append(crop)
-                    else:
-                        cut.append(index)
-                        file.write(crop.tobytes())
-        stop_if_many_damaged(faces.name, tuple(left_out), len(faces))
-        file.write(bytes(len(left_out) * int(np.prod(shape))))  # as many rows as the header says
-        notes = json.dumps({"cut": cut, "left_out": left_out}).encode()
-        write_atomically(pixels.with_suffix(".json"), lambda file: file.write(notes), REMEDY)
+                        notes["left_out"].append(crop)
+                        continue
+                    notes["cut"].append(index)
+                    notes["pixels"] = zlib.crc32(crop.tobytes(), notes["pixels"])
+                    file.write(crop.tobytes())
+        damaged = tuple(notes["left_out"])
+        stop_if_many_damaged(faces.name, damaged, len(faces))
+        file.write(bytes(len(damaged) * math.prod(shape)))  # as many rows as the header says
+        text = json.dumps(notes | {"checksum": _checksum(notes)}).encode()
+        write_atomically(pixels.with_suffix(".json"), lambda file: file.write(text), REMEDY)
 
     write_atomically(pixels, write, REMEDY)
     stem = pixels.stem.rpartition("-")[0]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from common.crops import read_picture, square_boxes, transform_points
 from common.faces import Faces
-from common.inference import predict_keypoints
+from common.inference import flip_disagreement_p99, predict_keypoints
 from common.loading import Crops, load_crops
 from common.metrics import errors_per_face, summarise
 from common.photos import detectors
@@ -54,32 +54,32 @@ def answer(
 
 
 def protocols(
-    network: nn.Module, recipe: Recipe, train: Faces, data: Path | None, doubt: float = 0.0
+    network: nn.Module, train: Crops, recipe: Recipe, data: Path | None
 ) -> list[dict[str, Any]]:
-    """What the protocols of 300-W measure of a network that learned from its faces ``train``.
+    """What the protocols of 300-W measure of a network that was trained on ``train``.
 
     A row for each protocol whose pictures are there: ``name``, ``about``, ``n`` faces, ``seen``
     (how many of them the network learned from), and under ``boxes``, for each way to find the
     face, ``nme``, ``fr8`` and ``found``, all in %: "landmarks", as most published figures; "file",
     dlib's boxes; and a detector's, as users have them: YuNet where its file is there, else Haar.
-    No row for a network that learned from other faces alone. doubt: the network's
-    ``usual_doubt``, by which what a detector finds is taken for a face or not.
+    No row for a network that was trained on other faces alone.
     """
-    if train.dataset not in ("ibug", "mixed"):
+    if train.faces.dataset not in ("ibug", "mixed"):
         return []
+    disagreement = flip_disagreement_p99(network, train, recipe)
     name = "yunet" if yunet.place(data).is_file() else "haar"
     detector = detectors.load(name, yunet.place(data))
-    kept, learned, rows = tuple(range(train.scheme.n_points)), set(train.files), []
+    kept, learned, rows = train.point_ids, set(train.faces.files), []
     for protocol, about in splits.protocols(data).items():
-        faces = splits.split("ibug", protocol, data, "landmarks", train.scheme)
+        faces = splits.split("ibug", protocol, data, "landmarks", train.faces.scheme)
         seen = sum(file in learned for file in faces.files)
         row = {"name": protocol, "about": about, "n": len(faces), "seen": seen, "boxes": {}}
         answers = {"landmarks": answer(network, recipe, faces, kept)}
         with suppress(UserError):  # dlib's lists may name none of these faces
-            boxed = splits.split("ibug", protocol, data, "file", train.scheme)
+            boxed = splits.split("ibug", protocol, data, "file", train.faces.scheme)
             answers["file"] = answer(network, recipe, boxed, kept)
         if protocol not in ibug.LISTS:  # dlib's boxes are a detector's already
-            answers[name] = answer(network, recipe, faces, kept, detector, doubt)
+            answers[name] = answer(network, recipe, faces, kept, detector, disagreement)
         for boxes, (crops, predicted, found) in answers.items():
             errors = summarise(errors_per_face(predicted, crops, recipe)) if found else {}
             row["boxes"][boxes] = {"found": found, **{key: errors.get(key) for key in SHOWN}}

@@ -11,10 +11,10 @@ from pathlib import Path
 from common.photos.finder import FaceKeypoints
 from common.system.errors import UserError
 from datasets import yunet
-from parts import part1_nose_tip, part2_full_face, part3_large_dataset, udacity_networks
+from parts import part1_nose_tip, part2_full_face, part3_variants
 
-LESSONS = {"1": part1_nose_tip, "2": part2_full_face, "3": part3_large_dataset}
-ROUTE = udacity_networks  # importing a network registers it, see ``checkpoints.register``
+# Importing the lessons and their variants registers all networks, see ``checkpoints.register``.
+LESSONS = {"1": part1_nose_tip, "2": part2_full_face, "3": part3_variants}
 ASSETS = Path(__file__).resolve().parent / "assets"
 FILTERS = ASSETS / "filters"  # art and anchor points
 WEIGHTS = ASSETS / "weights"  # the network that ships

@@ -24,13 +24,13 @@ from common.keypoints import IBUG_68
 from common.metrics import nme
 from common.report import run_report
 from datasets import drawn, synthetic
-from parts import part1_nose_tip, part2_full_face, part3_large_dataset
+from parts import part1_nose_tip, part2_full_face, part3_variants
 from parts.toolkit import default_checkpoint, face_keypoints
 
 RECIPES = {
     "1": part1_nose_tip.RECIPES,
     "2": part2_full_face.RECIPES,
-    "3": part3_large_dataset.RECIPES,
+    "3": part3_variants.RECIPES,
 }
 FACES = {  # rendered for a training and its test; at most 24, which are drawn in this process
     ("portrait", "train"): 24, ("portrait", "test"): 12, ("crop", "train"): 24, ("crop", "test"): 12

@@ -25,7 +25,7 @@ from common.recipe import Options, Recipe
 from common.system.errors import NotHereError
 from common.training import fit
 from datasets.splits import split, train_and_test
-from parts import part1_nose_tip, part2_full_face, part3_large_dataset
+from parts import part1_nose_tip, part2_full_face, part3_large_dataset, part3_variants
 
 FOLDS = 4
 PARTS: dict[str, tuple[ModuleType, str]] = {  # the part and its data set
@@ -47,7 +47,7 @@ class Trial:
     pretrained: start part 3 from ImageNet's weights. dlib_list: be tested on the standard test
     faces that stand in dlib's training list, having learned from the standard training faces
     ("unseen") or, these test faces among them, from that list ("seen"); "": the faces held out.
-    network: of ``part3_large_dataset.NETWORKS``, to learn from YouTube Faces and be asked for the
+    network: of ``part3_variants.NETWORKS``, to learn from YouTube Faces and be asked for the
     people taken out; "": the part's own.
     """
 
@@ -146,7 +146,7 @@ def network_of(trial: Trial, seed: int) -> nn.Module:
     recipe = trial.recipe
     if trial.network:
         options = Options(network=trial.network, seed=seed)
-        return part3_large_dataset.new_network(recipe, options, IBUG_68.n_points)
+        return part3_variants.new_network(recipe, options, IBUG_68.n_points)
     torch.manual_seed(seed)
     shape = {"height": recipe.height, "width": recipe.width}
     shape |= {"kernels": trial.kernels} if trial.kernels else {}
@@ -157,7 +157,7 @@ def network_of(trial: Trial, seed: int) -> nn.Module:
     network = part3_large_dataset.HEADS[recipe.head]()
     if trial.pretrained:
         try:
-            part3_large_dataset.load_imagenet(network.resnet)
+            part3_variants.load_imagenet(network.resnet)
         except NotHereError:
             raise NotHereError("ImageNet's weights cannot be fetched here") from None
     return network

@@ -240,7 +240,7 @@ def test_what_cannot_be_had_is_told_in_its_row(climb, trained, monkeypatch):
     def offline(resnet):
         raise NotHereError("--pretrained: offline; leave it out")
 
-    monkeypatch.setattr(experiment.part3_large_dataset, "load_imagenet", offline)
+    monkeypatch.setattr(experiment.part3_variants, "load_imagenet", offline)
     plan = small("3")
     start = plan.start.changed(height=32, width=32, margin=4, batch=5)
     pretrained = next(q for q in ladder_plans.PART3.questions if q.title == "First weights")
