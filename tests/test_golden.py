@@ -55,8 +55,9 @@ GOLDEN = {  # the training losses of three epochs, and the NME after them, %
 TOLERANCE = {  # relative
     # Behind it, of the number that changes most: the largest change by other instructions
     # (ATEN_CPU_CAPABILITY=default; ONEDNN_MAX_CPU_ISA=SSE41 with MKL and OpenCV alike), and the
-    # least by a break: learning rate or augmentation off by one step, EMA before the step, one
-    # more random draw, flips drawn after the matrices, margin off by one, pairs not exchanged.
+    # least by a break, of those tried on it: learning rate or augmentation off by one step, EMA
+    # before the step, one more random draw, flips drawn after the matrices, margin off by one,
+    # pairs not exchanged.
     "1-best": 2e-3,  # 3e-4, 3e-1
     "2-best": 1e-3,  # 6e-5, 5e-2
     "2-course": 5e-4,  # 1e-5, 2e-1
@@ -65,7 +66,7 @@ TOLERANCE = {  # relative
     "3-best": 2e-2,  # 6e-3, 7e-2
 }
 BEATS_THE_MEAN_FACE = ("1-best", "2-best", "3-best")
-SHIPPED_NME = 5.85915  # %; no instructions changed it by 1e-5, the half pixel by 0.13
+SHIPPED_NME = 5.85915  # %; other instructions changed it by 5e-5, half a pixel by 0.07
 
 
 def train(case, reports, patch):
