@@ -66,7 +66,7 @@ TOLERANCE = {  # relative
     "3-best": 2e-2,  # 6e-3, 7e-2
 }
 BEATS_THE_MEAN_FACE = ("1-best", "2-best", "3-best")
-SHIPPED_NME = 5.85915  # %; other instructions changed it by 5e-5, half a pixel by 0.07
+SHIPPED_NME = 5.85915  # %; other instructions changed it by 5e-5, half a pixel by 0.09
 
 
 def train(case, reports, patch):
