@@ -1,6 +1,6 @@
 """Golden numbers: a restructuring that moves and renames code must leave each of them as it is.
 
-- Five short trainings through ``run_part.main``, on faces rendered here: the training losses of
+- Six short trainings through ``run_part.main``, on faces rendered here: the training losses of
   the first three epochs and the NME at the end. They guard the order of the random draws, the
   augmentation, the schedule, the EMA, initial weights, losses and the metric. Only the page is
   left out. The recipes are the parts' own but for the sizes that ``SHRUNK`` lists.
@@ -53,19 +53,20 @@ GOLDEN = {  # the training losses of three epochs, and the NME after them, %
     "3-best": [0.0706494, 0.0531747, 0.0447767, 13.4793],
 }
 TOLERANCE = {  # relative
-    # Behind it: the largest change that other instructions made (ATEN_CPU_CAPABILITY=default,
-    # ONEDNN_MAX_CPU_ISA=SSE41 with MKL and OpenCV alike); the least that one of these breaks made
-    # to the number that it changes most: schedule off by one step, EMA before the step, one more
-    # random draw, flips drawn after the matrices, margin off by one, pairs not exchanged.
-    "1-best": 2e-3,  # 3e-4
-    "2-best": 1e-3,  # 6e-5
-    "2-course": 5e-4,  # 1e-5
-    "3-long": 5e-4,  # 4e-5
-    "3-coordinates": 4e-3,  # 8e-4
-    "3-best": 2e-2,  # 6e-3
+    # Behind it, of the number that changes most: the largest change by other instructions
+    # (ATEN_CPU_CAPABILITY=default; ONEDNN_MAX_CPU_ISA=SSE41 with MKL and OpenCV alike), and the
+    # least by a break, of those tried on it: learning rate or augmentation off by one step, EMA
+    # before the step, one more random draw, flips drawn after the matrices, margin off by one,
+    # pairs not exchanged.
+    "1-best": 2e-3,  # 3e-4, 3e-1
+    "2-best": 1e-3,  # 6e-5, 5e-2
+    "2-course": 5e-4,  # 1e-5, 2e-1
+    "3-long": 5e-4,  # 4e-5, 1e-2
+    "3-coordinates": 4e-3,  # 8e-4, 1e-2
+    "3-best": 2e-2,  # 6e-3, 7e-2
 }
 BEATS_THE_MEAN_FACE = ("1-best", "2-best", "3-best")
-SHIPPED_NME = 5.85915
+SHIPPED_NME = 5.85915  # %; other instructions changed it by 5e-5, half a pixel by 0.09
 
 
 def train(case, reports, patch):
