@@ -31,7 +31,8 @@ from common.training import OPTIMIZERS
 from datasets import yunet
 from datasets.splits import split
 from parts import udacity_networks
-from parts.part3_large_dataset import HEADS, NETWORKS
+from parts.part3_large_dataset import HEADS
+from parts.part3_variants import NETWORKS
 from parts.protocols_300w import answer
 from parts.studies.experiment import FOLDS, PARTS, Trial, ask, crops_of, trained
 

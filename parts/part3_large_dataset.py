@@ -139,9 +139,7 @@ class Best(Recipe):
     optimizer: str = "adamw"  # Adam with weight decay that is independent of the gradient
     weight_decay: float = 0.05  # eleven million weights for three thousand faces
     learning_rate: float = 1e-3  # Adam's usual start; the cosine lowers it
-    warmup: float = (
-        0.05  # small first steps, until the statistics of batch normalisation are stable
-    )
+    warmup: float = 0.05  # small first steps, until batch normalisation has its statistics
     cosine: bool = True  # the learning rate falls to zero: small steps at the end
     bfloat16: bool = True  # half precision: predictions come 1.7 times as fast (docs/part3.md)
     rotation: float = 20.0  # photographed heads tilt; 30 costs a short run more than it gives
@@ -152,9 +150,7 @@ class Best(Recipe):
     brightness: float = 0.2  # lighting differs
     contrast: float = 0.2  # exposure differs
     occlusion: float = 0.3  # hands, hair, microphones
-    no_aug_fraction: float = (
-        0.3  # the last steps see unaltered faces, in boxes as detectors give them
-    )
+    no_aug_fraction: float = 0.3  # the last steps: unaltered faces in boxes as detectors give them
     flip_tta: bool = True  # test-time flip: the mean of both predictions
 
 

@@ -68,7 +68,7 @@ class Coordinates(Best):
     ema_decay: float = 0.99  # EMA: single steps are still noisy
 
 
-RECIPES = {**part3_large_dataset.RECIPES, "long": Long, "coordinates": Coordinates}
+RECIPES = {"long": Long, "coordinates": Coordinates}
 
 
 def run(options: Options) -> list[dict[str, float]]:
@@ -80,7 +80,7 @@ def run(options: Options) -> list[dict[str, float]]:
     """
     if not is_variant(options):
         return part3_large_dataset.run(options)
-    recipe, lesson, beside = options.choose(RECIPES), LESSON, {}
+    recipe, lesson, beside = options.choose(RECIPES | part3_large_dataset.RECIPES), LESSON, {}
     if options.network:
         recipe = options.choose(udacity_networks.RECIPES)
         lesson = udacity_networks.lesson(options.network)

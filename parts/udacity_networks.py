@@ -189,9 +189,7 @@ class Best(Recipe):
     optimizer: str = "adamw"  # Adam with weight decay that is independent of the gradient
     weight_decay: float = 0.01  # up to a hundred million weights for three thousand faces
     learning_rate: float = 3e-4  # higher than the course's, because it falls; 1e-3 kills units
-    warmup: float = (
-        0.05  # small first steps, until the statistics of batch normalisation are stable
-    )
+    warmup: float = 0.05  # small first steps, until batch normalisation has its statistics
     cosine: bool = True  # the learning rate falls to zero: small steps at the end
     bfloat16: bool = True  # half the bits, 1.3 to 2.1 times the speed
     rotation: float = 15.0  # heads tilt in the picture plane

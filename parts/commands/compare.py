@@ -35,7 +35,7 @@ from datasets import youtube_faces
 from datasets.annotations import picture_size
 from datasets.location import data_folder, not_found
 from datasets.splits import train_and_test
-from parts.part3_large_dataset import NETWORKS, new_network
+from parts.part3_variants import NETWORKS, new_network
 from parts.udacity_networks import RECIPES, LightNet, LightNetBN, Quick
 
 PRETRAINED = "ResNet18-ImageNet"  # named on the command line, as its weights must be fetched

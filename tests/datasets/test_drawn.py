@@ -14,8 +14,8 @@ from common.loading import load_crops
 from common.report.page import rounded
 from common.system.errors import NotHereError, UserError
 from datasets import drawn, splits, synthetic
-from parts import part3_variants
-from parts.part3_variants import Best
+from parts import part3_large_dataset
+from parts.part3_large_dataset import Best
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def test_real_faces_asked_for_are_not_replaced_by_drawn_ones(monkeypatch, tmp_pa
 
 
 def test_mixed_stands_beside_the_real_faces_alone_after_as_many_steps(few, tmp_path, monkeypatch):
-    monkeypatch.setitem(part3_variants.RECIPES, "best", SmallBatches)
+    monkeypatch.setitem(part3_large_dataset.RECIPES, "best", SmallBatches)
     data, reports = small_sets.write_ibug(tmp_path / "data"), tmp_path / "reports"
     line = ["3", "--dataset", "mixed", "--epochs", "2", "--device", "cpu", "--data", str(data)]
     assert run_part.main([*line, "--reports", str(reports)]) == 0
