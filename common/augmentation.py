@@ -64,10 +64,9 @@ def augment(
 
 
 def to_network_input(images: Tensor, recipe: Recipe) -> Tensor:
-    """The way without chance, for testing: the network's crop out of the cached one.
+    """Cached crops without augmentation: uint8 (B, C, H, W) -> float32 (B, 1, height, width).
 
-    images: uint8 (B, C, H, W). Returns float32 (B, 1, height, width) in -0.5..0.5. Points move
-    by ``- recipe.margin``.
+    Takes the margin off, turns grey and scales to -0.5..0.5.
     """
     low, high, right = recipe.margin, recipe.margin + recipe.height, recipe.margin + recipe.width
     return grey(images[..., low:high, low:right].float()) / 255 - 0.5

@@ -19,7 +19,7 @@ from common.system.errors import UserError
 
 @dataclass(frozen=True)
 class Scheme:
-    """The points that one annotator's handbook asks for.
+    """The points that one data set annotates.
 
     name: short name, written into checkpoints.
     n_points: K, the number of points.

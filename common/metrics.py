@@ -129,7 +129,7 @@ def measure(predicted: Tensor, crops: Crops, mean_shape: Tensor, recipe: Recipe)
     """All metrics of the page: overall, per view or folder, and for the mean face.
 
     predicted: (N, k, 2) pixels of the network's crop. mean_shape: (k, 2) fractions of it, the
-    mean of the training faces, which the baseline ``baseline_mean_face`` always answers.
+    mean of the training faces, which the baseline ``baseline_mean_face`` always predicts.
     """
     errors = errors_per_face(predicted, crops, recipe)
     always = to_pixels(mean_shape, recipe.height, recipe.width).expand_as(predicted)

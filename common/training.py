@@ -214,7 +214,7 @@ def new_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
 
 
 def initialise(network: nn.Module, train: Crops, recipe: Recipe) -> None:
-    """Set the initial weights that the recipe asks for; all others stay as torch drew them."""
+    """Set the initial weights of the recipe; all others stay as torch drew them."""
     if recipe.he_init:
         he_init(network)
     if recipe.init_bias_to_mean:

@@ -1,13 +1,12 @@
-"""Part 1: the nose tip. One point, one small network, 192 pictures to learn from.
+"""Part 1: the nose tip. One point, one small network, 192 training pictures.
 
-What is asked: a grey picture of 80x60 pixels shows a person from the shoulders up. Where is the
-tip of the nose? The network answers two numbers, the point's place as fractions of the picture's
-width and height. That is regression, and this file is the whole of it: the network, the recipe,
-the run.
+The question: a grey picture of 80x60 pixels shows a person from the shoulders up. Where is the
+tip of the nose? The network predicts two numbers, the point as fractions of the picture's width
+and height. This is regression, and this file is all of it: the network, the recipe, the run.
 
-Source: the course's assignment on the IMM Face Database (persons 1-32 to learn from, 33-40 to be
-tested on). ``Course`` repeats the report that we know of; ``Best`` is ours: docs/recipes.md tells
-what of it was compared on folds over persons 1-32, docs/ladders.md what each line gives.
+Source: the course's assignment on the IMM Face Database (persons 1-32 for training, 33-40 for
+testing). ``Course`` repeats the one report that we know of; ``Best`` is ours: docs/recipes.md says
+what of it was compared on folds over persons 1-32, docs/ladders.md what each line contributes.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class Course(Recipe):
 
 @dataclass(frozen=True)
 class Best(Recipe):
-    """Ours: the same network, shown a new variation of every face in every epoch."""
+    """Ours: the same network, with a new augmentation of every face in every epoch."""
 
     height: int = 60  # as the course, so that the networks are the same
     width: int = 80  # as the course
@@ -106,16 +105,16 @@ def run(options: Options) -> list[dict[str, float]]:
     # 2. Every picture decoded once, cut and kept as bytes: images (N, 1, 60, 80).
     train, test = load_crops(train, recipe, NOSE), load_crops(test, recipe, NOSE)
 
-    # 3. The network, its first weights drawn from the seed.
+    # 3. The network, its initial weights drawn from the seed.
     torch.manual_seed(options.seed)
     network = NoseNet()
 
-    # 4. Training: for every batch augment, predict, measure the loss, go back, step.
+    # 4. Training: for every batch augment, predict, loss, backward, step.
     folder = options.reports / LESSON.folder
     history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
     finish_workers()  # where torchrun started several processes
 
-    # 5. The answers on faces never seen before, measured and told on a page.
+    # 5. Predictions for people that were not in the training set, measured and reported.
     page = write_run_report(network, train, test, recipe, history, LESSON, options)
     print(f"the page: {page}")
     return history

@@ -1,12 +1,12 @@
-"""Part 2: the full face. 58 points, and 192 pictures are few for them.
+"""Part 2: the full face. 58 points, for which 192 training pictures are few.
 
-What is asked: all 58 points of the IMM Face Database, from a grey picture of 160x120 pixels. The
-network has 116 outputs instead of 2, and 425,056 weights: enough to learn 192 pictures by
-heart. Augmentation is what keeps it from doing so.
+The question: where are all 58 points of the IMM Face Database, in a grey picture of 160x120
+pixels? The network has 116 outputs instead of 2, and 425,056 weights, enough to memorise 192
+pictures. Augmentation keeps it from overfitting.
 
 Source: the course's assignment, as part 1. The course report's network had 112 outputs for 56
-points; IMM has 58, so ours has 116. ``Best`` is ours: docs/recipes.md tells what of it was
-compared on folds over persons 1-32, docs/ladders.md what each line gives.
+points; IMM has 58, so ours has 116. ``Best`` is ours: docs/recipes.md says what of it was compared
+on folds over persons 1-32, docs/ladders.md what each line contributes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Course(Recipe):
 
     height: int = 120  # the assignment's size
     width: int = 160  # the whole 4:3 picture
-    colour: bool = True  # light and colour are varied before the picture turns grey
+    colour: bool = True  # colour jitter comes before the picture turns grey
     epochs: int = 25  # as part 1
     batch: int = 1  # one picture, one step, as the report
     loss: str = "mse"  # squared error of the fractions, as the report
@@ -118,7 +118,7 @@ def run(options: Options) -> list[dict[str, float]]:
     # 2. Every picture decoded once and kept as bytes, (N, 1 or 3, 120, 160), with all 58 points.
     train, test = load_crops(train, recipe), load_crops(test, recipe)
 
-    # 3. The network, its first weights drawn from the seed.
+    # 3. The network, its initial weights drawn from the seed.
     torch.manual_seed(options.seed)
     network = FaceNet()
 

@@ -1,13 +1,13 @@
 """Part 3: a large data set. Faces in the wild, a deeper network, and your own photos.
 
-What is asked: 68 points on faces that nobody posed for. The face is found first, here by the box
-around its landmarks, cut to a square and handed to torchvision's ResNet18, whose first layer
-takes one grey channel. With ``--head coordinates`` its last layer gives 136 numbers, as in the
-course; by default it draws a map of each point.
+The question: where are 68 points on faces that nobody posed for? The face is found first, here by
+the box around its landmarks, cropped to a square and given to torchvision's ResNet18, whose first
+layer takes one grey channel. With ``--head coordinates`` its last layer predicts 136 numbers, as in
+the course; by default the network predicts a heatmap of each point.
 
 Source: K. He et al., Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv 1512.03385);
 the standard protocol of iBUG 300-W, which goes by folder: afw, helen/trainset and lfpw/trainset
-to learn from; helen/testset, lfpw/testset and ibug to be tested on, whichever are there.
+for training; helen/testset, lfpw/testset and ibug for testing, those of them that are available.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ class ResNet18(nn.Module):
 
 @register
 class HeatmapResNet18(nn.Module):
-    """ResNet18 that draws a map of each point instead of answering its numbers.
+    """ResNet18 that predicts a heatmap of each point instead of its coordinates.
 
     The four stages of the ResNet are added from the coarsest to the finest (a feature pyramid:
-    Lin et al., CVPR 2017, arXiv 1612.03144), and a last convolution gives K maps at a quarter of
-    the crop's side. Softmax makes each a distribution over places, and its mean is the answer,
-    see ``common.heatmaps``. The mean cannot leave the crop, where the coordinates of ``ResNet18``
+    Lin et al., CVPR 2017, arXiv 1612.03144), and a last convolution gives K heatmaps at a quarter
+    of the crop's side. Softmax turns each into a probability distribution, and its mean is the
+    prediction, see ``common.heatmaps``. The mean cannot leave the crop, where the coordinates of ``ResNet18``
     can.
 
     Takes float (B, 1, H, W) in -0.5..0.5, sides multiples of 32; returns fractions (B, K, 2), or
-    while training the maps (B, K, H / 4, W / 4), so that the loss can look at them.
+    while training the heatmaps (B, K, H / 4, W / 4), for the loss.
     """
 
     def __init__(self, n_points: int = 68, channels: int = 64) -> None:
@@ -83,15 +83,15 @@ class HeatmapResNet18(nn.Module):
         )
 
     def forward(self, faces: Tensor) -> Tensor:
-        """(B, 1, H, W) -> (B, K, 2), or while training the maps, see ``heatmaps``."""
+        """(B, 1, H, W) -> (B, K, 2), or while training the heatmaps."""
         return self.heatmaps(faces) if self.training else self.with_spread(faces)[0]
 
     def with_spread(self, faces: Tensor) -> tuple[Tensor, Tensor]:
-        """The answers (B, K, 2) and how widely each point's map is spread (B, K), fractions."""
+        """Predictions (B, K, 2) and the heatmaps' standard deviations (B, K), fractions."""
         return soft_argmax(self.heatmaps(faces))
 
     def heatmaps(self, faces: Tensor) -> Tensor:
-        """Where each point may be: (B, 1, H, W) -> log chances (B, K, H / 4, W / 4)."""
+        """Where each point may be: (B, 1, H, W) -> log-probabilities (B, K, H / 4, W / 4)."""
         resnet, stages = self.resnet, []
         features = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(faces))))
         for stage in (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4):
