@@ -21,17 +21,18 @@ ALSO = {"imm": ("synthetic",), "ibug": ("synthetic", "mixed", "youtube_faces")} 
 
 
 def train_and_test(usual: str, requested: str | None, data: Path | None) -> tuple[Faces, Faces]:
-    """The faces that a part learns from and those it is tested on; decodes nothing.
+    """The training and the test faces of a part; decodes nothing.
 
     usual: the part's own data set, "imm" (persons 1-32, 33-40) or "ibug" (300-W by folder, see
-    ``ibug.SPLITS``). requested: what ``--dataset`` names: that set, "synthetic" for synthetic faces, or,
-    beside "ibug", "mixed" for real and synthetic faces to learn from and real ones to be tested on,
-    and "youtube_faces", whose validation people are not learned from.
-    Without it, synthetic faces take the place of a set that is missing, and a line says so.
-    data: the folder below which data sets lie, None for FACE_DATA or datasets/files.
-    Raises UserError where the data set requested for is missing or not one for this part.
+        ``ibug.SPLITS``).
+    requested: what ``--dataset`` names: that set or "synthetic"; beside "ibug" also "mixed", real
+        and synthetic faces for training and real ones for testing, and "youtube_faces", whose
+        validation people are not trained on. None takes the usual set, or synthetic faces, with
+        a line, where it is missing.
+    data: the folder below which data sets lie; None means FACE_DATA, else datasets/files.
+    Raises UserError where the requested data set is missing or not one for this part.
     """
-    if requested is None and find_root(data, FOLDERS[usual]) is None:
+   if requested is None and find_root(data, FOLDERS[usual]) is None:
         print(
             f"{not_found(usual, FOLDERS[usual], data)}; going on with synthetic faces",
             file=sys.stderr,

@@ -62,8 +62,8 @@ class HeatmapResNet18(nn.Module):
     The four stages of the ResNet are added from the coarsest to the finest (a feature pyramid:
     Lin et al., CVPR 2017, arXiv 1612.03144), and a last convolution gives K heatmaps at a quarter
     of the crop's side. Softmax turns each into a probability distribution, and its mean is the
-    prediction, see ``common.heatmaps``. The mean cannot leave the crop, where the coordinates of ``ResNet18``
-    can.
+    prediction, see ``common.heatmaps``. The mean cannot leave the crop, the
+    coordinates of ``ResNet18`` can.
 
     Takes float (B, 1, H, W) in -0.5..0.5, sides multiples of 32; returns fractions (B, K, 2), or
     while training the heatmaps (B, K, H / 4, W / 4), for the loss.
