@@ -32,7 +32,7 @@ def train_and_test(usual: str, requested: str | None, data: Path | None) -> tupl
     data: the folder below which data sets lie; None means FACE_DATA, else datasets/files.
     Raises UserError where the requested data set is missing or not one for this part.
     """
-   if requested is None and find_root(data, FOLDERS[usual]) is None:
+    if requested is None and find_root(data, FOLDERS[usual]) is None:
         print(
             f"{not_found(usual, FOLDERS[usual], data)}; going on with synthetic faces",
             file=sys.stderr,
