@@ -47,6 +47,9 @@ METHOD = (
     "device of the first."
 )
 Gain = tuple[float, float, float]  # by how much an error fell: mean, and its interval's two ends
+COLUMNS = "name", "change", "nme", "gain", "seconds", "parameters", "why"
+Group = dict[str, Any]
+Ablation = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,14 @@ def gain(before: Sequence[float], after: Sequence[float]) -> Gain:
     return mean, float(interval.low), float(interval.high)
 
 
-def gains(results: Sequence[Result], cumulative: bool) -> list[Gain | None]:
+def gains(group: Group) -> list[Gain | None]:
     """The gain of each result over what it is compared with; None where either has no errors."""
     found: list[Gain | None] = []
     reference: list[float] = []
-    for result in results:
+    for result in group["results"]:
         known = reference and result.errors
         found.append(gain(reference, result.errors) if known else None)
-        if result.errors and (cumulative or not reference):
+        if result.errors and (group["cumulative"] or not reference):
             reference = result.errors
     return found
 
@@ -118,56 +121,36 @@ def verdict(one: Gain | None) -> str:
     return f"{text} ({hundredths(low)} to {hundredths(high)})"
 
 
-def conclusions(
-    results: Sequence[Result], cumulative: bool, mean_face: float | None = None
-) -> list[str]:
-    """What a table says, in sentences.
-
-    mean_face: its NME in %; None where it was evaluated on other faces or points.
-    """
-    changes = {
-        result.name: one
-        for result, one in zip(results, gains(results, cumulative), strict=True)
-        if one is not None
-    }
+def conclusions(group: Group, mean_face: float) -> list[str]:
+    """What a table says, in sentences. mean_face: its NME in %."""
+    named = zip(group["results"], gains(group), strict=True)
+    changes = {result.name: one for result, one in named if one is not None}
     if not changes:
         return []
-    smaller = {name: mean for name, (mean, low, _) in changes.items() if low > 0}
-    larger = {name: -mean for name, (mean, _, high) in changes.items() if high < 0}
+    clear = {name: mean for name, (mean, low, high) in changes.items() if low > 0 or high < 0}
     single = [name for name, (_, low, _) in changes.items() if math.isnan(low)]
-    unclear = [name for name in changes if name not in (*smaller, *larger, *single)]
+    unclear = [name for name in changes if name not in clear and name not in single]
     sentences = []
-    for clear, word in ((smaller, "smaller"), (larger, "larger")):
-        listed = [f"{name} (by {hundredths(clear[name])})" for name in _falling(clear)]
-        if listed:
-            counted = f"{len(clear)} of {len(changes)} changes"
-            sentences.append(f"{counted} made the error significantly {word}: {', '.join(listed)}.")
+    for sign, word in ((1, "smaller"), (-1, "larger")):
+        largest = sorted((-sign * mean, name) for name, mean in clear.items() if sign * mean > 0)
+        if largest:
+            listed = ", ".join(f"{name} (by {hundredths(-size)})" for size, name in largest)
+            counted = f"{len(largest)} of {len(changes)} changes"
+            sentences.append(f"{counted} made the error significantly {word}: {listed}.")
     if unclear:
         sentences.append(f"No significant difference: {', '.join(unclear)}.")
     if len(single) == len(changes):
         sentences.append("One seed cannot tell any of the differences from random variation.")
     elif single:
         sentences.append(f"Inconclusive, as of one seed each: {', '.join(single)}.")
-    if mean_face is not None:
-        stuck = {r.name: sum(one > STUCK * mean_face for one in r.errors) for r in results}
-        if listed := [f"{name} ({count})" for name, count in stuck.items() if count]:
-            sentences.append(
-                f"Runs that are less than a tenth better than the mean face: {', '.join(listed)}."
-            )
+    limit = STUCK * mean_face if group["comparable"] else math.inf
+    stuck = {one.name: sum(error > limit for error in one.errors) for one in group["results"]}
+    if listed := ", ".join(f"{name} ({count})" for name, count in stuck.items() if count):
+        sentences.append(f"Runs less than a tenth better than the mean face: {listed}.")
     return sentences
 
 
-def _falling(sizes: dict[str, float]) -> list[str]:
-    return sorted(sizes, key=lambda name: -sizes[name])
-
-
-def group_conclusions(group: dict[str, Any], mean_face: float) -> list[str]:
-    """The ``conclusions`` of one group."""
-    always = mean_face if group["comparable"] else None
-    return conclusions(group["results"], group["cumulative"], always)
-
-
-def lead(ablation: dict[str, Any]) -> str:
+def lead(ablation: Ablation) -> str:
     """All changes together in one sentence."""
     results, mean_face = ablation["groups"][0]["results"], ablation["mean_face"]
     measured = [result for result in results if result.errors]
@@ -187,41 +170,36 @@ def lead(ablation: dict[str, Any]) -> str:
     )
 
 
-def rows(results: Sequence[Result], cumulative: bool) -> list[dict[str, str]]:
+def rows(group: Group) -> list[dict[str, str]]:
     """The cells of a table, all as text.
 
-    Where results have different numbers of seeds, each shows its own.
+    Where results have different numbers of seeds, each shows its own. The time is the mean over
+    the runs on the device of the first.
     """
-    uneven = len({len(result.errors) for result in results if result.errors}) > 1
-    return [
-        {
-            "name": result.name,
-            "change": result.change,
-            "why": result.missing or result.why,
-            "nme": spread(result.errors)
-            + (f" ({_count(result)})" if uneven and result.errors else ""),
-            "gain": verdict(one),
-            "seconds": rounded(_mean_seconds(result)),
-            "parameters": rounded(result.parameters) if result.errors else "–",
-        }
-        for result, one in zip(results, gains(results, cumulative), strict=True)
-    ]
-
-
-def _mean_seconds(result: Result) -> float | None:
-    """The mean over the runs on the device of the first."""
-    timed = zip(result.seconds, result.devices, strict=True)
-    seconds = [one for one, device in timed if device == result.devices[0]]
-    return statistics.mean(seconds) if seconds else None
-
-
-def _count(result: Result) -> str:
-    return f"{len(result.errors)} seed{'s' if len(result.errors) > 1 else ''}"
+    uneven = len({len(result.errors) for result in group["results"] if result.errors}) > 1
+    cells = []
+    for result, one in zip(group["results"], gains(group), strict=True):
+        count = len(result.errors)
+        seeds = f" ({count} seed{'s' if count > 1 else ''})" if uneven and count else ""
+        timed = zip(result.seconds, result.devices, strict=True)
+        seconds = [one for one, device in timed if device == result.devices[0]]
+        cells.append(
+            {
+                "name": result.name,
+                "change": result.change,
+                "why": result.missing or result.why,
+                "nme": spread(result.errors) + seeds,
+                "gain": verdict(one),
+                "seconds": rounded(statistics.mean(seconds) if count else None),
+                "parameters": rounded(result.parameters if count else None),
+            }
+        )
+    return cells
 
 
 def write_ablation(
     folder: Path,
-    ablation: dict[str, Any],
+    ablation: Ablation,
     more: Callable[[Gallery], list[Picture]] = lambda gallery: [],
 ) -> Path:
     """Write the page, its charts and ``ladder.json`` into ``folder``, and the index above it.
@@ -243,8 +221,8 @@ def write_ablation(
                 lead=lead(ablation),
                 sections=[(f"g{i}", group["title"]) for i, group in enumerate(groups)],
                 charts=charts(gallery, ablation),
-                rows=[rows(group["results"], group["cumulative"]) for group in groups],
-                sentences=[group_conclusions(group, ablation["mean_face"]) for group in groups],
+                rows=[rows(group) for group in groups],
+                sentences=[conclusions(group, ablation["mean_face"]) for group in groups],
                 more=more(gallery),
             )
         )
@@ -255,7 +233,7 @@ def write_ablation(
     return page
 
 
-def charts(gallery: Gallery, ablation: dict[str, Any]) -> list[Picture | None]:
+def charts(gallery: Gallery, ablation: Ablation) -> list[Picture | None]:
     """The chart of each group; None where fewer than two of its results have errors."""
     drawn: list[Picture | None] = []
     for number, group in enumerate(ablation["groups"]):
@@ -284,12 +262,12 @@ def charts(gallery: Gallery, ablation: dict[str, Any]) -> list[Picture | None]:
     return drawn
 
 
-def as_json(ablation: dict[str, Any]) -> str:
+def as_json(ablation: Ablation) -> str:
     """The ablation as the text of a JSON file."""
     return json.dumps(ablation, indent=1, ensure_ascii=False, default=asdict) + "\n"
 
 
-def read(file: Path) -> dict[str, Any]:
+def read(file: Path) -> Ablation:
     """The ablation that ``as_json`` wrote, or an older version with other names.
 
     Raises UserError where the file is missing or something else.
@@ -310,7 +288,7 @@ def read(file: Path) -> dict[str, Any]:
         ) from None
 
 
-def markdown(ablation: dict[str, Any]) -> str:
+def markdown(ablation: Ablation) -> str:
     """A part's ablation for ``docs/ladders.md``: setting, tables and sentences."""
     pieces = [
         f"## Part {ablation['part']}",
@@ -319,22 +297,20 @@ def markdown(ablation: dict[str, Any]) -> str:
         f"`{ablation['command']}`, torch {ablation['torch']}.",
     ]
     for group in ablation["groups"]:
-        results, cumulative = group["results"], group["cumulative"]
-        baseline = "the row above" if cumulative else results[0].name
+        baseline = "the row above" if group["cumulative"] else group["results"][0].name
         lines = [
             f"| change | sets | NME, % | against {baseline} | time, s | parameters | why |",
             "|---|---|---|---|---|---|---|",
         ]
-        for row in rows(results, cumulative):
-            change = f"`{row['change']}`" if row["change"] else ""
-            numbers = (row[name] for name in ("nme", "gain", "seconds", "parameters", "why"))
-            lines.append(f"| {' | '.join((row['name'], change, *numbers))} |")
-        pieces += [f"### {group['title']}", group["text"], "\n".join(lines)]
-        pieces.append(" ".join(group_conclusions(group, ablation["mean_face"])))
+        for row in rows(group):
+            row["change"] = f"`{row['change']}`" if row["change"] else ""
+            lines.append(f"| {' | '.join(row[column] for column in COLUMNS)} |")
+        sentences = " ".join(conclusions(group, ablation["mean_face"]))
+        pieces += [f"### {group['title']}", group["text"], "\n".join(lines), sentences]
     return "\n\n".join(filter(None, pieces)) + "\n"
 
 
-def cost(ablation: dict[str, Any]) -> str:
+def cost(ablation: Ablation) -> str:
     """The processor time of all runs; one that several groups show counts once."""
     results = [one for group in ablation["groups"] for one in group["results"] if one.seconds]
     runs = {tuple(result.seconds): result.devices for result in results}

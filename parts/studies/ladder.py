@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from common.augmentation import to_network_input
 from common.crops import to_pixels
@@ -282,6 +281,18 @@ def noted(results: Iterable[Mapping[str, Any]], name: str) -> list[str]:
     return sorted({result.get(name, UNKNOWN) for result in results})
 
 
+MIRRORED = (
+    "The classic mistake. Points of the left half of this face are blue rings, those of the right "
+    "half orange crosses, by their numbers. In a mirrored face left and right must exchange their "
+    "names (middle); on the right {} pairs did not, and each names the wrong side."
+)
+PREDICTED = (
+    "What two networks predict for {}, a held-out face. In half of its training faces the second "
+    "one was given the right eye as the left one. The best prediction for both, by squared or "
+    "absolute error, is in between. Points are off by {:.1f} and {:.1f} px on average."
+)
+
+
 def unrenamed_flips(gallery: Gallery, study: Study, runs: Runs, data: Path | None) -> list[Picture]:
     """A mirrored face with and without exchanged names, and what networks learned from each.
 
@@ -291,59 +302,39 @@ def unrenamed_flips(gallery: Gallery, study: Study, runs: Runs, data: Path | Non
     if not all(results and "prediction" in results[0] for results in both):
         return []
     recipe = study.start.recipe
-    _, held_out = crops_of(study.start, data)
-    image = ((to_network_input(held_out.images[:1], recipe) + 0.5) * 255).round()[0, 0]  # (h, w)
-    truth = held_out.points[0] - recipe.margin  # (K, 2)
+    faces = crops_of(study.start, data)[1].take([0])
+    pairs, order = faces.faces.scheme.flip_pairs, faces.flip_order
+    image = ((to_network_input(faces.images, recipe) + 0.5) * 255).round()[0, 0]  # (h, w)
+    truth = faces.points[0] - recipe.margin  # (K, 2)
     mirrored = torch.stack([recipe.width - 1 - truth[:, 0], truth[:, 1]], dim=1)
     predicted = [
         to_pixels(torch.tensor(results[0]["prediction"]), recipe.height, recipe.width)
         for results in both
     ]
-    return [
-        draw_mirrored(gallery, image, truth, mirrored, held_out),
-        draw_predicted(gallery, image, truth, predicted, held_out),
-    ]
-
-
-def draw_mirrored(
-    gallery: Gallery, image: Tensor, truth: Tensor, mirrored: Tensor, held_out: Crops
-) -> Picture:
-    """A face and its mirror image with both namings of its points (K, 2)."""
-    shown = {
+    off = [(points - truth).norm(dim=1).mean().item() for points in predicted]
+    sides = list(
+        zip(*(sorted(pair, key=lambda i: truth[i, 0].item()) for pair in pairs), strict=True)
+    )
+    names = {
         "the face": (image, truth),
-        "mirrored, names exchanged": (image.flip(-1), mirrored[held_out.flip_order]),
+        "mirrored, names exchanged": (image.flip(-1), mirrored[order]),
         "mirrored, names kept": (image.flip(-1), mirrored),
     }
-    caption = (
-        "The classic mistake. Points of the left half of this face are blue rings, those of the "
-        "right half orange crosses, by their numbers. In a mirrored face left and right must "
-        f"exchange their names (middle); on the right {len(held_out.faces.scheme.flip_pairs)} "
-        "pairs did not, and each names the wrong side."
-    )
-    figure = figures.names(shown, *halves(truth, held_out))
-    return gallery.add("names", figure, "A face and two mirror images of it", caption)
-
-
-def draw_predicted(
-    gallery: Gallery, image: Tensor, truth: Tensor, predicted: list[Tensor], held_out: Crops
-) -> Picture:
-    """What the two networks predict for a held-out face, (K, 2) each."""
-    titles = "trained with exchange", "trained without"
-    shown = {title: (image, points) for title, points in zip(titles, predicted, strict=True)}
-    off = [(points - truth).norm(dim=1).mean().item() for points in predicted]
-    caption = (
-        f"What two networks predict for {held_out.faces.files[0].stem}, a held-out face. In half "
-        "of its training faces the second one was given the right eye as the left one. The best "
-        "prediction for both, by squared or absolute error, is in between. Points are off by "
-        f"{off[0]:.1f} and {off[1]:.1f} px on average."
-    )
-    figure = figures.names(shown, *halves(truth, held_out))
-    return gallery.add("learned", figure, "Two networks' predictions for a face", caption)
-
-
-def halves(truth: Tensor, held_out: Crops) -> tuple[list[int], list[int]]:
-    """The paired points (K, 2) of the picture's left half, and those of its right."""
-    pairs = [
-        sorted(pair, key=lambda i: truth[i, 0].item()) for pair in held_out.faces.scheme.flip_pairs
+    learned = {
+        "trained with exchange": (image, predicted[0]),
+        "trained without": (image, predicted[1]),
+    }
+    return [
+        gallery.add(
+            "names",
+            figures.names(names, *sides),
+            "A face and two mirror images of it",
+            MIRRORED.format(len(pairs)),
+        ),
+        gallery.add(
+            "learned",
+            figures.names(learned, *sides),
+            "Two networks' predictions for a face",
+            PREDICTED.format(faces.faces.files[0].stem, *off),
+        ),
     ]
-    return [left for left, _ in pairs], [right for _, right in pairs]
