@@ -281,7 +281,7 @@ def read(file: Path) -> Ablation:
             group["results"] = [Result(**result) for result in group["results"]]
         markdown(ablation)  # uses every value
         return ablation
-    except (OSError, ValueError, TypeError, KeyError, LookupError) as fault:
+    except (OSError, ValueError, TypeError, LookupError) as fault:
         raise UserError(
             f"{file}: not the numbers of a ladder ({fault}); write them with: python run_part.py "
             "ladder 1"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,7 @@ def run(options: argparse.Namespace) -> None:
     page = write_ablation(
         folder.with_name(f"{folder.name}-quick") if options.quick else folder,
         contents(options, seeds, studies, runs, missing, (train, held_out)),
-        lambda gallery: [
-            picture
-            for study in studies
-            if study.shows_flips
-            for picture in unrenamed_flips(gallery, study, runs, options.data)
-        ],
+        partial(unrenamed_flips, studies=studies, runs=runs, held_out=held_out),
     )
     print(f"the page: {page}")
 
@@ -108,7 +104,7 @@ def run_files(
     compared with: their spread shows which single runs stand out, should it be stopped there.
     """
     every = dict.fromkeys(one for study in studies for _, one in study.experiments())
-    baselines = {study.start for study in studies[1:]}
+    baselines = {study.experiments()[0][1] for study in studies[1:]}
     order = [(one, seed) for seed in range(seeds) for one in every]
     order.sort(key=lambda run: run[1] > 0 and run[0] not in baselines)
     runs = [replace(one, seed=seed) for one, seed in order]
@@ -204,9 +200,8 @@ def contents(
     if options.so_far:
         command += " --so-far"
         setting += f" {progress(runs, seeds)}"
-        measured = [sum(bool(result.errors) for result in one["results"]) for one in tables]
-        tables = tables[:1] + [
-            one for one, count in zip(tables[1:], measured[1:], strict=True) if count > 1
+        tables[1:] = [
+            one for one in tables[1:] if sum(bool(row.errors) for row in one["results"]) > 1
         ]
     return {
         "part": options.part,
@@ -293,16 +288,19 @@ PREDICTED = (
 )
 
 
-def unrenamed_flips(gallery: Gallery, study: Study, runs: Runs, data: Path | None) -> list[Picture]:
+def unrenamed_flips(
+    gallery: Gallery, studies: list[Study], runs: Runs, held_out: Crops
+) -> list[Picture]:
     """A mirrored face with and without exchanged names, and what networks learned from each.
 
-    study: its baseline and first change are the two networks; no figures where one is missing.
+    studies: the two networks are the first two of the study that ``shows_flips``; no figures
+    where it is not among them or not trained.
     """
-    both = [runs[one] for _, one in study.experiments()[:2]]
-    if not all(results and "prediction" in results[0] for results in both):
+    shown = [study.experiments()[:2] for study in studies if study.shows_flips]
+    both = [runs[one] for rows in shown for _, one in rows]
+    if not both or not all(results and "prediction" in results[0] for results in both):
         return []
-    recipe = study.start.recipe
-    faces = crops_of(study.start, data)[1].take([0])
+    recipe, faces = studies[0].start.recipe, held_out.take([0])
     pairs, order = faces.faces.scheme.flip_pairs, faces.flip_order
     image = ((to_network_input(faces.images, recipe) + 0.5) * 255).round()[0, 0]  # (h, w)
     truth = faces.points[0] - recipe.margin  # (K, 2)
@@ -320,10 +318,8 @@ def unrenamed_flips(gallery: Gallery, study: Study, runs: Runs, data: Path | Non
         "mirrored, names exchanged": (image.flip(-1), mirrored[order]),
         "mirrored, names kept": (image.flip(-1), mirrored),
     }
-    learned = {
-        "trained with exchange": (image, predicted[0]),
-        "trained without": (image, predicted[1]),
-    }
+    titles = "trained with exchange", "trained without"
+    learned = {title: (image, points) for title, points in zip(titles, predicted, strict=True)}
     return [
         gallery.add(
             "names",

@@ -342,6 +342,16 @@ def test_the_mean_face_is_compared_only_with_networks_evaluated_on_the_same():
     assert other == {"Number of points", "Crop box", "dlib's leaky split"}
 
 
+def test_baselines_get_their_other_seeds_before_the_rest(small_root):
+    train, _ = experiment.crops_of(PART1.start, small_root)
+    runs = list(ladder.run_files(PART3.parts(False), 2, train, REPOSITORY))
+    top = PART3.experiments()[-1][1]
+    others = top.changed(head="coordinates"), top.changed(dlib_list="unseen")
+    half = len(runs) // 2
+    assert [run.seed for run in runs] == [0] * half + [1] * half
+    assert set(runs[half : half + 3]) == {replace(one, seed=1) for one in (top, *others)}
+
+
 def test_a_runs_name_depends_on_values_seed_and_faces(small_root):
     start = PART1.start
     train, _ = experiment.crops_of(start, small_root)
