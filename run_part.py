@@ -59,7 +59,7 @@ def ladder(**asked: object) -> None:
     """Show what each step from the mean face to a part's recipe buys."""
     from parts.studies import ladder
 
-    print(f"the page: {ladder.ladder(**asked)}")
+    ladder.run(argparse.Namespace(**asked))
 
 
 def explain(**asked: object) -> None:

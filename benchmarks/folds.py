@@ -34,7 +34,7 @@ from parts import udacity_networks
 from parts.part3_large_dataset import HEADS
 from parts.part3_variants import NETWORKS
 from parts.protocols_300w import answer
-from parts.studies.experiment import FOLDS, PARTS, Trial, ask, crops_of, trained
+from parts.studies.experiment import FOLDS, PARTS, Experiment, crops_of, evaluate, trained
 
 HARDER = {  # one thing at a time, which befalls every face
     "turned": {"rotation": 30.0},
@@ -68,14 +68,14 @@ def main() -> None:
         split("ibug", "train", None, "file", IBUG_68)
     part = udacity_networks if asked.network else PARTS[asked.part][0]
     recipe = changed(part.RECIPES[asked.recipe](), asked.changes)
-    trial = Trial(asked.part, recipe, network=asked.network)
+    experiment = Experiment(asked.part, recipe, network=asked.network)
     scores = []
     for fold in range(1 if asked.part == "3" else asked.folds):
-        learned, held_out = crops_of(trial, None, fold)
+        learned, held_out = crops_of(experiment, None, fold)
         for seed in range(asked.seeds):
             began = time.monotonic()
-            network = trained(trial, seed, learned)
-            scores.append(ask(network, held_out, recipe)[0])
+            network, _ = trained(replace(experiment, seed=seed), learned)
+            scores.append(evaluate(network, held_out, recipe)[0])
             print(
                 f"fold {fold} seed {seed}: mse_ratio {scores[-1]['mse_ratio']:.6f}, "
                 f"nme {scores[-1]['nme']:.3f} %, "
