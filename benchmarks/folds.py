@@ -33,7 +33,7 @@ from datasets.splits import split
 from parts import udacity_networks
 from parts.part3_large_dataset import HEADS
 from parts.part3_variants import NETWORKS
-from parts.protocols_300w import answer
+from parts.protocols_300w import predict_faces
 from parts.studies.experiment import FOLDS, PARTS, Experiment, crops_of, evaluate, trained
 
 HARDER = {  # one thing at a time, which befalls every face
@@ -104,8 +104,8 @@ def in_other_boxes(
         places = [i for i, file in enumerate(faces.files) if file in wanted]
         faces = faces.take(places, f"{faces.name}-held_out")
         # A doubt of 1: every find counts, however unsure a network is that was trained for a trial.
-        crops, predicted, _ = answer(
-            network, recipe, faces, held_out.point_ids, detector, doubt=1.0
+        crops, predicted, _ = predict_faces(
+            network, recipe, faces, held_out.point_ids, detector, flip_disagreement=1.0
         )
         told[name] = errors_per_face(predicted, crops, recipe)["nme"].mean().item()
     return told

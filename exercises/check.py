@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from functools import partial
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -13,6 +14,23 @@ from exercises.judge import SECONDS_TO_START, Failure, attempt, judge
 
 FOLDER = Path(__file__).resolve().parent  # the sheets and the starters
 TASKS = {"1": checks_part1.TASKS, "2": checks_part2.TASKS, "3": checks_part3.TASKS}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``check``."""
+    parser.add_argument("part", choices=("1", "2", "3"))
+    parser.add_argument(
+        "--file", type=Path, metavar="MY.py", help="default: exercises/partN.py, edited in place"
+    )
+    parser.add_argument(
+        "--save-dir", type=Path, default=Path("reports/exercises"), metavar="DIR",
+        help="where pictures of mistakes go (default: reports/exercises)",
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check a learner's file; see ``check``."""
+    return check(options.part, options.file, options.save_dir)
 
 
 def check(part: str, file: Path | None = None, save_dir: Path = Path("reports/exercises")) -> int:
