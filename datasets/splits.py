@@ -12,8 +12,9 @@ from common.crops import adjust_box
 from common.faces import Faces
 from common.keypoints import Scheme
 from common.system.errors import NotHereError, UserError
-from datasets import drawn, ibug, imm, youtube_faces
+from datasets import ibug, imm, youtube_faces
 from datasets.location import data_folder, find_root, not_found
+from datasets.synthetic import cached
 
 FOLDERS = {"imm": imm.FOLDER, "ibug": ibug.FOLDER}
 SETTINGS = {"imm": "portrait", "ibug": "crop"}  # the drawn faces that take a set's place
@@ -41,7 +42,7 @@ def train_and_test(usual: str, asked: str | None, data: Path | None) -> tuple[Fa
         raise UserError(f"--dataset {asked}: not for this part; it takes {', '.join(known)}")
     if asked == "synthetic":
         setting = SETTINGS[usual]
-        return drawn.load(setting, "train"), drawn.load(setting, "test")
+        return cached.load(setting, "train"), cached.load(setting, "test")
     if asked == "youtube_faces":
         root, _ = data_folder(data)
         return youtube_faces.load(root, "train"), youtube_faces.load(root, "test")
@@ -49,7 +50,7 @@ def train_and_test(usual: str, asked: str | None, data: Path | None) -> tuple[Fa
     if usual == "imm":
         return imm.train_and_validation(imm.load(root))
     train, test = ibug.load(root, "train"), ibug.load(root, "test")
-    return (_both(train, drawn.load("crop", "train")) if asked == "mixed" else train), test
+    return (_both(train, cached.load("crop", "train")) if asked == "mixed" else train), test
 
 
 def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme) -> Faces:
@@ -64,8 +65,8 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
     if dataset == "synthetic":
         if name not in ("train", "test"):
             raise UserError(f"--split {name}: drawn faces have train, test")
-        setting = next(key for key, points in drawn.SCHEMES.items() if points is scheme)
-        return drawn.load(setting, name)
+        setting = next(key for key, points in cached.SCHEMES.items() if points is scheme)
+        return cached.load(setting, name)
     if dataset in ("ibug", "mixed"):
         faces = ibug.load(_root("ibug", data), name, boxes=boxes)
         if boxes == "file":

@@ -4,7 +4,8 @@ import torch
 
 from common.keypoints import IBUG_68
 from common.system.errors import NotHereError
-from datasets import drawn, splits
+from datasets import splits
+from datasets.synthetic import cached
 from parts import udacity_networks
 from parts.studies import experiment, ladder_plans
 from parts.studies.experiment import Trial, ask, crops_of, held_out
@@ -22,8 +23,8 @@ def test_persons_are_held_out_whole_and_each_in_one_fold(small_root):
 
 
 def test_drawn_people_are_held_out_whole_too(tmp_path, monkeypatch):
-    monkeypatch.setitem(drawn.COUNTS, ("portrait", "train"), 48)
-    faces = drawn.load("portrait", "train")
+    monkeypatch.setitem(cached.COUNTS, ("portrait", "train"), 48)
+    faces = cached.load("portrait", "train")
     folds = [held_out(faces, fold) for fold in range(experiment.FOLDS)]
     assert torch.stack(folds).sum(dim=0).tolist() == [1] * 48
     for out in folds:
@@ -67,8 +68,8 @@ def test_dlibs_split_has_seen_what_it_is_asked_for(real_data):
 
 
 def test_drawn_faces_have_no_lists(tmp_path, monkeypatch):
-    few = {key: 12 if key[1] == "train" else 3 for key in drawn.COUNTS}
-    monkeypatch.setattr(drawn, "COUNTS", few)
+    few = {key: 12 if key[1] == "train" else 3 for key in cached.COUNTS}
+    monkeypatch.setattr(cached, "COUNTS", few)
     for change in ({"boxes": "file"}, {"dlib_list": "seen"}):
         with pytest.raises(NotHereError, match="dlib's lists"):
             crops_of(ladder_plans.PART3.start.changed(**change), tmp_path)
