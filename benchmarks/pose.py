@@ -14,8 +14,8 @@ import numpy as np
 
 from common.keypoints import IBUG_68
 from common.photos.pose import head_pose
-from datasets import synthetic_scene
-from datasets.synthetic import people
+from datasets.synthetic import scene as synthetic_scene
+from datasets.synthetic.render import people
 
 
 def main() -> None:

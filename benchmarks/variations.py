@@ -13,9 +13,9 @@ from dataclasses import replace
 
 from common.loading import load_crops
 from common.recipe import need_one
-from datasets import drawn
 from datasets.splits import train_and_test
-from datasets.synthetic import VARIATIONS
+from datasets.synthetic import cached
+from datasets.synthetic.render import VARIATIONS
 from parts.part3_large_dataset import Best
 from parts.studies.experiment import Experiment, evaluate, mean_face_error, trained
 
@@ -35,7 +35,7 @@ def main() -> None:
     real = real.take(list(range(0, len(real), 10)))
     complete = None
     for left_out in (None, *VARIATIONS):
-        faces = drawn.load("crop", "train", asked.faces, (left_out,) if left_out else ())
+        faces = cached.load("crop", "train", asked.faces, (left_out,) if left_out else ())
         train = load_crops(faces, recipe)
         errors = []
         for seed in range(asked.seeds):

@@ -25,7 +25,7 @@ from common.photos.stopwatch import OWN, Stopwatch
 from common.photos.tracking import Track, Tracker
 from common.photos.video import Frames, Recorder
 from common.recipe import need_one
-from datasets import synthetic
+from datasets.synthetic.render import render
 from parts.commands.webcam import View, follow
 from parts.toolkit import face_keypoints
 
@@ -39,7 +39,7 @@ def film(frames: int, step: float, lean: float) -> list[np.ndarray]:
     lean: by how many degrees it leans clockwise.
     """
     random = np.random.default_rng(0)
-    images, points, _ = synthetic.render([4], IBUG_68, size=SIZE[::-1], leave_out=("occluders",))
+    images, points, _ = render([4], IBUG_68, size=SIZE[::-1], leave_out=("occluders",))
     picture, left, right = images[0].permute(1, 2, 0).numpy(), *points[0, list(IBUG_68.outer_eyes)]
     drawn = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0]))
     turn = cv2.getRotationMatrix2D((SIZE[0] / 2, SIZE[1] / 2), drawn - lean, 1.0)  # (2, 3)

@@ -12,8 +12,9 @@ from common.crops import adjust_box
 from common.faces import Faces
 from common.keypoints import Scheme
 from common.system.errors import NotHereError, UserError
-from datasets import drawn, ibug, imm, youtube_faces
+from datasets import ibug, imm, youtube_faces
 from datasets.location import data_folder, find_root, not_found
+from datasets.synthetic import cached
 
 FOLDERS = {"imm": imm.FOLDER, "ibug": ibug.FOLDER}
 SETTINGS = {"imm": "portrait", "ibug": "crop"}  # the synthetic faces that take a set's place
@@ -43,7 +44,7 @@ def train_and_test(usual: str, requested: str | None, data: Path | None) -> tupl
         raise UserError(f"--dataset {requested}: not for this part; it takes {', '.join(known)}")
     if requested == "synthetic":
         setting = SETTINGS[usual]
-        return drawn.load(setting, "train"), drawn.load(setting, "test")
+        return cached.load(setting, "train"), cached.load(setting, "test")
     if requested == "youtube_faces":
         root, _ = data_folder(data)
         return youtube_faces.load(root, "train"), youtube_faces.load(root, "test")
@@ -51,7 +52,7 @@ def train_and_test(usual: str, requested: str | None, data: Path | None) -> tupl
     if usual == "imm":
         return imm.train_and_validation(imm.load(root))
     train, test = ibug.load(root, "train"), ibug.load(root, "test")
-    return (_both(train, drawn.load("crop", "train")) if requested == "mixed" else train), test
+    return (_both(train, cached.load("crop", "train")) if requested == "mixed" else train), test
 
 
 def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme) -> Faces:
@@ -59,15 +60,15 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
 
     boxes: "landmarks", where IMM's box is the whole picture; or, of 300-W alone, "file": dlib's
     boxes, moved to where landmark boxes lie on average. scheme: decides in which setting faces are
-    drawn. Raises UserError for an unknown set or split, and NotHereError for boxes it has not.
+    rendered. Raises UserError for an unknown set or split, and NotHereError for boxes it has not.
     """
     if boxes == "file" and dataset not in ("ibug", "mixed"):
         raise NotHereError(f"--boxes file: {dataset} has no boxes of its own; leave it out")
     if dataset == "synthetic":
         if name not in ("train", "test"):
             raise UserError(f"--split {name}: synthetic faces have train, test")
-        setting = next(key for key, points in drawn.SCHEMES.items() if points is scheme)
-        return drawn.load(setting, name)
+        setting = next(key for key, points in cached.SCHEMES.items() if points is scheme)
+        return cached.load(setting, name)
     if dataset in ("ibug", "mixed"):
         faces = ibug.load(_root("ibug", data), name, boxes=boxes)
         if boxes == "file":

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.augmentation import grey
 from common.keypoints import IBUG_68, IMM_58
-from datasets import synthetic
+from datasets.synthetic.render import render
 
 SIZES = ((90, 120), (76, 96))  # (H, W) of the faces that are asked about
 PORTRAITS, CLOSE_UPS = (24, 43), (4242, 6)  # their seeds
@@ -22,13 +22,13 @@ WIDTH, DPI = 7.2, 160  # inches and dots per inch
 @lru_cache(maxsize=8)
 def portrait(index: int) -> tuple[Tensor, Tensor]:
     """Head and shoulders number ``index`` of SIZES: grey uint8 (1, H, W) and points (58, 2)."""
-    return _grey(synthetic.render([PORTRAITS[index]], IMM_58, "portrait", SIZES[index]))
+    return _grey(render([PORTRAITS[index]], IMM_58, "portrait", SIZES[index]))
 
 
 @lru_cache(maxsize=8)
 def close_up(index: int) -> tuple[Tensor, Tensor]:
     """A face as in 300-W, number ``index`` of SIZES: grey uint8 (1, H, W) and points (68, 2)."""
-    return _grey(synthetic.render([CLOSE_UPS[index]], IBUG_68, "crop", SIZES[index]))
+    return _grey(render([CLOSE_UPS[index]], IBUG_68, "crop", SIZES[index]))
 
 
 def _grey(drawn: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,8 @@ from common.faces import landmark_boxes
 from common.keypoints import IBUG_68
 from common.metrics import nme
 from common.report import run_report
-from datasets import drawn, synthetic
+from datasets.synthetic import cached
+from datasets.synthetic.render import render
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset, part3_variants
 from parts.toolkit import default_checkpoint, face_keypoints
 
@@ -32,7 +33,7 @@ RECIPES = {
     "2": part2_full_face.RECIPES,
     "3": part3_large_dataset.RECIPES,
 }
-FACES = {  # rendered for a training and its test; at most 24, which are drawn in this process
+FACES = {  # rendered for a training and its test; at most 24, which are rendered in this process
     ("portrait", "train"): 24, ("portrait", "test"): 12, ("crop", "train"): 24, ("crop", "test"): 12
 }  # fmt: skip
 CROP = {"height": 64, "width": 64, "margin": 8}
@@ -75,7 +76,7 @@ def train(case, reports, patch):
     kind = (part3_variants.RECIPES | RECIPES[part])[recipe]
     patch.setitem(RECIPES[part], recipe, partial(kind, bfloat16=False, **SHRUNK[case]))
     for key, count in FACES.items():
-        patch.setitem(drawn.COUNTS, key, count)
+        patch.setitem(cached.COUNTS, key, count)
     patch.setattr(run_report, "write_report", lambda *_: None)  # seconds of drawing figures
     line = [part, "--recipe", recipe, "--dataset", "synthetic", "--device", "cpu"]
     if case == "3-best":  # from random weights it would need minutes to beat the mean face
@@ -89,7 +90,7 @@ def train(case, reports, patch):
 
 def shipped():
     """NME in % of the weights that ship on 48 rendered faces in the boxes of their landmarks."""
-    images, truth, _ = synthetic.render(range(600_000_000, 600_000_048), IBUG_68)
+    images, truth, _ = render(range(600_000_000, 600_000_048), IBUG_68)
     finder, boxes = face_keypoints(device="cpu"), landmark_boxes(truth)
     found = [
         finder.keypoints(image.permute(1, 2, 0).numpy(), box[None].numpy())[0][0]
@@ -119,7 +120,7 @@ def test_the_shipped_weights_find_rendered_faces_as_well_as_recorded():
 
 
 def test_predict_writes_where_the_face_of_a_picture_is(tmp_path):
-    (image,), truth, _ = synthetic.render([6], IBUG_68, "portrait", (480, 640))
+    (image,), truth, _ = render([6], IBUG_68, "portrait", (480, 640))
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "face.png")
     line = ["predict", str(tmp_path / "face.png"), "--save-dir", str(tmp_path / "found")]
     assert run_part.main([*line, "--device", "cpu"]) == 0

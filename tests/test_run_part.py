@@ -10,7 +10,7 @@ import small_sets
 
 import run_part
 from common import training
-from datasets import drawn
+from datasets.synthetic import cached
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -100,8 +100,8 @@ def test_a_data_set_that_is_asked_for_and_missing_is_told_in_one_line(told, tmp_
 def test_without_any_data_set_a_part_says_so_and_runs_on_drawn_faces(
     told, tmp_path, monkeypatch, part
 ):
-    few = {key: 6 if key[1] == "train" else 3 for key in drawn.COUNTS}
-    monkeypatch.setattr(drawn, "COUNTS", few)
+    few = {key: 6 if key[1] == "train" else 3 for key in cached.COUNTS}
+    monkeypatch.setattr(cached, "COUNTS", few)
     line = ["--data", tmp_path, "--reports", tmp_path / "reports", "--epochs", 1]
     status, _, errors = told(part, *line, "--device", "cpu")
     assert status == 0

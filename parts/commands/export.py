@@ -18,7 +18,9 @@ from common.keypoints import SCHEMES, Scheme, flip_order_within
 from common.recipe import Recipe
 from common.system.errors import UserError
 from common.system.files import write_atomically
-from datasets import catalog, drawn, synthetic
+from datasets import catalog
+from datasets.synthetic import cached
+from datasets.synthetic.render import render
 from parts.commands.onnx_files import INPUT, OUTPUT, OnnxNetwork, as_onnx
 
 CHECKED = 16  # drawn faces on which the file is held against PyTorch
@@ -89,9 +91,9 @@ def crop_facts(trained: Checkpoint) -> dict[str, str]:
 
 def drawn_faces(scheme: Scheme, recipe: Recipe) -> Tensor:
     """Faces as the network gets them, float32 (CHECKED, 1, h, w); no data set is needed."""
-    setting = next(name for name, points in drawn.SCHEMES.items() if points is scheme)
+    setting = next(name for name, points in cached.SCHEMES.items() if points is scheme)
     size = recipe.height, recipe.width
-    images, _, _ = synthetic.render(range(CHECKED), scheme, setting, size)
+    images, _, _ = render(range(CHECKED), scheme, setting, size)
     return grey(images.float()) / 255 - 0.5
 
 

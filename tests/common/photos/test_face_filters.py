@@ -9,7 +9,7 @@ from PIL import Image
 from common.keypoints import IBUG_68
 from common.photos import face_filters
 from common.system.errors import UserError
-from datasets import synthetic
+from datasets.synthetic.render import VARIATIONS, render
 from parts.toolkit import FILTERS
 
 MARKED = (36, 45, 30, 48, 54, 8, 1, 15)
@@ -18,7 +18,7 @@ MARKED = (36, 45, 30, 48, 54, 8, 1, 15)
 @pytest.fixture(scope="module")
 def face():
     """The points of a plain face, about the origin, eyes 100 pixels apart."""
-    _, points, _ = synthetic.render([0], IBUG_68, leave_out=synthetic.VARIATIONS)
+    _, points, _ = render([0], IBUG_68, leave_out=VARIATIONS)
     points = points[0].numpy().astype(np.float64)
     return (points - points.mean(axis=0)) * 100 / np.linalg.norm(points[45] - points[36])
 

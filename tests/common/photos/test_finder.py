@@ -27,7 +27,7 @@ from common.photos.pose import MEAN_HEAD
 from common.recipe import Recipe
 from common.system.device import computes_in_bfloat16
 from common.system.errors import UserError
-from datasets import synthetic
+from datasets.synthetic.render import render
 from parts import toolkit
 from parts.part3_large_dataset import HeatmapResNet18, ResNet18
 
@@ -382,7 +382,7 @@ def test_half_the_bits_move_the_points_of_faces_by_hundredths_of_a_pixel(monkeyp
     monkeypatch.setattr(finding, "computes_in_bfloat16", lambda device: True)
     trained = checkpoints.load(toolkit.default_checkpoint())
     network, side = checkpoints.network_of(trained), trained["recipe"]["height"]
-    images, _, _ = synthetic.render(range(16), IBUG_68, size=(side, side))
+    images, _, _ = render(range(16), IBUG_68, size=(side, side))
     faces = images.float().mean(dim=1, keepdim=True) / 255 - 0.5
     with torch.inference_mode():
         moved = (optimise_for_inference(network)(faces.bfloat16()) - network(faces)).norm(

@@ -14,7 +14,7 @@ from common.photos.detectors import Detection
 from common.photos.finder import FaceKeypoints, face_from_keypoints
 from common.photos.tracking import box_of
 from common.recipe import Recipe
-from datasets import synthetic
+from datasets.synthetic.render import render
 from parts.part1_nose_tip import NOSE, NoseNet
 from parts.part3_large_dataset import HeatmapResNet18, ResNet18
 
@@ -25,7 +25,7 @@ KINDS = {"coordinates": ResNet18, "heatmap": HeatmapResNet18}
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory):
     """A drawn face, and its landmarks' box."""
-    images, points, _ = synthetic.render([3], IBUG_68, "crop", (200, 220))
+    images, points, _ = render([3], IBUG_68, "crop", (200, 220))
     path = tmp_path_factory.mktemp("photo") / "Ada & friends.png"
     Image.fromarray(images[0].permute(1, 2, 0).numpy()).save(path)
     return path, points[0].numpy()

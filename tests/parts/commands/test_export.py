@@ -15,7 +15,8 @@ from common.faces import landmark_boxes
 from common.inference import predict_keypoints
 from common.keypoints import IBUG_68, SCHEMES
 from common.recipe import Recipe
-from datasets import catalog, ibug, synthetic
+from datasets import catalog, ibug
+from datasets.synthetic.render import render
 from parts.part1_nose_tip import NOSE
 
 NETWORKS = {  # class, arguments, recipe, scheme, kept, data set
@@ -121,7 +122,7 @@ def test_what_the_file_tells_is_enough_to_answer_a_photo_as_the_project_does(
     checkpoint, output, _ = exported("heatmap", capsys)
     session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
     facts = session.get_modelmeta().custom_metadata_map
-    images, points, _ = synthetic.render([3], IBUG_68, "crop", (300, 340))
+    images, points, _ = render([3], IBUG_68, "crop", (300, 340))
     picture = Image.fromarray(images[0].permute(1, 2, 0).numpy()).convert("L")
     (low, high), side = (
         (f(points[0].numpy(), axis=0) for f in (np.min, np.max)),

@@ -18,7 +18,7 @@ from common.photos.finder import FaceKeypoints
 from common.photos.stopwatch import Stopwatch
 from common.photos.tracking import Track, box_of
 from common.photos.video import Frames, Recorder
-from datasets import synthetic
+from datasets.synthetic.render import render
 from parts.commands import webcam
 from parts.toolkit import FILTERS
 
@@ -28,7 +28,7 @@ SIZE, STEP, COUNT = (320, 240), 3, 30  # pixels, pixels a frame, frames
 @pytest.fixture(scope="module")
 def drawn():
     """A drawn face, uint8 (240, 320, 3), and its points (68, 2)."""
-    images, points, _ = synthetic.render([1], IBUG_68, size=SIZE[::-1])
+    images, points, _ = render([1], IBUG_68, size=SIZE[::-1])
     return images[0].permute(1, 2, 0).numpy(), points[0].numpy()
 
 

@@ -8,7 +8,8 @@ from common.keypoints import IBUG_68
 from common.metrics import nme
 from common.recipe import Options
 from common.system.errors import NotHereError
-from datasets import drawn, ibug, splits
+from datasets import ibug, splits
+from datasets.synthetic import cached
 from parts import udacity_networks
 from parts.studies import experiment
 from parts.studies.experiment import Experiment, crops_of, evaluate, is_held_out, network_of
@@ -26,7 +27,7 @@ def test_persons_are_held_out_whole_and_each_in_one_fold(small_root):
 
 @pytest.mark.slow
 def test_synthetic_people_are_held_out_whole_too():
-    faces = drawn.load("portrait", "train", 24)
+    faces = cached.load("portrait", "train", 24)
     folds = [is_held_out(faces, fold) for fold in range(experiment.FOLDS)]
     assert torch.stack(folds).sum(dim=0).tolist() == [1] * 24
     for out in folds:
