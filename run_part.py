@@ -8,6 +8,7 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 from common.system.errors import UserError
 
@@ -41,13 +42,6 @@ def evaluate(**asked: object) -> None:
     print(evaluate.evaluate(**asked))
 
 
-def predict(**asked: object) -> int:
-    """Find faces and keypoints on one's own photos and videos."""
-    from parts.commands import predict
-
-    return predict.predict(**asked)
-
-
 def compare(**asked: object) -> None:
     """Set networks side by side, trained now or before."""
     from parts.commands import compare
@@ -62,20 +56,6 @@ def ladder(**asked: object) -> None:
     print(f"the page: {ladder.ladder(**asked)}")
 
 
-def explain(**asked: object) -> None:
-    """Show what a network looks at on a photo."""
-    from parts.commands import explain
-
-    print(f"the page: {explain.explain(**asked)}")
-
-
-def export(checkpoint: Path, output: Path, overwrite: bool) -> None:
-    """Write a trained network as an ONNX file."""
-    from parts.commands import export
-
-    print(export.export(checkpoint, output, overwrite))
-
-
 def check(part: str, file: Path | None, save_dir: Path) -> int:
     """Tell which exercises are done, and what is wrong with the others."""
     from exercises.check import check
@@ -83,11 +63,9 @@ def check(part: str, file: Path | None, save_dir: Path) -> int:
     return check(part, file, save_dir)
 
 
-def webcam(**asked: object) -> None:
-    """Follow the faces that a camera or a video shows."""
-    from parts.commands.webcam import webcam
-
-    print(webcam(**asked))
+def run_command(module: ModuleType, **asked: object) -> int | None:
+    """Run a command that declares its own options."""
+    return module.run(argparse.Namespace(**asked))
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -108,12 +86,6 @@ def command_line() -> argparse.ArgumentParser:
         "--reports", type=Path, default=Path("reports"), metavar="DIR",
         help="where pages go (default: reports)",
     )  # fmt: skip
-    finder = argparse.ArgumentParser(add_help=False)
-    finder.add_argument(
-        "--detector", choices=("haar", "lbp", "yunet"), default="haar",
-        help="what finds the faces (default: haar); yunet finds more: data yunet --download",
-    )  # fmt: skip
-
     for number, title in (("1", "the nose tip"), ("2", "the full face"), ("3", "a large data set")):
         part = commands.add_parser(
             number, parents=[where, device, pages], help=f"part {number}: {title}"
@@ -208,57 +180,6 @@ def command_line() -> argparse.ArgumentParser:
     scores.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     scores.set_defaults(handle=evaluate)
 
-    photos = commands.add_parser(
-        "predict",
-        parents=[where, device, finder],
-        help="find the keypoints on your own photos and videos",
-    )
-    photos.add_argument(
-        "paths", nargs="+", metavar="PATH", help="picture, folder, video, or - for stdin"
-    )
-    photos.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="default: the one that ships"
-    )
-    photos.add_argument(
-        "--filter", dest="art", metavar="NAME", help="what to put on the faces: sunglasses, ..."
-    )
-    photos.add_argument(
-        "--show",
-        metavar="LIST",
-        help="of boxes, points, mesh, pose (default: boxes,points; with --filter none)",
-    )
-    photos.add_argument(
-        "--save-dir", type=Path, default=Path("predictions"), metavar="DIR",
-        help="where results go (default: predictions)",
-    )  # fmt: skip
-    photos.add_argument(
-        "--format",
-        dest="formats",
-        default="json",
-        metavar="LIST",
-        help="of json, csv, pts (default: json)",
-    )
-    photos.add_argument("--overwrite", action="store_true", help="results that are there already")
-    photos.set_defaults(handle=predict)
-
-    looks = commands.add_parser(
-        "explain",
-        parents=[where, device, finder, pages],
-        help="show what a network looks at on a photo",
-    )
-    looks.add_argument("photo", metavar="PHOTO", help="picture, or - for stdin")
-    looks.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="default: the one that ships"
-    )
-    looks.add_argument("--point", type=int, metavar="N", help="0 to 67 (default: the nose tip, …)")
-    looks.set_defaults(handle=explain)
-
-    onnx = commands.add_parser("export", help="write a trained network as an ONNX file")
-    onnx.add_argument("checkpoint", type=Path)
-    onnx.add_argument("output", type=Path, metavar="OUT.onnx")
-    onnx.add_argument("--overwrite", action="store_true", help="OUT.onnx if it is there already")
-    onnx.set_defaults(handle=export)
-
     tasks = commands.add_parser("check", help="check the exercises of a part")
     tasks.add_argument("part", choices=("1", "2", "3"))
     tasks.add_argument(
@@ -270,22 +191,17 @@ def command_line() -> argparse.ArgumentParser:
     )  # fmt: skip
     tasks.set_defaults(handle=check)
 
-    live = commands.add_parser(
-        "webcam", parents=[where, device, finder], help="follow the faces of a camera or a video"
-    )
-    source = live.add_mutually_exclusive_group()
-    source.add_argument("--camera", type=int, default=0, metavar="N", help="which one (default: 0)")
-    source.add_argument("--video", type=Path, metavar="FILE", help="instead of a camera")
-    live.add_argument(
-        "--filter", dest="art", metavar="NAME", help="what to put on the faces: sunglasses, ..."
-    )
-    live.add_argument(
-        "--record", type=Path, metavar="FILE", help="write what is shown, .mp4 or .avi"
-    )
-    live.add_argument("--no-window", dest="window", action="store_false", help="show nothing")
-    live.add_argument("--checkpoint", type=Path, metavar="FILE", help="default: the one that ships")
-    live.add_argument("--overwrite", action="store_true", help="a recording that is there already")
-    live.set_defaults(handle=webcam)
+    from parts.commands import explain, export, predict, webcam
+
+    for module, text in (
+        (predict, "find the keypoints on your own photos and videos"),
+        (explain, "show what a network looks at on a photo"),
+        (export, "write a trained network as an ONNX file"),
+        (webcam, "follow the faces of a camera or a video"),
+    ):
+        command = commands.add_parser(module.__name__.rpartition(".")[2], help=text)
+        module.add_options(command)
+        command.set_defaults(handle=partial(run_command, module))
     return parser
 
 
