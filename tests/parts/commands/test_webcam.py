@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from common.photos.stopwatch import Stopwatch
 from PIL import Image
 from small_network import checkpoint_of
 
@@ -15,7 +16,6 @@ from common.keypoints import IBUG_68
 from common.photos import face_filters
 from common.photos.detectors import Detection
 from common.photos.finder import FaceKeypoints
-from common.photos.stopwatch import Stopwatch
 from common.photos.tracking import Track, box_of
 from common.photos.video import Frames, Recorder
 from datasets import synthetic
