@@ -59,7 +59,7 @@ def points(finder: FaceKeypoints, frames: list[np.ndarray]) -> tuple[np.ndarray,
     raw = []
 
     def locate(*arguments: object) -> tuple[np.ndarray, np.ndarray]:
-        predicted, confidence = finder.keypoints(*arguments)
+        predicted, confidence = finder.keypoints(*arguments, average=False)
         raw.append(predicted[0])
         return predicted, confidence
 

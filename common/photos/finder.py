@@ -187,14 +187,16 @@ class FaceKeypoints:
         boxes: np.ndarray,
         angles: np.ndarray | None = None,
         flip: bool = True,
+        average: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
         """What the network predicts in boxes, without a search.
 
         boxes: (N, 4) landmarks' boxes, left, top, width, height.
         angles: (N,) degrees by which faces are turned clockwise, their boxes with them about their
             own centres; 0 by default.
-        flip: average with the prediction for the mirror image, at twice the time; without, the
-            confidence is 1.
+        flip: predict for the mirror image as well, at twice the time; without, the confidence is 1.
+        average: with ``flip``, return the mean of both predictions; without, that for the face
+            itself, so that frames of a video jitter less where only some are flipped.
         Returns keypoints, float32 (N, 68, 2), pixels of the photo, and confidence (N,), 0 to 1.
         """
         if not len(boxes):
@@ -209,7 +211,8 @@ class FaceKeypoints:
             flipped = predict_flipped(self.network, faces, IBUG_68.flip_order)
             disagreement = (fractions - flipped).norm(dim=-1).mean(dim=1)
             confidence = self.calibration.confidence(disagreement.float().cpu())
-            fractions = (fractions + flipped) / 2
+            if average:
+                fractions = (fractions + flipped) / 2
         points = to_pixels(fractions.float().cpu(), self.recipe.height, self.recipe.width)
         return transform_points(points, inverse(matrices)).numpy(), confidence.numpy()
 

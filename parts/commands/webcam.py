@@ -126,7 +126,8 @@ def track(
     torch.set_num_threads(max(1, cores - 1))
     cv2.setNumThreads(1)
     clock = Stopwatch()
-    tracker = Tracker(partial(finder.detect, turned=False), finder.keypoints, clock)
+    detect = partial(finder.detect, turned=False)
+    tracker = Tracker(detect, partial(finder.keypoints, average=False), clock)
     source = iter(frames)
     try:
         while True:

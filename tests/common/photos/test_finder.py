@@ -138,15 +138,21 @@ def test_confidence_falls_as_the_flip_disagreement_grows(off, confidence):
     assert found.item() == pytest.approx(confidence, abs=1e-3)
 
 
-def test_without_flip_the_network_predicts_once_for_the_face_alone():
-    image, box, network = spot((120, 160), (80, 60), radius=4), np.array([[45.0, 30, 60, 60]]), None
-    for flip, times, beside in ((True, 2, 0.05), (False, 1, 0.1)):
-        network = Dots(0.1)
-        points, confidence = finder(network).keypoints(image, box, flip=flip)
-        assert len(network.inputs) == times
-        # The crop's side is 1.3 times the box's; the mean is half as far off.
-        np.testing.assert_allclose(points[0, 0], [80 + beside * 78, 60], atol=0.4)
-    assert confidence == 1
+@pytest.mark.parametrize(
+    ("flip", "average", "times", "beside"),
+    [(True, True, 2, 0.05), (True, False, 2, 0.1), (False, True, 1, 0.1)],
+)
+def test_the_flip_is_averaged_measured_or_left_out(flip, average, times, beside):
+    image, box, network = (
+        spot((120, 160), (80, 60), radius=4),
+        np.array([[45, 30, 60, 60]]),
+        Dots(0.1),
+    )
+    points, confidence = finder(network).keypoints(image, box, flip=flip, average=average)
+    assert len(network.inputs) == times
+    # The crop's side is 1.3 times the box's; the mean is half as far off.
+    np.testing.assert_allclose(points[0, 0], [80 + beside * 78, 60], atol=0.4)
+    assert (confidence == 1) == (not flip)
 
 
 def test_a_weak_network_is_calibrated_by_its_own_flip_disagreement():

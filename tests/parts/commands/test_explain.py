@@ -9,10 +9,10 @@ from PIL import Image
 
 import run_part
 from common import checkpoints
+from common.faces import landmark_boxes
 from common.keypoints import IBUG_68
 from common.photos.detectors import Detection
 from common.photos.finder import FaceKeypoints, face_from_keypoints
-from common.photos.tracking import box_of
 from common.recipe import Recipe
 from datasets import synthetic
 from parts.part1_nose_tip import NOSE, NoseNet
@@ -118,9 +118,9 @@ def test_a_point_that_there_is_not_is_told_in_one_line(explain, tmp_path, more, 
 def test_a_network_that_is_sure_of_no_face_is_shown_the_detectors(
     explain, photo, tmp_path, monkeypatch
 ):
-    box = tuple(box_of(photo[1]).tolist())
+    (box,) = landmark_boxes(torch.from_numpy(photo[1])[None]).tolist()
     monkeypatch.setattr(FaceKeypoints, "predict", lambda self, image: [])
-    monkeypatch.setattr(FaceKeypoints, "detect", lambda self, image: [Detection(box, 1.0)])
+    monkeypatch.setattr(FaceKeypoints, "detect", lambda self, image: [Detection(tuple(box), 1.0)])
     checkpoint = write_checkpoint(tmp_path / "net.pt", "coordinates", photo[1])
     status, _, _ = explain(checkpoint, "--point", "30")
     assert status == 0
@@ -148,5 +148,5 @@ def test_what_cannot_be_explained_is_told_in_one_line(explain, found, photo, tmp
     checkpoints.save(few, tmp_path / "nose.pt")
     status, _, errors = explain(tmp_path / "nose.pt")
     assert status == 2
-    assert "nose.pt: answers 1 points of imm58" in errors.splitlines()[-1]
+    assert "nose.pt: predicts 1 points of imm58" in errors.splitlines()[-1]
     assert not (tmp_path / "r" / "explain" / "index.html").exists()

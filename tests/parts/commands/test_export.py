@@ -201,7 +201,7 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(
     onnxruntime, tmp_path, capsys, monkeypatch, package
 ):
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
-    for module in ("parts.commands.onnx_files", "parts.commands.export"):
+    for module in ("parts.commands.export", "parts.commands.export"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.delattr(parts, "exporting", raising=False)
     assert run_part.main(["export", str(tmp_path / "any.pt"), str(tmp_path / "out.onnx")]) == 2
