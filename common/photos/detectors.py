@@ -17,7 +17,7 @@ import torch
 from skimage.data import lbp_frontal_face_cascade_filename
 from skimage.feature import Cascade
 from torch import Tensor
-from torchvision.ops import box_convert, box_iou, nms
+from torchvision.ops import box_iou, nms
 
 from common.crops import adjust_box
 from common.system.errors import UserError
@@ -147,7 +147,9 @@ def overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _corners(boxes: np.ndarray) -> Tensor:
     """Left, top, width, height -> left, top, right, bottom: float64 (N, 4)."""
-    return box_convert(torch.as_tensor(boxes).double().reshape(-1, 4), "xywh", "xyxy")
+    boxes = boxes.astype(np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return torch.from_numpy(boxes)
 
 
 def haar() -> Find:

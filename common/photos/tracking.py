@@ -112,11 +112,13 @@ class Track:
         """Where the face is at the time ``seconds`` if it keeps its speed: its landmarks' box (4,),
         and degrees by which both are turned clockwise, 0 for a face that is about upright."""
         shift = self.smooth.speed.mean(axis=0) * (seconds - self.smooth.seconds)
-        points = torch.from_numpy(self.keypoints + shift.astype(np.float32))[None]  # (1, K, 2)
-        boxes, angles = upright_boxes(points, IBUG_68)
-        if abs(angle := angles.item()) < LEANING:
-            boxes, angle = landmark_boxes(points), 0.0
-        return boxes[0].numpy(), angle
+        points = self.keypoints + shift.astype(np.float32)
+        left, right = points[list(IBUG_68.outer_eyes)]
+        angle = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0]))
+        faces = torch.from_numpy(points)[None]  # (1, K, 2)
+        if abs(angle) < LEANING:
+            return landmark_boxes(faces)[0].numpy(), 0.0
+        return upright_boxes(faces, IBUG_68)[0][0].numpy(), angle
 
 
 class Tracker:
@@ -217,10 +219,10 @@ class Tracker:
         Where two boxes (N, 4) led to one face, the track that overlaps it more keeps it.
         """
         measured = landmark_boxes(torch.from_numpy(points)).numpy()  # (N, 4)
-        near, between = overlap(boxes, measured).diagonal(), overlap(measured, measured)
+        near, between = np.split(overlap(np.concatenate([boxes, measured]), measured), 2)  # (N, N)
         known = len(self.tracks)
         taken: list[int] = []
-        for index in sorted(range(len(boxes)), key=lambda i: (i >= known, -near[i])):
+        for index in sorted(range(len(boxes)), key=lambda i: (i >= known, -near[i, i])):
             seen = (
                 confidence[index] >= LEAST_CONFIDENCE
                 and measured[index, 2:].max() >= SMALLEST
