@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from common.keypoints import IBUG_68, IMM_58, SCHEMES
-from datasets.synthetic import SETTINGS, render
+from datasets.synthetic.render import SETTINGS, render
 
 
 def measure(count: int) -> None:

@@ -7,9 +7,10 @@ from typing import Protocol
 
 from common.system.errors import UserError
 from common.system.files import cache_folder
-from datasets import drawn, ibug, imm, youtube_faces, yunet
+from datasets import ibug, imm, youtube_faces, yunet
 from datasets.download import RemoteFile, install
 from datasets.location import data_folder, fetch_command, find_root
+from datasets.synthetic import cached
 
 
 class DataSet(Protocol):
@@ -74,7 +75,7 @@ def _find(data_set: DataSet, data: Path | None) -> Path | None:
 
 
 def _describe_drawn() -> str:
-    counts = [f"  {' '.join(kind):<16}{n:>5} faces" for kind, n in drawn.COUNTS.items()]
+    counts = [f"  {' '.join(kind):<16}{n:>5} faces" for kind, n in cached.COUNTS.items()]
     return "\n      ".join(
         [
             f"{'synthetic':<12}drawn when first asked for, --dataset synthetic; 58 or 68 points",

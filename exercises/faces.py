@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.augmentation import affine_matrices, grey
 from common.keypoints import IBUG_68, IMM_58, Scheme
-from datasets import synthetic
+from datasets.synthetic.render import render
 
 SIZES = ((90, 120), (76, 96))  # (H, W) of the face of each trial
 PORTRAITS, CLOSE_UPS = (24, 43), (4242, 6)  # their seeds
@@ -33,7 +33,7 @@ def close_up(index: int) -> tuple[Tensor, Tensor]:
 def _render(
     seed: int, scheme: Scheme, setting: str, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    images, points, _ = synthetic.render([seed], scheme, setting, size)
+    images, points, _ = render([seed], scheme, setting, size)
     return grey(images.float())[0].round().byte(), points[0]
 
 

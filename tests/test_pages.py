@@ -16,7 +16,9 @@ from common.keypoints import IBUG_68
 from common.photos.finder import FaceKeypoints, face_from_keypoints
 from common.report import explanation_page
 from common.report.index_page import write_index
-from datasets import drawn, ibug, synthetic
+from datasets import ibug
+from datasets.synthetic import cached
+from datasets.synthetic.render import render
 from parts.studies import ladder, ladder_plans
 
 KINDS = ("part1", "part2", "part3", "part3-mixed", "compare", "explain", "ladder1", ".")
@@ -35,21 +37,21 @@ def site(tmp_path_factory, small_root, small_reports):
         faces = ibug.load(small_root, split)
         return replace(faces, name=f"synthetic/{split}", dataset="synthetic", synthetic=True)
 
-    plan = ladder_plans.PLANS["1"]
-    start = plan.start.changed(epochs=1, batch=4)
-    flip = ladder_plans.steps(replace(start.recipe, flip=0.5), ("flip", "flip", "Mirrored."))
-    plan = replace(plan, start=start, steps=flip, questions=())
-    images, points, _ = synthetic.render([3], IBUG_68, "crop", (200, 220))
+    study = ladder_plans.STUDIES["1"]
+    start = study.start.changed(epochs=1, batch=4)
+    flip = ladder_plans.Change("flip", "Mirrored.", {"flip": 0.5})
+    study = replace(study, start=start, changes=(flip,), questions=())
+    images, points, _ = render([3], IBUG_68, "crop", (200, 220))
     photo = reports.parent / "Ada & friends.png"
     Image.fromarray(images[0].permute(1, 2, 0).numpy()).save(photo)
     face = face_from_keypoints((0.0, 0.0, 1.0, 1.0), 1.0, 1.0, points[0].numpy())
     options = ["--device", "cpu", "--reports", str(reports), "--data", str(small_root)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(drawn, "load", few)
+        patch.setattr(cached, "load", few)
         patch.setattr(FaceKeypoints, "predict", lambda *_: [face])
         patch.setattr(explanation_page, "PLACES", 4)
-        patch.setitem(ladder.PLANS, "1", plan)
+        patch.setitem(ladder.STUDIES, "1", study)
         for line in (
             "3 --dataset mixed --epochs 1",
             "compare LightNet ResNet18 --quick --epochs 1 --dataset synthetic",

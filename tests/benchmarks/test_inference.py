@@ -2,16 +2,8 @@ import pytest
 import torch
 
 from benchmarks import inference
+from parts.commands import export
 from parts.part1_nose_tip import NoseNet
-
-
-@pytest.fixture(scope="module")
-def onnx_files():
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
-    from parts.commands import onnx_files
-
-    return onnx_files
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +13,14 @@ def network():
 
 
 @pytest.mark.parametrize("how", inference.INT8.values(), ids=list(inference.INT8))
-def test_int8_answers_about_as_float_does_and_is_a_quarter_as_large(onnx_files, network, how):
+def test_int8_answers_about_as_float_does_and_is_a_quarter_as_large(network, how):
     faces = torch.rand(32, 1, 60, 80) - 0.5
-    model = onnx_files.as_onnx(network, 60, 80, {})
+    model = export.as_onnx(network, 60, 80, {})
     small = inference.quantised(model, faces, *how)
     assert len(small) < 0.4 * len(model)
     with torch.inference_mode():
         expected = network(faces)
-    answers = onnx_files.OnnxNetwork(small)(faces)
+    answers = export.OnnxNetwork(small)(faces)
     off = (answers - expected).abs().max()
     varies = (expected - expected.mean(dim=0)).abs().max()
     assert 0 < off < varies

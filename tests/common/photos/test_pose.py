@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from common.keypoints import IBUG_68
 from common.photos.pose import MEAN_HEAD, Pose, axes, head_pose
-from datasets import synthetic_head, synthetic_scene
-from datasets.synthetic import people
+from datasets.synthetic import head as synthetic_head
+from datasets.synthetic import scene as synthetic_scene
+from datasets.synthetic.render import people
 
 angles = st.floats(-35, 35)
 

@@ -9,7 +9,7 @@ import torch
 
 import run_part
 from common import checkpoints, training
-from datasets import drawn
+from datasets.synthetic import cached
 from parts import udacity_networks
 
 PAIR = ("LightNet", "LightNetBN")
@@ -171,8 +171,8 @@ def test_a_persons_mistake_is_told_in_one_line(call, line, named):
 
 
 def test_without_the_frames_a_comparison_says_so_and_takes_drawn_faces(call, tmp_path, monkeypatch):
-    few = {key: 6 if key[1] == "train" else 3 for key in drawn.COUNTS}
-    monkeypatch.setattr(drawn, "COUNTS", few)
+    few = {key: 6 if key[1] == "train" else 3 for key in cached.COUNTS}
+    monkeypatch.setattr(cached, "COUNTS", few)
     status, _, errors = call("compare", "ResNet18", "--quick", "--epochs", 1, data=tmp_path)
     assert status == 0
     assert any("youtube_faces: not found" in line for line in errors)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.keypoints import IBUG_68
-from datasets.synthetic_head import Array, curve, on_sheet, places
-from datasets.synthetic_people import Person, Scene
+from datasets.synthetic.head import Array, curve, on_sheet, places
+from datasets.synthetic.people import Person, Scene
 
 
 def rasterise(

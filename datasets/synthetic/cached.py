@@ -1,6 +1,6 @@
 """Drawn faces as a data set: rendered once, kept as pictures, read like any other set.
 
-``synthetic.render`` draws; this file decides how many, in which setting, and keeps them below the
+``render.render`` draws; this file decides how many, in which setting, and keeps them below the
 cache folder, so that the second run starts at once and a learner can open them.
 """
 
@@ -26,7 +26,7 @@ from common.system.distributed import on_main_process
 from common.system.errors import UserError
 from common.system.files import cache_folder, clear_abandoned, write_atomically
 from common.system.parallel import map_unordered
-from datasets import synthetic
+from datasets.synthetic import render
 
 SCHEMES = {"portrait": IMM_58, "crop": IBUG_68}
 SIZES = {"portrait": (240, 320), "crop": (144, 144)}
@@ -48,7 +48,7 @@ def load(
     setting: "portrait" (IMM's setting and 58 points; boxes are the whole picture) or "crop"
     (300-W's setting and 68 points; boxes around the landmarks). split: "train" or "test".
     A damaged set is drawn anew, with a warning.
-    leave_out: see ``synthetic.VARIATIONS``. Raises UserError where the disk is full.
+    leave_out: see ``render.VARIATIONS``. Raises UserError where the disk is full.
     """
     count = COUNTS[setting, split] if count is None else count
     plain = "".join(f"-no_{name}" for name in sorted(leave_out))
@@ -75,7 +75,7 @@ def load(
 
 def _renderer() -> str:
     """A name for the code that draws: pictures of an older version are not taken for its."""
-    sources = sorted(Path(__file__).parent.glob("synthetic*.py"))
+    sources = sorted({*Path(__file__).parent.glob("*.py")} - {Path(__file__)})
     return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()[:8]
 
 
@@ -140,7 +140,7 @@ def _draw_some(
 ) -> tuple[list, tuple[str, ...], tuple[str, ...]]:
     """Draw the faces from number ``first`` on into ``folder``; points, groups and views of them."""
     some = min(AT_ONCE, count - first)
-    faces = synthetic.load(split, SCHEMES[setting], setting, some, first, SIZES[setting], leave_out)
+    faces = render.load(split, SCHEMES[setting], setting, some, first, SIZES[setting], leave_out)
     for index, image in enumerate(faces.images, start=first):
         pixels = image.permute(1, 2, 0).numpy()  # (H, W, 3)
         Image.fromarray(pixels).save(folder / f"{index:05d}.png", compress_level=1)

@@ -1,8 +1,8 @@
 """Faces that are drawn: no data set, no network, exact keypoints, as many as one likes.
 
-Every face is a head in three dimensions (``synthetic_head``) with proportions, expression, skin,
-hair, glasses, light, pose and camera by lot (``synthetic_people``), painted and lit pixel by pixel
-(``synthetic_shading``) and photographed (``synthetic_scene``). The keypoints are points on the same
+Every face is a head in three dimensions (``head``) with proportions, expression, skin,
+hair, glasses, light, pose and camera by lot (``people``), painted and lit pixel by pixel
+(``shading``) and photographed (``scene``). The keypoints are points on the same
 surface, moved by the same projection, so their labels are exact and free.
 
 That a network trained on drawn faces alone can find keypoints in photos was shown by Wood et al.,
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from common.keypoints import Scheme
-from datasets.synthetic_head import PROPORTIONS
-from datasets.synthetic_people import (
+from datasets.synthetic.head import PROPORTIONS
+from datasets.synthetic.people import (
     VIEWS,
     Beard,
     Person,
@@ -32,7 +32,7 @@ from datasets.synthetic_people import (
     sample_portrait,
     sample_scene,
 )
-from datasets.synthetic_scene import draw
+from datasets.synthetic.scene import draw
 
 VARIATIONS = (
     "proportions", "expression", "pose", "light", "hair", "beard", "glasses", "occluders",
@@ -118,7 +118,7 @@ def render(
     size: tuple[int, int] | None = None,
     leave_out: Collection[str] = (),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw one face per seed; ``datasets.drawn`` does it on all cores.
+    """Draw one face per seed; ``cached`` does it on all cores.
 
     seeds: whole numbers from 0; the same seed gives the same picture, whatever is drawn with it.
     scheme: IBUG_68 or IMM_58. setting: "crop", the keypoints take about 0.6 of the picture's

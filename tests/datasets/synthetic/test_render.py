@@ -12,21 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.keypoints import IBUG_68, IMM_58
-from datasets import synthetic
-from datasets import synthetic_head as head
-from datasets import synthetic_scene as drawing
-from datasets import synthetic_shading as shading
-from datasets.synthetic_people import sample_scene
+from datasets.synthetic import head, render, shading
+from datasets.synthetic import scene as drawing
+from datasets.synthetic.people import sample_scene
 
 BARE = ("hair", "glasses", "beard", "occluders", "background", "camera")
-DATA = Path(os.environ.get("FACE_DATA") or Path(__file__).parents[3] / "shared" / "data")
+DATA = Path(os.environ.get("FACE_DATA") or Path(__file__).parents[4] / "shared" / "data")
 
 
 def test_dots_painted_on_the_skin_are_found_at_their_labels():
     rows, columns = np.mgrid[:128, :128]
     distances = []
     for seed in range(20, 24):
-        person, scene, _ = synthetic.people(seed, "crop", BARE)
+        person, scene, _ = render.people(seed, "crop", BARE)
 
         def draw(dots, person=person, scene=scene):
             random = np.random.default_rng(0)
@@ -54,7 +52,7 @@ def test_dots_painted_on_the_skin_are_found_at_their_labels():
 @pytest.mark.parametrize("scheme", [IBUG_68, IMM_58], ids=lambda scheme: scheme.name)
 def test_jaw_points_on_the_far_side_lie_on_the_outline_of_the_head(scheme, yaw):
     size = (256, 256)
-    person, scene, _ = synthetic.people(3, "crop", BARE)
+    person, scene, _ = render.people(3, "crop", BARE)
     scene = replace(scene, turn=(yaw, 0.0, 10.0))
     posed = drawing.pose(person, scene, scheme, size)
     triangles = head.sheet_triangles(head.ROWS, head.COLUMNS)
@@ -73,7 +71,7 @@ def test_jaw_points_on_the_far_side_lie_on_the_outline_of_the_head(scheme, yaw):
 
 
 def test_bone_is_kept_on_the_near_side():
-    person, scene, _ = synthetic.people(3, "crop", BARE)
+    person, scene, _ = render.people(3, "crop", BARE)
     places = [
         drawing.pose(person, replace(scene, turn=(yaw, 0.0, 0.0)), IBUG_68, (128, 128)).places
         for yaw in (20.0, 40.0)
@@ -83,17 +81,17 @@ def test_bone_is_kept_on_the_near_side():
 
 
 def test_same_seed_same_picture_whatever_is_drawn_beside_it():
-    one = synthetic.render([5], IBUG_68)
-    among = synthetic.render([9, 5, 2], IBUG_68)
+    one = render.render([5], IBUG_68)
+    among = render.render([9, 5, 2], IBUG_68)
     for alone, batch in zip(one, among, strict=True):
         torch.testing.assert_close(alone[0], batch[1], rtol=0, atol=0)
     assert not torch.equal(among[0][0], among[0][1])
 
 
-@pytest.mark.parametrize("setting", synthetic.SETTINGS)
+@pytest.mark.parametrize("setting", render.SETTINGS)
 def test_both_schemes_agree_in_picture_and_in_what_they_both_name(setting):
-    ibug = synthetic.render([4, 7], IBUG_68, setting)
-    imm = synthetic.render([4, 7], IMM_58, setting)
+    ibug = render.render([4, 7], IBUG_68, setting)
+    imm = render.render([4, 7], IMM_58, setting)
     torch.testing.assert_close(ibug[0], imm[0], rtol=0, atol=0)
     # IMM and iBUG number of eye corners, mouth corners and middles, nose base, brow.
     same = {13: 45, 17: 42, 21: 36, 25: 39, 39: 48, 43: 54, 41: 51, 45: 57, 52: 33, 30: 23, 6: 8}
@@ -120,7 +118,7 @@ def test_every_seed_gives_a_face_within_its_ranges(seed):
     yaw, pitch, roll = scene.turn
     assert abs(yaw) <= 60 and abs(pitch) <= 30 and abs(roll) <= 40
     assert 1 <= len(scene.lights) <= 3
-    images, points, in_sight = synthetic.render([seed], IBUG_68, size=(48, 64))
+    images, points, in_sight = render.render([seed], IBUG_68, size=(48, 64))
     assert images.shape == (1, 3, 48, 64) and images.dtype == torch.uint8
     assert points.shape == (1, 68, 2) and points.dtype == torch.float32
     assert in_sight.shape == (1, 68)
@@ -134,22 +132,22 @@ def test_wide_turns_do_occur():
 
 
 def test_train_and_test_show_different_people():
-    train = synthetic.load("train", IMM_58, "portrait", count=12, size=(30, 40))
-    test = synthetic.load("test", IMM_58, "portrait", count=12, size=(30, 40))
+    train = render.load("train", IMM_58, "portrait", count=12, size=(30, 40))
+    test = render.load("test", IMM_58, "portrait", count=12, size=(30, 40))
     assert not set(train.groups) & set(test.groups)
     assert len(set(train.groups)) == 2  # six views each
     assert train.views[:6] == train.views[6:]
-    heads = [synthetic.people(first, "crop")[0].proportions for first in (0, 600_000_000)]
+    heads = [render.people(first, "crop")[0].proportions for first in (0, 600_000_000)]
     assert heads[0] != heads[1]
 
 
 def test_views_of_a_person_share_the_head_and_turn_as_named():
-    faces = synthetic.load("train", IMM_58, "portrait", count=6)
+    faces = render.load("train", IMM_58, "portrait", count=6)
     eyes = faces.points[:, [13, 21], 0].mean(1)
     nose = faces.points[:, 52, 0]
     turned = dict(zip(faces.views, (nose - eyes).tolist(), strict=True))
     assert turned["turned right"] < -3 < 3 < turned["turned left"]
-    people = {str(synthetic.people(seed, "portrait")[0].proportions) for seed in range(6)}
+    people = {str(render.people(seed, "portrait")[0].proportions) for seed in range(6)}
     assert len(people) == 1
 
 
@@ -169,20 +167,20 @@ def test_closed_eyes_and_lips_meet():
 
 def test_what_is_left_out_leaves_the_points_where_they_are():
     seeds = range(30, 36)
-    whole = synthetic.render(seeds, IBUG_68, size=(64, 64))
-    bare = synthetic.render(seeds, IBUG_68, size=(64, 64), leave_out=(*BARE, "light"))
+    whole = render.render(seeds, IBUG_68, size=(64, 64))
+    bare = render.render(seeds, IBUG_68, size=(64, 64), leave_out=(*BARE, "light"))
     torch.testing.assert_close(whole[1], bare[1])
     assert all(not torch.equal(a, b) for a, b in zip(whole[0], bare[0], strict=True))
-    plain = synthetic.render(
+    plain = render.render(
         seeds, IBUG_68, size=(64, 64), leave_out=("proportions", "expression", "pose")
     )
     shapes = plain[1] - plain[1].mean(1, keepdim=True)
     sides = (shapes.amax(1) - shapes.amin(1)).amax(1)[:, None, None]
     assert (shapes / sides).std(0).max() < 0.02  # only the distance of the camera is left
     with pytest.raises(ValueError, match="hats"):
-        synthetic.render(seeds, IBUG_68, leave_out=("hats",))
+        render.render(seeds, IBUG_68, leave_out=("hats",))
     with pytest.raises(ValueError, match="passport"):
-        synthetic.render(seeds, IBUG_68, setting="passport")
+        render.render(seeds, IBUG_68, setting="passport")
 
 
 @pytest.mark.skipif(
@@ -199,7 +197,7 @@ def test_the_mean_shape_is_that_of_real_annotations():
     )
     drawn = []
     for seed in range(150):
-        person, scene, _ = synthetic.people(seed, "crop")
+        person, scene, _ = render.people(seed, "crop")
         posed = drawing.pose(person, scene, IBUG_68, (256, 256))
         drawn.append(posed.camera.project(posed.points)[0])
 

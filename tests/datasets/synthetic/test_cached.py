@@ -13,7 +13,8 @@ from common.keypoints import IBUG_68, IMM_58
 from common.loading import load_crops
 from common.report.page import rounded
 from common.system.errors import NotHereError, UserError
-from datasets import drawn, splits, synthetic
+from datasets import splits
+from datasets.synthetic import cached, render
 from parts import part3_large_dataset
 from parts.part3_large_dataset import Best
 
@@ -27,13 +28,13 @@ class SmallBatches(Best):
 def few(monkeypatch):
     """Sets small enough for a test; a process costs more than these faces."""
     counts = {("portrait", "train"): 6, ("portrait", "test"): 6}
-    monkeypatch.setattr(drawn, "COUNTS", counts | {("crop", "train"): 4, ("crop", "test"): 3})
+    monkeypatch.setattr(cached, "COUNTS", counts | {("crop", "train"): 4, ("crop", "test"): 3})
 
 
 def test_the_pictures_on_disk_are_those_that_the_renderer_draws(few):
-    faces = drawn.load("crop", "test")
-    images, points, _ = synthetic.render(
-        range(600_000_000, 600_000_003), IBUG_68, "crop", drawn.SIZES["crop"]
+    faces = cached.load("crop", "test")
+    images, points, _ = render.render(
+        range(600_000_000, 600_000_003), IBUG_68, "crop", cached.SIZES["crop"]
     )
     torch.testing.assert_close(faces.points, points)
     for file, image in zip(faces.files, images, strict=True):
@@ -42,9 +43,9 @@ def test_the_pictures_on_disk_are_those_that_the_renderer_draws(few):
 
 
 def test_faces_are_drawn_once(few, monkeypatch):
-    first = drawn.load("crop", "test")
-    monkeypatch.setattr(drawn, "_draw", lambda *_: pytest.fail("drawn again"))
-    second = drawn.load("crop", "test")
+    first = cached.load("crop", "test")
+    monkeypatch.setattr(cached, "_draw", lambda *_: pytest.fail("drawn again"))
+    second = cached.load("crop", "test")
     assert first.files == second.files
     assert torch.equal(first.points, second.points)
 
@@ -69,47 +70,47 @@ def lose_picture(folder):
 
 @pytest.mark.parametrize("damage", [cut_notes, cut_picture, empty_picture, lose_picture])
 def test_a_damaged_set_is_drawn_anew_with_a_warning(few, capfd, damage):
-    first = drawn.load("crop", "test")
+    first = cached.load("crop", "test")
     folder = first.files[0].parent
     whole = {file.name: file.read_bytes() for file in first.files}
     damage(folder)
     capfd.readouterr()
-    second = drawn.load("crop", "test")
+    second = cached.load("crop", "test")
     (warning,) = [line for line in capfd.readouterr().err.splitlines() if "damaged" in line]
     assert warning == f"{folder}: the drawn faces are damaged and are drawn anew"
     assert {file.name: file.read_bytes() for file in second.files} == whole
     assert torch.equal(first.points, second.points)
-    drawn.load("crop", "test")
+    cached.load("crop", "test")
     assert "damaged" not in capfd.readouterr().err
 
 
 def test_a_set_that_another_process_drew_meanwhile_is_taken(few, monkeypatch, cache):
-    write, another = drawn.write_atomically, []
+    write, another = cached.write_atomically, []
 
     def meanwhile(path, job):
         if not another:
             another.append("at work")
             with monkeypatch.context() as other:
                 other.setattr(os, "getpid", lambda: 1)
-                drawn.load("crop", "test")
+                cached.load("crop", "test")
         write(path, job)
 
-    monkeypatch.setattr(drawn, "write_atomically", meanwhile)
-    faces = drawn.load("crop", "test")
+    monkeypatch.setattr(cached, "write_atomically", meanwhile)
+    faces = cached.load("crop", "test")
     assert [read_picture(file, True).size for file in faces.files] == [(144, 144)] * 3
     assert list(cache.iterdir()) == [faces.files[0].parent]
 
 
 def test_another_renderer_draws_anew(few, monkeypatch):
-    first = drawn.load("crop", "test")
-    monkeypatch.setattr(drawn, "_renderer", lambda: "another")
-    assert drawn.load("crop", "test").files[0].parent != first.files[0].parent
+    first = cached.load("crop", "test")
+    monkeypatch.setattr(cached, "_renderer", lambda: "another")
+    assert cached.load("crop", "test").files[0].parent != first.files[0].parent
 
 
 def test_drawing_that_breaks_off_leaves_no_set_behind(few, monkeypatch, cache):
     monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
     with pytest.raises(UserError, match="disk full"):
-        drawn.load("crop", "test")
+        cached.load("crop", "test")
     assert list(cache.iterdir()) == []
 
 
@@ -129,7 +130,7 @@ def test_portraits_are_whole_pictures_of_people_in_six_views(few):
 
 def test_drawn_faces_have_room_for_the_margin_of_part_3(few):
     """Nearly nothing of a crop may be the repeated edge of its picture."""
-    faces = drawn.load("crop", "train")
+    faces = cached.load("crop", "train")
     crops = load_crops(faces, Best())
     corners = torch.tensor([[-0.5, -0.5], [143.5, 143.5]]).expand(len(faces), 2, 2)
     scale, offset = crops.matrices[:, [0, 1], [0, 1]], crops.matrices[:, :, 2]
@@ -144,7 +145,7 @@ def test_without_a_data_set_a_part_says_so_and_learns_from_drawn_faces(
     monkeypatch.setenv("FACE_DATA", str(tmp_path))
     assert run_part.main([part, "--epochs", "1", "--reports", str(tmp_path / "reports")]) == 0
     told = capsys.readouterr().err
-    assert "imm: not found" in told and "data imm --download" in told and "drawn faces" in told
+    assert "imm: not found" in told and "data imm --download" in told and "synthetic faces" in told
     page = (tmp_path / "reports" / f"part{part}" / "index.html").read_text()
     assert "Synthetic faces" in page
     assert (

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.keypoints import IBUG_68, Scheme
-from datasets import synthetic_head as head
-from datasets import synthetic_shading as shading
-from datasets.synthetic_head import Array
-from datasets.synthetic_people import Glasses, Person, Scene, linear
-from datasets.synthetic_shading import dot, mix, sample_noise, soft
+from datasets.synthetic import head, shading
+from datasets.synthetic.head import Array
+from datasets.synthetic.people import Glasses, Person, Scene, linear
+from datasets.synthetic.shading import dot, mix, sample_noise, soft
 
 SUPERSAMPLING = 1.5
 """Everything is drawn this much larger and shrunk at the end, so that edges are smooth."""

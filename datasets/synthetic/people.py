@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from datasets import synthetic_head as head
-from datasets.synthetic_head import Array
+from datasets.synthetic import head
+from datasets.synthetic.head import Array
 
 
 def linear(colour: Sequence[float] | Sequence[Sequence[float]] | Array) -> Array:
@@ -229,7 +229,7 @@ def _both(random: np.random.Generator, amount: float, uneven: float = 0.2) -> tu
 
 
 def sample_expression(random: np.random.Generator) -> dict[str, float | tuple[float, float]]:
-    """Amounts for ``synthetic_head.shaped``: about half of all faces smile, as in 300-W."""
+    """Amounts for ``head.shaped``: about half of all faces smile, as in 300-W."""
     smile = random.uniform(0.2, 1.5) if random.random() < 0.55 else random.normal() * 0.2
     jaw = head.CLOSED_JAW
     if random.random() < 0.6:

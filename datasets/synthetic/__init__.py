@@ -1,0 +1,1 @@
+"""Synthetic faces: rendered from a seed, with exact keypoints."""
