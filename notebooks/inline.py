@@ -1,7 +1,6 @@
 """What a notebook shows below its cells: figures of ``common.report`` and the run's page.
 
-Jupyter and Colab show a cell's last value as HTML where it can say itself so; nothing of theirs
-is imported here.
+Jupyter and Colab call ``_repr_html_`` of a cell's last value; nothing of theirs is imported here.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+import parts.toolkit  # noqa: F401  registers all networks: pages load other parts' checkpoints
 from common.augmentation import augment, to_network_input
 from common.loading import Crops
 from common.recipe import Recipe, reasons
@@ -30,7 +30,7 @@ COUNT = 8  # faces
 
 @dataclass(frozen=True)
 class Html:
-    """A cell's last value that shows itself."""
+    """A value that is shown as HTML below its cell."""
 
     text: str
 
@@ -44,22 +44,20 @@ def recipe(recipe: Recipe) -> Html:
 
 
 def faces(crops: Crops, recipe: Recipe) -> Html:
-    """Some training faces as the network gets them, and below them augmented, with their points."""
+    """Some training faces as the network's input, and below them augmented, with their points."""
     some = torch.linspace(0, len(crops) - 1, min(COUNT, len(crops))).long()  # many people
     images, points = crops.images[some], crops.points[some]
     plain = to_network_input(images, recipe), points
     rows = []
-    for those, places in (plain, augment(images, points, recipe, crops.flip_order)):
-        pairs = zip(those[:, 0], places, strict=True)
-        shown = [figures.face(*pair, crops.faces.scheme, crops.point_ids) for pair in pairs]
-        rows.append(
-            "".join(_picture(figure, "A training face with its points") for figure in shown)
-        )
+    for inputs, targets in (plain, augment(images, points, recipe, crops.flip_order)):
+        pairs = zip(inputs[:, 0], targets, strict=True)
+        drawn = (figures.face(*pair, crops.faces.scheme, crops.point_ids) for pair in pairs)
+        rows.append("".join(_picture(one, "A training face with its points") for one in drawn))
     return Html("<br>".join(rows))
 
 
 def network(network: nn.Module, recipe: Recipe) -> Html:
-    """The network's own source and what each of its steps makes of a picture."""
+    """The network's source and the output of each of its layers."""
     source = escape(inspect.getsource(type(network)))
     picture = torch.zeros(1, 1, recipe.height, recipe.width)
     heads = ("step", "what it does", "output", "parameters")
@@ -72,7 +70,7 @@ def network(network: nn.Module, recipe: Recipe) -> Html:
 
 def curves(history: list[dict[str, float]]) -> Html:
     """Losses and NME over the epochs."""
-    alt = "Training and validation loss, and validation NME, per epoch"
+    alt = "Training and test loss, and test NME, per epoch"
     return Html(_picture(figures.learning_curves(history, {}), alt, width=500))
 
 
@@ -93,10 +91,8 @@ def page(path: Path) -> Html:
 def _picture(figure: Figure, alt: str, width: int = 100) -> str:
     file = io.BytesIO()
     figure.savefig(file, dpi=2 * width / figure.get_figwidth())
-    source = _data(file.getvalue())
-    return (
-        f'<img src="{source}" alt="{alt}" style="width: {width}px; display: inline; margin: 2px">'
-    )
+    style = f"width: {width}px; display: inline; margin: 2px"
+    return f'<img src="{_data(file.getvalue())}" alt="{alt}" style="{style}">'
 
 
 def _data(png: bytes) -> str:
@@ -105,7 +101,6 @@ def _data(png: bytes) -> str:
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> Html:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
+    cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
     return Html(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")

@@ -1,13 +1,14 @@
 """Make the notebooks from the parts' own files: ``python -m notebooks.make``.
 
-A notebook holds no code of its own. It is the ``run`` of its part's file, cut at the numbered
-comments, a cell a step, and ``notebooks.inline`` shows below each what there is to see. Its words
-are the part's docstring and lesson. Whoever changes a part makes the notebooks anew; a test tells.
+A notebook holds no code of its own. It is the ``run`` of its part's file, split at the numbered
+comments into one cell per step; ``notebooks.inline`` shows the result of each. Its text is the
+part's docstring and lesson. After a change of a part, make the notebooks again; a test checks it.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import textwrap
@@ -15,15 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from common.report.part_page import Lesson
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset
 
 FOLDER = Path(__file__).parent
-PARTS = {
-    "part1": part1_nose_tip,
-    "part2": part2_full_face,
-    "part3": part3_large_dataset,
-}  # by the notebook's name
+PARTS = {"part1": part1_nose_tip, "part2": part2_full_face, "part3": part3_large_dataset}
 REPOSITORY = "https://example.org/facial-keypoints-course.git"  # where Colab clones it from
 SHOWN = {  # by a step's number, the recipe being 0: what is shown below it
     0: "inline.recipe(recipe)",
@@ -63,28 +59,27 @@ options = Options()  # as on the command line; Options(epochs=3) is done sooner"
 
 
 def notebook(module: ModuleType) -> str:
-    """The text of one notebook, made from a part's file."""
-    part = module.__name__.rpartition(".")[2]
-    lesson, source = module.LESSON, Path(module.__file__).read_text(encoding="utf-8")
-    imports = f"from notebooks import inline\nfrom parts.{part} import *"
+    """The text of one notebook, made from a part's module."""
+    part, lesson = module.__name__.rpartition(".")[2], module.LESSON
+    about = module.__doc__.strip().removeprefix(f"{lesson.title}. ").replace("``", "`")
     cells = [
-        _words(_introduction(lesson, module.__doc__, part)),
+        _markdown(
+            f"# {lesson.title}\n\n{about}\n\n{_listed(lesson.notes)}\n\n"
+            f"This notebook is `run` of `parts/{part}.py`, step by step; `python -m "
+            "notebooks.make` makes it from that file."
+        ),
         _code(SETUP),
-        _words("What is asked of the run, and what the part's own file holds:"),
+        _markdown("The options of the run, and everything in the part's own file:"),
         _code(OPTIONS, "parameters"),
-        _code(imports),
+        _code(f"from notebooks import inline\nfrom parts.{part} import *"),
     ]
-    for number, (title, code) in enumerate(steps(source)):
-        cells += [
-            _words(f"## {title}"),
-            _code("\n\n".join(filter(None, (code, SHOWN.get(number))))),
-        ]
-    cells.append(_words("## What to try next\n\n" + _listed(lesson.try_next)))
-    for number, cell in enumerate(cells):
-        cell["id"] = f"cell-{number}"
+    for number, (title, code) in enumerate(steps(inspect.getsource(module))):
+        code = "\n\n".join(filter(None, (code, SHOWN.get(number))))
+        cells += [_markdown(f"## {title}"), _code(code)]
+    cells.append(_markdown("## What to try next\n\n" + _listed(lesson.try_next)))
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     whole = {
-        "cells": cells,
+        "cells": [cell | {"id": f"cell-{number}"} for number, cell in enumerate(cells)],
         "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
         "nbformat": 4,
         "nbformat_minor": 5,
@@ -93,9 +88,9 @@ def notebook(module: ModuleType) -> str:
 
 
 def steps(source: str) -> list[tuple[str, str]]:
-    """The body of a part's ``run``, cut at its numbered comments: title and code of each step.
+    """The body of a part's ``run``, split at its numbered comments: title and code of each step.
 
-    The first is what stands before them, the choice of the recipe; the last loses its ``return``.
+    The first is what precedes them, the choice of the recipe; the last loses its ``return``.
     """
     functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     body = next(function.body for function in functions if function.name == "run")
@@ -105,20 +100,11 @@ def steps(source: str) -> list[tuple[str, str]]:
     return [(title, code.strip()) for title, code in zip(titles, pieces[::2], strict=True)]
 
 
-def _introduction(lesson: Lesson, docstring: str, part: str) -> str:
-    told = docstring.strip().removeprefix(f"{lesson.title}. ").replace("``", "`")
-    return (
-        f"# {lesson.title}\n\n{told}\n\n{_listed(lesson.notes)}\n\n"
-        f"This notebook is `run` of `parts/{part}.py`, step by step; `python -m notebooks.make` "
-        "makes it from that file."
-    )
-
-
 def _listed(items: tuple[str, ...]) -> str:
     return "\n".join(f"- {item}" for item in items)
 
 
-def _words(text: str) -> dict[str, Any]:
+def _markdown(text: str) -> dict[str, Any]:
     return {"cell_type": "markdown", "metadata": {}, "source": text.splitlines(keepends=True)}
 
 

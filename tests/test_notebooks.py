@@ -1,4 +1,4 @@
-"""The notebooks: those in the repository are those of the parts' files, and they run."""
+"""The notebooks: those in the repository agree with the parts' files, and they run."""
 
 import ast
 import json
@@ -36,18 +36,37 @@ def run_cell(source, names):
     return "" if value is None else value._repr_html_()
 
 
+FIRST = "".join(cells("part1", "code")[0]["source"])  # the same in all notebooks
+
+
+@pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    """The current folder of a machine that has nothing of the project."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return tmp_path
+
+
 @pytest.mark.parametrize("name", make.PARTS)
-def test_the_notebook_is_what_the_parts_file_makes(name):
+def test_the_notebook_agrees_with_the_parts_file_and_keeps_no_output(name):
     text = (make.FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
     assert text == make.notebook(make.PARTS[name]), "run: python -m notebooks.make"
-
-
-@pytest.mark.parametrize("name", make.PARTS)
-def test_nothing_that_a_run_left_is_kept(name):
     for cell in cells(name, "code"):
         assert cell["outputs"] == [] and cell["execution_count"] is None
 
 
+@pytest.mark.slow
+def test_the_first_cells_register_the_networks_of_all_parts():
+    first = ["".join(cell["source"]) for cell in cells("part1", "code")[:3]]
+    names = "from common.checkpoints import NETWORKS; print(*sorted(NETWORKS))"
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join([*first, names])],
+        cwd=make.FOLDER, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert {"NoseNet", "FaceNet", "ResNet18", "NaimishNet"} <= set(done.stdout.split())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", make.PARTS)
 def test_the_notebook_runs_and_shows_its_steps(name, small_root, tmp_path, monkeypatch):
     monkeypatch.chdir(make.FOLDER)  # where Jupyter starts it
@@ -58,11 +77,11 @@ def test_the_notebook_runs_and_shows_its_steps(name, small_root, tmp_path, monke
         return 1, 1
 
     monkeypatch.setattr(pages.figures, "save", save)
-    asked = Options(epochs=1, data=small_root, device="cpu", reports=tmp_path)
+    options = Options(epochs=1, data=small_root, device="cpu", reports=tmp_path)
     names, shown = {}, []
     for cell in cells(name, "code"):
         if cell["metadata"].get("tags") == ["parameters"]:
-            names["options"] = asked
+            names["options"] = options
         else:
             shown.append(run_cell("".join(cell["source"]), names))
     assert Path.cwd() == REPOSITORY and sys.path[0] == str(REPOSITORY)
@@ -79,7 +98,9 @@ def test_the_notebook_runs_and_shows_its_steps(name, small_root, tmp_path, monke
     assert len(names["history"]) == 1
 
 
-def test_on_an_empty_machine_the_first_cell_fetches_and_installs_the_project(tmp_path, monkeypatch):
+def test_on_an_empty_machine_the_first_cell_fetches_and_installs_the_project(
+    empty_folder, monkeypatch
+):
     called = []
 
     def run(command, check=False):
@@ -88,59 +109,42 @@ def test_on_an_empty_machine_the_first_cell_fetches_and_installs_the_project(tmp
         Path("course/run_part.py").touch()
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr("subprocess.run", run)
-    first = "".join(cells("part1", "code")[0]["source"])
     for _ in range(2):  # Colab, restarted, starts above the project again
-        os.chdir(tmp_path)
-        run_cell(first, {})
-        assert Path.cwd() == tmp_path / "course" and sys.path[0] == os.getcwd()
+        os.chdir(empty_folder)
+        run_cell(FIRST, {})
+        assert Path.cwd() == empty_folder / "course" and sys.path[0] == os.getcwd()
     assert called == [
         ["git", "clone", "--depth", "1", make.REPOSITORY, "course"],
         [sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"],
     ]
 
 
-def test_on_an_empty_machine_the_first_cell_takes_the_files_that_were_uploaded(
-    tmp_path, monkeypatch
-):
+def test_the_first_cell_takes_uploaded_files_and_refuses_damaged_ones(empty_folder, monkeypatch):
     called = []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr("subprocess.run", lambda command, check: called.append(command))
-    with zipfile.ZipFile("course.zip", "w") as files:
-        files.writestr("run_part.py", "")
-        files.writestr("parts/part1_nose_tip.py", "")
-    run_cell("".join(cells("part1", "code")[0]["source"]), {})
-    assert Path.cwd() == tmp_path / "course" and Path("parts/part1_nose_tip.py").is_file()
-    assert called == [[sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"]]
-
-
-def test_a_damaged_upload_leaves_nothing_that_is_taken_for_the_project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     with zipfile.ZipFile("course.zip", "w") as files:
         files.writestr("run_part.py", "")
         files.writestr("parts/part1_nose_tip.py", "a part" * 99)
     whole = Path("course.zip").read_bytes()
     Path("course.zip").write_bytes(whole.replace(b"a part", b"a ...."))
     with pytest.raises(zipfile.BadZipFile, match=r"part1_nose_tip\.py"):
-        run_cell("".join(cells("part1", "code")[0]["source"]), {})
-    assert not Path("course").exists()
+        run_cell(FIRST, {})
+    assert not Path("course").exists() and called == []
+    Path("course.zip").write_bytes(whole)
+    run_cell(FIRST, {})
+    assert Path.cwd() == empty_folder / "course" and Path("parts/part1_nose_tip.py").is_file()
+    assert called == [[sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"]]
 
 
-def test_an_address_that_cannot_be_cloned_is_told_in_one_line_with_the_remedy(
-    tmp_path, monkeypatch
-):
-    first = "".join(cells("part1", "code")[0]["source"])
-    nowhere = tmp_path / "nowhere"
-    monkeypatch.chdir(tmp_path)
+def test_an_address_that_cannot_be_cloned_ends_with_one_line_and_the_remedy(empty_folder):
+    nowhere = empty_folder / "nowhere"
     with pytest.raises(SystemExit, match="nowhere: no clone of it; correct it, or upload course"):
-        run_cell(first.replace(make.REPOSITORY, str(nowhere)), {})
+        run_cell(FIRST.replace(make.REPOSITORY, str(nowhere)), {})
     assert not Path("course").exists()  # so the cell can be run again
 
 
-def test_a_run_is_cut_at_its_numbered_comments():
+def test_a_run_is_split_at_its_numbered_comments():
     source = '"""A part."""\n\ndef run(options):\n    """Run."""\n    recipe = 1\n\n'
     source += (
         "    # 1. The faces.\n    if recipe:\n        faces = 2\n\n    # 2. Crops.\n    crops = 3\n"
