@@ -27,7 +27,7 @@ class Pose:
 
 _FACE_SIZES_AWAY = 8.0  # how far the camera is thought to be; between 4 and 20 it hardly matters
 
-# The mean head of the drawn faces (``datasets.synthetic.head``), the half to the right of the
+# The mean head of the drawn faces (``datasets.synthetic_head``), the half to the right of the
 # picture: millimetres to the right, down and towards the camera.
 _HALF = {
     8: (0, 111.5, -6.7), 9: (20.5, 108.6, -10.2), 10: (37.5, 97.3, -19.3), 11: (50, 87.9, -29.3),
