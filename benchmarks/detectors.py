@@ -1,10 +1,10 @@
 """The detectors on 300-W: ``python -m benchmarks.detectors`` prints what each finds and misses.
 
 ``turned`` turns the same pictures about their middle, and prints the same for each angle.
-``fit`` runs them on the training faces and prints the three numbers that move their boxes to
-where landmarks' boxes lie, for ``detectors.FITS``. ``confidence`` shows the network training
-faces, boxed as a detector boxes them, and windows beside them, and prints at which flip
-disagreement both are as likely, for ``finder.FLIP_CALIBRATION``. The test set chooses nothing.
+``fit`` runs the detectors on the training faces and prints the three numbers that move their boxes
+to where landmarks' boxes lie, for ``detectors.FITS``. ``confidence`` compares training faces, with
+boxes as scattered as a detector's, and windows beside them, and prints at which flip disagreement
+both are as likely, for ``finder.FLIP_CALIBRATION``. The test set chooses nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SCATTER = (0.085, 0.046, 0.094)  # of Haar's boxes about landmarks': right, down
 
 
 def main() -> None:
-    """Print what is asked for, a line for each detector."""
+    """Print one of the tables, a line for each detector."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     kinds = ("table", "turned", "fit", "confidence")
     parser.add_argument("what", nargs="?", choices=kinds, default="table")
@@ -50,32 +50,32 @@ def main() -> None:
     parser.add_argument("--detectors", nargs="+", default=list(detectors.FITS), metavar="NAME")
     parser.add_argument("--split", default="lfpw/testset", metavar="NAME", help="of the tables")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th face")
-    asked = parser.parse_args()
-    if asked.what == "table":
-        table(asked.checkpoint, asked.split, asked.detectors)
+    options = parser.parse_args()
+    if options.what == "table":
+        table(options.checkpoint, options.split, options.detectors)
         return
-    of = asked.split if asked.what == "turned" else "train"
+    of = options.split if options.what == "turned" else "train"
     faces = split("ibug", of, None, "landmarks", IBUG_68)
-    faces = faces.take(range(0, len(faces), asked.every))
-    if asked.what == "turned":
-        for name in asked.detectors:
-            turned(face_keypoints(asked.checkpoint, name), faces)
-    elif asked.what == "confidence":
-        trained = checkpoints.load(asked.checkpoint or default_checkpoint())
+    faces = faces.take(range(0, len(faces), options.every))
+    if options.what == "turned":
+        for name in options.detectors:
+            turned(face_keypoints(options.checkpoint, name), faces)
+    elif options.what == "confidence":
+        trained = checkpoints.load(options.checkpoint or default_checkpoint())
         confidence(checkpoints.network_of(trained), checkpoints.recipe_of(trained), faces)
     else:
-        for name in asked.detectors:
+        for name in options.detectors:
             fit(detectors.load(name, yunet.place(None)), faces)
 
 
 def table(checkpoint: Path | None, name: str, detectors: list[str]) -> None:
-    """Print the share of faces that each detector finds and what the network makes of those."""
+    """Print the share of faces that each detector finds and the network's metrics on those."""
     print(f"{name:14}{'found %':>9}{'nme %':>8}{'fr8 %':>8}{'seconds':>9}")
     for boxes in ("landmarks", *detectors):
         began = time.monotonic()
-        told = json.loads(evaluate(checkpoint, split=name, boxes=boxes, as_json=True))
+        metrics = json.loads(evaluate(checkpoint, split=name, boxes=boxes, as_json=True))
         print(
-            f"{boxes:14}{told.get('found', 100):9.1f}{told['nme']:8.3f}{told['fr8']:8.2f}"
+            f"{boxes:14}{metrics.get('found', 100):9.1f}{metrics['nme']:8.3f}{metrics['fr8']:8.2f}"
             f"{time.monotonic() - began:9.0f}",
             flush=True,
         )
@@ -94,13 +94,13 @@ def turned(finder: FaceKeypoints, faces: Faces) -> None:
             box = np.tile(truth[index, 2:].numpy(), 2)
             box[:2] = (middle - back[:, 2]) @ there.T - box[2:] / 2
             found = finder.predict(image)
-            overlaps = [detectors.overlap(np.array(face.box), box) for face in found]
-            if max(overlaps, default=0) >= SAME_FACE:
-                told, true = (
+            overlaps = detectors.overlap(np.array([face.box for face in found]), box)  # (N, 1)
+            if overlaps.max(initial=0) >= SAME_FACE:
+                predicted, true = (
                     torch.as_tensor(place, dtype=torch.float32)[None]
-                    for place in (found[int(np.argmax(overlaps))].keypoints, points)
+                    for place in (found[overlaps.argmax()].keypoints, points)
                 )
-                errors.append(nme(told, true, IBUG_68.eye_distance(true)).item())
+                errors.append(nme(predicted, true, IBUG_68.eye_distance(true)).item())
         share = 100 * len(errors) / len(faces)
         print(
             f"{finder.detector.name}, turned {angle:+d}°: {share:.1f} % of {len(faces)} found, "
@@ -130,22 +130,22 @@ def fit(detector: Detector, faces: Faces) -> None:
 
 
 def confidence(network: nn.Module, recipe: Recipe, faces: Faces) -> None:
-    """Print the fit of the doubt, and whom it takes for a face."""
+    """Print the calibration, and which share of faces and windows it takes for faces."""
     random = np.random.default_rng(0)
     seen: list[Tensor] = []
     beside: list[Tensor] = []
     for file, truth in zip(faces.files, square_boxes(faces.boxes, 1.0).numpy(), strict=True):
         image = np.asarray(read_picture(file, colour=True))
-        seen.append(_doubt(network, recipe, image, _as_detected(truth, random)))
+        seen.append(_disagreement(network, recipe, image, _as_detected(truth, random)))
         if (window := _window_beside(truth, image.shape[:2], random)) is not None:
-            beside.append(_doubt(network, recipe, image, window))
-    doubt = _between(torch.cat(seen), torch.cat(beside))
+            beside.append(_disagreement(network, recipe, image, window))
+    calibration = _calibrated(torch.cat(seen), torch.cat(beside))
     shares = [
-        100 * (doubt.confidence(torch.cat(some)) >= LEAST_CONFIDENCE).double().mean()
+        100 * (calibration.confidence(torch.cat(some)) >= LEAST_CONFIDENCE).double().mean()
         for some in (seen, beside)
     ]
     print(
-        f"{doubt}; a confidence of {LEAST_CONFIDENCE} or more have {shares[0]:.1f} % of "
+        f"{calibration}; a confidence of {LEAST_CONFIDENCE} or more have {shares[0]:.1f} % of "
         f"{len(seen)} faces and {shares[1]:.1f} % of {len(beside)} windows"
     )
 
@@ -171,20 +171,20 @@ def _window_beside(
 
 
 @torch.inference_mode()
-def _doubt(network: nn.Module, recipe: Recipe, image: np.ndarray, box: np.ndarray) -> Tensor:
-    """How far the answers for one box (4,) and for its mirror image are apart, (1,)."""
+def _disagreement(network: nn.Module, recipe: Recipe, image: np.ndarray, box: np.ndarray) -> Tensor:
+    """The flip disagreement in one box (4,), (1,)."""
     crop = to_network_input(crop_faces(image, box[None], np.zeros(1), recipe)[0], recipe)
     other = predict_flipped(network, crop, IBUG_68.flip_order)
     return (network(crop) - other).norm(dim=-1).mean(dim=1)
 
 
-def _between(face: Tensor, other: Tensor) -> Calibration:
+def _calibrated(face: Tensor, other: Tensor) -> Calibration:
     """Fisher's linear discriminant (1936) of the logarithms: the odds of two normal distributions
-    of the same width. Logistic regression has no answer where the two do not overlap."""
+    of the same width. Logistic regression diverges where the two do not overlap."""
     face, other = face.double().log(), other.double().log()
-    apart, width = other.mean() - face.mean(), (face.var() + other.var()) / 2
-    even = ((face.mean() + other.mean()) / 2).exp()
-    return Calibration(even=round(even.item(), 4), steepness=round((apart / width).item(), 1))
+    apart, variance = other.mean() - face.mean(), (face.var() + other.var()) / 2
+    midpoint = ((face.mean() + other.mean()) / 2).exp()
+    return Calibration(round(midpoint.item(), 4), slope=round((apart / variance).item(), 1))
 
 
 if __name__ == "__main__":

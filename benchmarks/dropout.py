@@ -32,7 +32,7 @@ def offsets(network: nn.Module, crops: Crops, recipe: Recipe) -> Tensor:
     answers = [
         network(to_network_input(images, recipe)) for images in crops.images.split(recipe.batch)
     ]
-    return to_pixels(torch.cat(answers), recipe.height, recipe.width) - crops.points + recipe.margin
+    return to_pixels(torch.cat(answers), recipe.height, recipe.width) - crops.points
 
 
 def main() -> None:

@@ -31,9 +31,10 @@ from common.training import OPTIMIZERS
 from datasets import yunet
 from datasets.splits import split
 from parts import udacity_networks
-from parts.part3_large_dataset import HEADS, NETWORKS
-from parts.protocols_300w import answer
-from parts.studies.experiment import FOLDS, PARTS, Trial, ask, crops_of, trained
+from parts.part3_large_dataset import HEADS
+from parts.part3_variants import NETWORKS
+from parts.protocols_300w import predict_faces
+from parts.studies.experiment import FOLDS, PARTS, Experiment, crops_of, evaluate, trained
 
 HARDER = {  # one thing at a time, which befalls every face
     "turned": {"rotation": 30.0},
@@ -67,14 +68,14 @@ def main() -> None:
         split("ibug", "train", None, "file", IBUG_68)
     part = udacity_networks if asked.network else PARTS[asked.part][0]
     recipe = changed(part.RECIPES[asked.recipe](), asked.changes)
-    trial = Trial(asked.part, recipe, network=asked.network)
+    experiment = Experiment(asked.part, recipe, network=asked.network)
     scores = []
     for fold in range(1 if asked.part == "3" else asked.folds):
-        learned, held_out = crops_of(trial, None, fold)
+        learned, held_out = crops_of(experiment, None, fold)
         for seed in range(asked.seeds):
             began = time.monotonic()
-            network = trained(trial, seed, learned)
-            scores.append(ask(network, held_out, recipe)[0])
+            network, _ = trained(replace(experiment, seed=seed), learned)
+            scores.append(evaluate(network, held_out, recipe)[0])
             print(
                 f"fold {fold} seed {seed}: mse_ratio {scores[-1]['mse_ratio']:.6f}, "
                 f"nme {scores[-1]['nme']:.3f} %, "
@@ -103,8 +104,8 @@ def in_other_boxes(
         places = [i for i, file in enumerate(faces.files) if file in wanted]
         faces = faces.take(places, f"{faces.name}-held_out")
         # A doubt of 1: every find counts, however unsure a network is that was trained for a trial.
-        crops, predicted, _ = answer(
-            network, recipe, faces, held_out.point_ids, detector, doubt=1.0
+        crops, predicted, _ = predict_faces(
+            network, recipe, faces, held_out.point_ids, detector, flip_disagreement=1.0
         )
         told[name] = errors_per_face(predicted, crops, recipe)["nme"].mean().item()
     return told

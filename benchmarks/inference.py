@@ -1,9 +1,9 @@
-"""How fast one network answers, in what, and what it costs: ``python -m benchmarks.inference``.
+"""Speed of one network in several runtimes, and its NME there: ``python -m benchmarks.inference``.
 
 Milliseconds a face, one and eight at once, of a network for 68 points in PyTorch and, where the
-packages of the extra ``export`` are there, in ONNX Runtime as float32 and int8, each with its NME
-on lfpw/testset. All take turns, call by call, so that whatever else the machine does disturbs all
-alike. int8 is static: its ranges are measured on training faces.
+packages of the extra ``export`` are installed, in ONNX Runtime as float32 and int8, each with its
+NME on lfpw/testset. All take turns, call by call, so that other processes disturb all alike. int8
+is static: its ranges are measured on training faces.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from common.recipe import Recipe
 from common.system.device import computes_in_bfloat16
 from common.system.errors import UserError
 from datasets.splits import split
+from parts.commands.export import INPUT, OnnxNetwork, as_onnx, onnx_packages
 from parts.toolkit import default_checkpoint
 
-Answer = Callable[[Tensor], Tensor]
+Predict = Callable[[Tensor], Tensor]
 """From float32 (B, 1, h, w) to fractions (B, 68, 2)."""
 
 INT8 = {  # how the ranges are chosen, a scale for each channel, what stays float32
@@ -48,30 +49,30 @@ INT8 = {  # how the ranges are chosen, a scale for each channel, what stays floa
 
 
 def main() -> None:
-    """Print one line for each way of computing."""
+    """Print one line for each runtime."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("checkpoint", type=Path, nargs="?", help="default: the one that ships")
     parser.add_argument("--calls", type=int, default=50, help="timed calls of each (50)")
     parser.add_argument("--calibrate", type=int, default=256, help="faces that set ranges (256)")
-    asked = parser.parse_args()
+    options = parser.parse_args()
 
-    path = asked.checkpoint or default_checkpoint()
+    path = options.checkpoint or default_checkpoint()
     trained = checkpoints.load(path)
     require_all_points(trained, path)
     recipe = checkpoints.recipe_of(trained)
     test = load_crops(split("ibug", "lfpw/testset", None, "landmarks", IBUG_68), recipe)
     ways = in_pytorch(trained)
     try:
-        ways |= in_onnx_runtime(trained, calibration_faces(recipe, asked.calibrate))
+        ways |= in_onnx_runtime(trained, calibration_faces(recipe, options.calibrate))
     except UserError as fault:
         print(f"without ONNX Runtime: {fault}")
     faces = to_network_input(test.images, recipe)
-    times = {count: milliseconds(ways, faces[:count], asked.calls) for count in (1, 8)}
+    times = {count: milliseconds(ways, faces[:count], options.calls) for count in (1, 8)}
     first = next(iter(ways))
     print(
         f"{trained['network']}, {recipe.width} × {recipe.height}, {torch.get_num_threads()} "
-        f"threads; ms a face, median of {asked.calls} calls; NME on lfpw/testset, with the mirror "
-        f"image: {recipe.flip_average}\n{'':36}{'1 at once':>11}{'8 at once':>11}{'faster':>9}"
+        f"threads; ms a face, median of {options.calls} calls; NME on lfpw/testset, with test-time "
+        f"flip: {recipe.flip_tta}\n{'':36}{'1 at once':>11}{'8 at once':>11}{'faster':>9}"
         f"{'NME, %':>9}{'worse':>9}"
     )
     errors = {name: nme(way, test, recipe) for name, way in ways.items()}
@@ -83,10 +84,10 @@ def main() -> None:
         )
 
 
-def in_pytorch(trained: Checkpoint) -> dict[str, Answer]:
-    """Plainly, as ``predict`` runs it, and as ``for_video`` does."""
+def in_pytorch(trained: Checkpoint) -> dict[str, Predict]:
+    """Plain, as ``predict`` runs it, and as a video does, see ``optimise_for_inference``."""
 
-    def last(network: nn.Module, dtype: torch.dtype) -> Answer:
+    def last(network: nn.Module, dtype: torch.dtype) -> Predict:
         network = network.to(dtype, memory_format=torch.channels_last)
         return lambda faces: network(faces.to(dtype, memory_format=torch.channels_last)).float()
 
@@ -101,13 +102,11 @@ def in_pytorch(trained: Checkpoint) -> dict[str, Answer]:
     }
 
 
-def in_onnx_runtime(trained: Checkpoint, faces: Tensor) -> dict[str, Answer]:
+def in_onnx_runtime(trained: Checkpoint, faces: Tensor) -> dict[str, Predict]:
     """As float32 and in each way of INT8, whose ranges are measured on ``faces``.
 
     Raises UserError where the packages are missing.
     """
-    from parts.commands.onnx_files import OnnxNetwork, as_onnx
-
     recipe = checkpoints.recipe_of(trained)
     model = as_onnx(checkpoints.network_of(trained), recipe.height, recipe.width, {})
     ways = {"ONNX Runtime float32": OnnxNetwork(model)}
@@ -119,10 +118,12 @@ def in_onnx_runtime(trained: Checkpoint, faces: Tensor) -> dict[str, Answer]:
 def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept: str) -> bytes:
     """An ONNX file's network in int8, its activations' ranges measured on faces (N, 1, h, w).
 
-    method: of ``CalibrationMethod``. per_channel: whether each filter has a scale of its own.
-    kept: in float32, the "last layer" with weights and what follows, or "nothing" but the latter.
+    method: of ``CalibrationMethod``.
+    per_channel: whether each kernel has its own scale.
+    kept: what stays float32: the "last layer" with weights and what follows it, or "nothing" but
+        the latter.
     """
-    import onnx
+    onnx, _ = onnx_packages()
     from onnxruntime.quantization import (
         CalibrationDataReader,
         CalibrationMethod,
@@ -131,8 +132,6 @@ def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept:
         quantize_static,
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    from parts.commands.onnx_files import INPUT
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -149,7 +148,7 @@ def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept:
         nodes = onnx.load(ready).graph.node
         last = max(i for i, node in enumerate(nodes) if node.op_type in ("Conv", "Gemm", "MatMul"))
         first_kept = last + (kept == "nothing")
-        with redirect_stdout(io.StringIO()):  # it tells of its histograms
+        with redirect_stdout(io.StringIO()):  # it prints about its histograms
             quantize_static(
                 ready,
                 small,
@@ -166,8 +165,8 @@ def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept:
 
 
 def multiplies_int8() -> bool:
-    """Whether the processor adds products of 8 bits up in 32 (VNNI). Others add pairs of them in
-    16 first, which overflow; a bit less for the weights keeps them small enough."""
+    """Whether the processor sums products of 8 bits in 32 (VNNI). Others sum pairs of them in 16
+    first, which overflow unless the weights have a bit less."""
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(known.get("avx512_vnni") or known.get("avx_vnni"))
 
@@ -180,7 +179,7 @@ def calibration_faces(recipe: Recipe, count: int) -> Tensor:
 
 
 @torch.inference_mode()
-def milliseconds(ways: dict[str, Answer], faces: Tensor, calls: int) -> dict[str, float]:
+def milliseconds(ways: dict[str, Predict], faces: Tensor, calls: int) -> dict[str, float]:
     """The median milliseconds a face that each way takes for these faces, after ten calls."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(10 + calls):
@@ -192,15 +191,15 @@ def milliseconds(ways: dict[str, Answer], faces: Tensor, calls: int) -> dict[str
 
 
 @torch.inference_mode()
-def nme(way: Answer, test: Crops, recipe: Recipe) -> float:
-    """Mean NME of the test faces in %, with the mirror image where ``recipe`` asks for it."""
-    answers = []
+def nme(way: Predict, test: Crops, recipe: Recipe) -> float:
+    """Mean NME of the test faces in %, with test-time flip where ``recipe`` has it."""
+    points = []
     for faces in to_network_input(test.images, recipe).split(32):
         fractions = way(faces)
         if recipe.flip_tta:
             fractions = (fractions + predict_flipped(way, faces, test.flip_order)) / 2
-        answers.append(to_pixels(fractions, recipe.height, recipe.width))
-    return errors_per_face(torch.cat(answers), test, recipe)["nme"].mean().item()
+        points.append(to_pixels(fractions, recipe.height, recipe.width))
+    return errors_per_face(torch.cat(points), test, recipe)["nme"].mean().item()
 
 
 if __name__ == "__main__":

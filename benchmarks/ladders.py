@@ -1,4 +1,4 @@
-"""``docs/ladders.md`` and its charts, from numbers that are kept: ``python -m benchmarks.ladders``.
+"""``docs/ladders.md`` and its charts, from committed numbers: ``python -m benchmarks.ladders``.
 
 ``--reports DIR`` takes over what ``python run_part.py ladder`` measured there, into
 ``docs/ladders/part1.json`` and so on. ``--charts DIR`` draws the charts.
@@ -14,28 +14,23 @@ from common.report.page import Gallery
 from common.system.files import write_atomically
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-HEAD = """# What each step buys
+HEAD = f"""# What each change is worth
 
-From the mean face to the course's recipe to ours, one change at a time; then each change taken \
-away from the top alone, and questions beside it. Every step is trained with as many seeds as \
-stand in its command, or with as many as its table tells. NME is the mean distance between \
-predicted and true points, in % of the distance between the outer eye corners. ± is one standard \
-deviation over the seeds. Differences are taken between runs of the same seed, or between all \
-runs, as if both steps varied alike, where one has more of them; in brackets stands their 95 % \
-interval (Student's t), and where it holds 0 chance may explain them. Of twenty such verdicts \
-chance makes about one. A time is the mean over the runs on the device of the first. Sentences \
-follow from the numbers. This file is written from `docs/ladders/` by `python -m \
-benchmarks.ladders`, the charts by the same with `--charts DIR`.
+From the mean face to the course's recipe to ours, one change at a time; then each change left \
+out alone, and questions beside it. Every experiment is run with the number of seeds in its \
+command, or in its table. {ablation_page.METHOD} Sentences follow from the numbers. This file is \
+written from `docs/ladders/` by `python -m benchmarks.ladders`, the charts by the same with \
+`--charts DIR`.
 """
 
 
 def main() -> None:
-    """Take over what is asked for, write the page, draw what is asked for."""
+    """Take over new numbers if requested, write the page, draw the charts if requested."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--reports", type=Path, metavar="DIR", help="ladders to take over")
     parser.add_argument("--charts", type=Path, metavar="DIR", help="draw the charts there")
-    asked = parser.parse_args()
-    write(DOCS, asked.reports, asked.charts)
+    options = parser.parse_args()
+    write(DOCS, options.reports, options.charts)
 
 
 def write(docs: Path, reports: Path | None, charts: Path | None) -> None:
@@ -45,19 +40,18 @@ def write(docs: Path, reports: Path | None, charts: Path | None) -> None:
     there are no others. charts: where to draw.
     """
     for part in ("1", "2", "3") if reports else ():
-        kept = docs / "ladders" / f"part{part}.json"
+        committed = docs / "ladders" / f"part{part}.json"
         whole, quick = (reports / f"ladder{part}{kind}" / "ladder.json" for kind in ("", "-quick"))
-        file = whole if whole.is_file() or kept.is_file() else quick
+        file = whole if whole.is_file() or committed.is_file() else quick
         if file.is_file():
             text = ablation_page.as_json(ablation_page.read(file)).encode()
-            write_atomically(kept, lambda to, text=text: to.write(text))
+            write_atomically(committed, lambda to, text=text: to.write(text))
     known = [ablation_page.read(file) for file in sorted((docs / "ladders").glob("part*.json"))]
     pages = "\n".join([HEAD, *map(ablation_page.markdown, known)]).encode()
     write_atomically(docs / "ladders.md", lambda to: to.write(pages))
-    for ladder in known if charts else ():
-        folder = charts / f"part{ladder.part}"
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-        for drawn in filter(None, ablation_page.charts(Gallery(folder, ""), ladder)):
+    for ablation in known if charts else ():
+        folder = charts / f"part{ablation['part']}"
+        for drawn in filter(None, ablation_page.charts(Gallery(folder, ""), ablation)):
             print(folder / drawn.file)
 
 

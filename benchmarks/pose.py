@@ -1,9 +1,8 @@
-"""How well head pose is told from keypoints, on drawn heads: ``python -m benchmarks.pose``.
+"""The error of head pose from keypoints, on synthetic heads: ``python -m benchmarks.pose``.
 
-Every head has proportions, expression, distance and turn of its own, and its keypoints are exact;
-what is left is what the mean head of ``pose`` does not know of the person. Turns are drawn as
-in 300-W: yaw 14, pitch 8, roll 7 degrees of standard deviation, one in ten anything up to 60, 30,
-40.
+Every head has its own proportions, expression, distance and turn, and its keypoints are exact; the
+error left is that of using the mean head for everybody. Turns are distributed as in 300-W: yaw 14,
+pitch 8, roll 7 degrees of standard deviation, one in ten uniform up to 60, 30, 40.
 """
 
 from __future__ import annotations
@@ -22,10 +21,9 @@ def main() -> None:
     """Print the mean absolute error of each angle, of all heads and of those turned far aside."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--heads", type=int, default=1000)
-    asked = parser.parse_args()
-
+    options = parser.parse_args()
     errors, turns = [], []
-    for seed in range(600_000_000, 600_000_000 + asked.heads):  # the people of the test split
+    for seed in range(600_000_000, 600_000_000 + options.heads):  # the people of the test split
         person, scene, _ = people(seed, "crop")
         subject = synthetic_scene.pose(person, scene, IBUG_68, (256, 256))
         pose = head_pose(subject.camera.project(subject.points)[0])

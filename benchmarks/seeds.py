@@ -1,4 +1,4 @@
-"""What a part reaches over several seeds: ``python -m benchmarks.seeds 1 --recipe course``.
+"""A part's metrics over several seeds: ``python -m benchmarks.seeds 1 --recipe course``.
 
 Every seed is a full run of the part, pages included, in a temporary folder.
 """
@@ -25,29 +25,25 @@ def main() -> None:
     parser.add_argument("--recipe", choices=("course", "best"), default="best")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int)
-    asked = parser.parse_args()
-    need_one("--seeds", asked.seeds)
+    options = parser.parse_args()
+    need_one("--seeds", options.seeds)
 
-    part, _ = PARTS[asked.part]
-    columns: dict[str, list[float]] = {name: [] for name in (*SHOWN, "seconds")}
-    for seed in range(asked.seeds):
+    part, _ = PARTS[options.part]
+    runs = []
+    for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
-            began = time.monotonic()
-            part.run(Options(asked.recipe, seed=seed, epochs=asked.epochs, reports=Path(folder)))
-            file = Path(folder) / part.LESSON.folder / "metrics.json"
-            metrics = json.loads(file.read_text(encoding="utf-8"))
-            metrics["seconds"] = time.monotonic() - began  # from the first import to the page
-        for name, values in columns.items():
-            values.append(metrics[name])
-        print(
-            f"seed {seed}:",
-            {name: f"{values[-1]:.4g}" for name, values in columns.items()},
-            flush=True,
-        )
-    for name, values in columns.items():
+            began, reports = time.monotonic(), Path(folder)
+            part.run(Options(options.recipe, seed=seed, epochs=options.epochs, reports=reports))
+            file = reports / part.LESSON.folder / "metrics.json"
+            runs.append(json.loads(file.read_text(encoding="utf-8")))
+            runs[-1]["seconds"] = time.monotonic() - began  # with imports and the page
+        shown = {name: f"{runs[-1][name]:.4g}" for name in (*SHOWN, "seconds")}
+        print(f"seed {seed}: {shown}", flush=True)
+    for name in (*SHOWN, "seconds"):
+        values = [run[name] for run in runs]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         print(f"{name:16} {statistics.mean(values):.5g} ± {spread:.2g}")
-    baseline = metrics["baseline_mean_face"]
+    baseline = runs[-1]["baseline_mean_face"]
     print("mean face:", {name: f"{baseline[name]:.5g}" for name in SHOWN})
 
 

@@ -22,7 +22,7 @@ from common.report.face_measures import ATTRIBUTES, face_attributes
 from common.system.device import best_device
 from common.system.errors import UserError
 from datasets.splits import split, train_and_test
-from parts.protocols_300w import answer, protocols
+from parts.protocols_300w import predict_faces, protocols
 from parts.toolkit import WEIGHTS
 
 FILE = WEIGHTS / "part3.pt"
@@ -105,7 +105,7 @@ def weaknesses(
     """For each measure of a face, the NME in % of the tenth of the test faces in which it is most
     extreme, and of the others; the measure that matters most comes first."""
     faces = split("ibug", split_name, None, "landmarks", SCHEMES[scheme])
-    crops, predicted, _ = answer(network, recipe, faces, tuple(range(faces.scheme.n_points)))
+    crops, predicted, _ = predict_faces(network, recipe, faces, tuple(range(faces.scheme.n_points)))
     error = errors_per_face(predicted, crops, recipe)["nme"]  # (N,)
     rows = []
     for name, values in face_attributes(

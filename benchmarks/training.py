@@ -44,7 +44,7 @@ from common.loading import Crops, load_crops
 from common.recipe import Recipe
 from common.system.device import best_device, keep_freed_heap, preload_if_fits
 from datasets.splits import train_and_test
-from parts.studies.experiment import PARTS, Trial, network_of
+from parts.studies.experiment import PARTS, Experiment, network_of
 
 OURS, OUR_BATCHES = "our pipeline", "our pipeline, batches alone"
 PHOTOS = 64  # full-size photos that are made
@@ -124,7 +124,7 @@ def learner(number: str, changes: list[str], device: torch.device) -> Learner:
     part, dataset = PARTS[number]
     recipe = changed(part.RECIPES["best"](), changes)
     crops = load_crops(train_and_test(dataset, None, None)[0], recipe, getattr(part, "NOSE", None))
-    network = network_of(Trial(number, recipe), 0).to(device, memory_format=torch.channels_last)
+    network = network_of(Experiment(number, recipe)).to(device, memory_format=torch.channels_last)
     optimizer = training.new_optimizer(network, recipe)
     average = AveragedModel(network, use_buffers=True) if recipe.ema_decay else None
     return Learner(

@@ -11,15 +11,13 @@ import argparse
 import statistics
 from dataclasses import replace
 
-from common.crops import to_pixels
 from common.loading import load_crops
-from common.metrics import errors_per_face, mean_shape
 from common.recipe import need_one
 from datasets.splits import train_and_test
 from datasets.synthetic import cached
 from datasets.synthetic.render import VARIATIONS
 from parts.part3_large_dataset import Best
-from parts.studies.experiment import Trial, score
+from parts.studies.experiment import Experiment, evaluate, mean_face_error, trained
 
 
 def main() -> None:
@@ -41,13 +39,12 @@ def main() -> None:
         train = load_crops(faces, recipe)
         errors = []
         for seed in range(asked.seeds):
-            errors.append(score(Trial("3", recipe), seed, train, real)["nme"])
+            network, _ = trained(Experiment("3", recipe, seed=seed), train)
+            errors.append(evaluate(network, real, recipe)[0]["nme"])
         error = statistics.mean(errors)
         if complete is None:
             complete = error
-            shape = to_pixels(mean_shape(train, recipe), 64, 64).expand(len(real), -1, -1)
-            mean_face = errors_per_face(shape, real, recipe)["nme"].mean()
-            print(f"mean face of the drawn: nme {mean_face:.2f} %")
+            print(f"mean synthetic face: nme {mean_face_error(train, real, recipe):.2f} %")
         print(
             f"{'without ' + left_out if left_out else 'everything':22} nme {error:.2f} % "
             f"({error - complete:+.2f})",

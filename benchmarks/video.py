@@ -1,8 +1,8 @@
-"""Video: frames a second, what they go into, and how calm and how quick the smoothed points are.
+"""Video: frames a second, the time of each stage, and jitter and lag of the smoothed points.
 
-``python -m benchmarks.video [--checkpoint FILE] [--threads N]`` draws a face, 640x480, and films it
-at rest and moving by 5 pixels a frame, with a camera's noise. Speed is that of ``webcam --video
-FILE --no-window``: reading included, nothing drawn since nothing is shown.
+``python -m benchmarks.video [--checkpoint FILE] [--threads N]`` renders a face, 640x480, at rest
+and moving by 5 pixels a frame, with a camera's noise. Speed is that of ``webcam --video FILE
+--no-window``: with reading, without drawing.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from torch import Tensor, nn
 
 from common.keypoints import IBUG_68
 from common.photos.finder import FaceKeypoints
-from common.photos.stopwatch import OWN, Stopwatch
 from common.photos.tracking import Track, Tracker
-from common.photos.video import Frames, Recorder
+from common.photos.video import OWN, Frames, Recorder, Stopwatch
 from common.recipe import need_one
 from datasets.synthetic.render import render
-from parts.commands.webcam import View, follow
+from parts.commands.webcam import View, track
 from parts.toolkit import face_keypoints
 
 SIZE, RATE = (640, 480), 30.0  # pixels, frames a second
@@ -34,9 +33,11 @@ STEP, NOISE = 5.0, 4.0  # pixels a frame, grey levels
 
 
 def film(frames: int, step: float, lean: float) -> list[np.ndarray]:
-    """Frames uint8 (480, 640, 3) of a drawn face that moves to the right and back, with noise.
+    """Frames uint8 (480, 640, 3) of a synthetic face that moves to the right and back, with noise.
 
-    lean: by how many degrees it leans clockwise.
+    frames: how many.
+    step: pixels a frame.
+    lean: degrees by which the face leans clockwise.
     """
     random = np.random.default_rng(0)
     images, points, _ = render([4], IBUG_68, size=SIZE[::-1], leave_out=("occluders",))
@@ -54,13 +55,13 @@ def film(frames: int, step: float, lean: float) -> list[np.ndarray]:
 
 
 def points(finder: FaceKeypoints, frames: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The points as the network answers and as they are smoothed, (frames, 68, 2) each."""
+    """The network's predictions and the smoothed points, (frames, 68, 2) each."""
     raw = []
 
-    def locate(*asked: object) -> tuple[np.ndarray, np.ndarray]:
-        answer = finder.follow(*asked)
-        raw.append(answer[0][0])
-        return answer
+    def locate(*arguments: object) -> tuple[np.ndarray, np.ndarray]:
+        predicted, confidence = finder.keypoints(*arguments, average=False)
+        raw.append(predicted[0])
+        return predicted, confidence
 
     tracker = Tracker(lambda image: finder.detect(image, turned=False)[:1], locate)
     smooth = [tracker.update(frame, i / RATE)[0].keypoints for i, frame in enumerate(frames)]
@@ -88,9 +89,9 @@ def smoothing(finder: FaceKeypoints, lean: float) -> None:
 
 
 def speed(finder: FaceKeypoints, count: int, lean: float) -> None:
-    """Print frames a second from a file, nothing shown or recorded, and the share of our own code.
+    """Print frames a second from a file, without window or recording, and our own code's share.
 
-    Our own code is all that the frames wait for beside reading, detector and network.
+    Our own code is all that the frames wait for besides reading, detector and network.
     """
     network = Stopwatch()
     finder.network = Timed(finder.network, network)
@@ -102,18 +103,18 @@ def speed(finder: FaceKeypoints, count: int, lean: float) -> None:
             recorder.write(frame, number / RATE)
         recorder.close()
         frames, used = Frames(video), time.process_time()
-        clock = follow(frames, finder, View([None], {}), None, window=False)
+        clock = track(frames, finder, View([None], {}), None, window=False)
         used = time.process_time() - used
         frames.close()
     spent = clock.per_frame()
-    answers = 1000 * network.seconds["network"] / clock.frames
-    own, all_of_it = spent[OWN] + spent["network"] - answers, sum(spent.values())
+    predicting = 1000 * network.seconds["network"] / clock.frames
+    own, total = spent[OWN] + spent["network"] - predicting, sum(spent.values())
     drawing = milliseconds_to_draw(shown[0], finder)
     print(
         f"{torch.get_num_threads()} cores, no window: {clock}\n"
-        f"the network itself {answers:.2f} ms a frame; our own code, cropping included, {own:.2f} "
-        f"ms, {100 * own / all_of_it:.0f} %; drawing the points, where they are shown, "
-        f"{drawing:.2f} ms more, {100 * (own + drawing) / (all_of_it + drawing):.0f} %\n"
+        f"the network itself {predicting:.2f} ms a frame; our own code, with cropping, {own:.2f} "
+        f"ms, {100 * own / total:.0f} %; drawing the points, where they are shown, "
+        f"{drawing:.2f} ms more, {100 * (own + drawing) / (total + drawing):.0f} %\n"
         f"processor time of all threads {1000 * used / clock.frames:.1f} ms a frame"
     )
 
@@ -134,7 +135,7 @@ class Timed(nn.Module):
 def milliseconds_to_draw(image: np.ndarray, finder: FaceKeypoints) -> float:
     """The median of 100 drawings of a face's points."""
     boxes = np.array([face.box for face in finder.detect(image)[:1]])
-    points, _ = finder.keypoints(image, boxes)
+    points, _ = finder.keypoints(image, boxes)  # (1, 68, 2)
     view, times = View([None], {}), []
     for _ in range(100):
         began = time.perf_counter()
@@ -144,7 +145,7 @@ def milliseconds_to_draw(image: np.ndarray, finder: FaceKeypoints) -> float:
 
 
 def main() -> None:
-    """Read the arguments, measure, print."""
+    """Print smoothing and speed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, help="default: the one that ships")
     parser.add_argument("--count", type=int, default=600, help="frames (600)")
@@ -154,7 +155,7 @@ def main() -> None:
     need_one("--count", arguments.count)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    finder = face_keypoints(arguments.checkpoint).for_video()
+    finder = face_keypoints(arguments.checkpoint, video=True)
     smoothing(finder, arguments.lean)
     speed(finder, arguments.count, arguments.lean)
 

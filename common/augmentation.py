@@ -36,21 +36,20 @@ def augment(
 ) -> tuple[Tensor, Tensor]:
     """One training batch: cached crops in, the network's input out.
 
-    images: uint8 (B, C, H, W) cached crops with ``recipe.margin`` pixels around the network's.
-    points: float32 (B, K, 2) pixels of the cached crop.
-    flip_order: (K,) see ``Scheme.flip_order``.
-    Returns float32 images (B, 1, height, width) in -0.5..0.5 and points (B, K, 2) in their pixels.
+    images: uint8 (B, C, H, W), the cached crops, ``recipe.margin`` pixels larger on each side.
+    points: float32 (B, K, 2), pixels of the network's crop, as those that are returned.
+    flip_order: (K,), see ``Scheme.flip_order``.
+    Returns float32 images (B, 1, height, width) in -0.5..0.5 and points (B, K, 2).
     """
     count, device = len(images), images.device
     flipped = torch.rand(count) < recipe.flip
-    matrices = random_matrices(count, flipped, recipe)
-    matrices[:, :, 2] -= recipe.margin * matrices[:, :, :2].sum(dim=2)  # first: margin off
-
-    images = warp(images.float(), matrices, recipe.height, recipe.width)  # (B, C, h, w)
+    matrices = random_matrices(count, flipped, recipe)  # (B, 2, 3)
     points = transform_points(points, matrices.to(device))
     mirrored = points[:, flip_order.to(device)]  # left and right have changed places
     points = torch.where(flipped.to(device)[:, None, None], mirrored, points)
 
+    matrices = without_margin(matrices, recipe.margin)
+    images = warp(images.float(), matrices, recipe.height, recipe.width)  # (B, C, h, w)
     images = color_jitter(images, recipe)  # (B, 1, h, w)
     if recipe.side_light:
         images = light_from_one_side(images, recipe.side_light)
@@ -65,13 +64,19 @@ def augment(
 
 
 def to_network_input(images: Tensor, recipe: Recipe) -> Tensor:
-    """The way without chance, for testing: the network's crop out of the cached one.
+    """Cached crops without augmentation: uint8 (B, C, H, W) -> float32 (B, 1, height, width).
 
-    images: uint8 (B, C, H, W). Returns float32 (B, 1, height, width) in -0.5..0.5. Points move
-    by ``- recipe.margin``.
+    Takes the margin off, turns grey and scales to -0.5..0.5.
     """
     low, high, right = recipe.margin, recipe.margin + recipe.height, recipe.margin + recipe.width
     return grey(images[..., low:high, low:right].float()) / 255 - 0.5
+
+
+def without_margin(matrices: Tensor, margin: int) -> Tensor:
+    """Matrices (B, 2, 3) that take pixels of the cached crop to where ``matrices`` take those of
+    the network's crop: first (x, y) -> (x - margin, y - margin), then ``matrices``."""
+    offset = matrices[:, :, 2] - margin * matrices[:, :, :2].sum(dim=2)  # (B, 2)
+    return torch.cat([matrices[:, :, :2], offset[:, :, None]], dim=2)
 
 
 def random_matrices(count: int, flipped: Tensor, recipe: Recipe) -> Tensor:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import sys
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from common.inference import flip_disagreement_p99
 from common.loading import Crops
 from common.metrics import mean_shape
 from common.recipe import Options, Recipe
+from common.system.distributed import is_main_process, on_main_process
 from common.system.errors import UserError
 from common.system.files import write_atomically
 
@@ -129,89 +131,99 @@ def recipe_of(checkpoint: Checkpoint) -> Recipe:
         ) from None
 
 
-def describe(
-    network: nn.Module,
-    states: dict[str, Any],
-    train: Crops,
-    recipe: Recipe,
-    options: Options,
-    history: list[dict[str, float]],
-) -> Checkpoint:
-    """The checkpoint of a run so far: ``states`` are the parts that resuming restores."""
-    return {
-        "network": type(network).__name__,
-        "arguments": getattr(network, "arguments", {}),
-        "weights": network.state_dict(),
-        "recipe": asdict(recipe),
-        "recipe_name": options.recipe,
-        "pretrained": options.pretrained,
-        "scheme": train.faces.scheme.name,
-        "point_ids": train.point_ids,
-        "dataset": train.faces.dataset,
-        "mean_shape": mean_shape(train, recipe),
-        "versions": {"torch": str(torch.__version__)},
-        "training": {
-            "history": history,
-            "seed": options.seed,
-            **{name: part.state_dict() for name, part in states.items()},
-        },
-    }
+@dataclass(frozen=True)
+class Run:
+    """A training and its checkpoint.
 
-
-def set_aside_other_run(path: Path, train: Crops, recipe: Recipe, options: Options) -> None:
-    """Rename the checkpoint of another recipe, seed or data set that would be overwritten."""
-    try:
-        other = load(path)
-        values = asdict(recipe_of(other))
-        began = other["training"]["seed"], other.get("pretrained")
-        found = values, began, other["dataset"], other["point_ids"]
-    except (UserError, KeyError):  # none, or nothing that anybody would miss
-        return
-    began = options.seed, options.pretrained
-    if found != (asdict(recipe), began, train.faces.dataset, train.point_ids):
-        aside = path.with_stem(f"{path.stem}-{other.get('recipe_name', 'before')}")
-        path.replace(aside)
-        print(f"{path}: was of another run and is {aside.name} now", file=sys.stderr)
-
-
-def restore(
-    path: Path, states: dict[str, Any], train: Crops, recipe: Recipe, options: Options
-) -> list[dict[str, float]]:
-    """Load a stopped run into ``states`` and return its history; empty where there is no file.
-
-    Raises UserError where the checkpoint is of another recipe, seed, data set or network.
+    path: the checkpoint's file.
+    states: what resuming restores (network, optimizer, ...), by its name.
+    train: the faces that the network is trained on.
     """
-    if not path.is_file():  # stopped before the first checkpoint: the start is where it was
-        return []
-    checkpoint = load(path)
-    if "training" not in checkpoint:
-        raise UserError(f"{path}: holds nothing to go on from; leave out --resume to start anew")
-    training = checkpoint["training"]
-    dataset = train.faces.dataset
-    known = asdict(recipe_of(checkpoint))  # values added since are at their default
-    if known != asdict(recipe) or training["seed"] != options.seed:
-        raise UserError(
-            f"{path}: was trained with another recipe or seed; leave out --resume to start anew"
-        )
-    if checkpoint.get("pretrained") != options.pretrained:
-        raise UserError(
-            f"{path}: began with other weights (--pretrained); leave out --resume to start anew"
-        )
-    if checkpoint["dataset"] != dataset:
-        raise UserError(
-            f"{path}: was trained on {checkpoint['dataset']}, not on {dataset}; leave out --resume "
-            "to start anew"
-        )
-    if (checkpoint["scheme"], checkpoint["point_ids"]) != (
-        train.faces.scheme.name,
-        train.point_ids,
-    ):
-        raise UserError(f"{path}: learned other points; leave out --resume to start anew")
-    try:
-        for name in states.keys() & training.keys():  # older checkpoints hold no snapshots
-            states[name].load_state_dict(training[name])
-    except (RuntimeError, ValueError):
-        raise UserError(
-            f"{path}: is of another network; leave out --resume to start anew"
-        ) from None
-    return training["history"]
+
+    path: Path
+    states: dict[str, Any]
+    train: Crops
+    recipe: Recipe
+    options: Options
+
+    def begin(self) -> list[dict[str, float]]:
+        """Resume the run in ``path`` if that is wanted, else keep another run from being lost.
+
+        Loads ``states`` and returns the history of the epochs that are done.
+        Raises UserError where the checkpoint to resume is of another run.
+        """
+        if not self.options.resume:
+            on_main_process(self._set_aside_other_run)
+            return []
+        if not self.path.is_file():  # stopped before the first checkpoint
+            return []
+        checkpoint = load(self.path)
+        if fault := self._fault(checkpoint):
+            raise UserError(f"{self.path}: {fault}; leave out --resume to start again")
+        training = checkpoint["training"]
+        try:
+            for name in self.states.keys() & training.keys():  # older ones hold no snapshots
+                self.states[name].load_state_dict(training[name])
+        except (RuntimeError, ValueError):
+            raise UserError(
+                f"{self.path}: is of another network; leave out --resume to start again"
+            ) from None
+        return training["history"]
+
+    def save(self, network: nn.Module, history: list[dict[str, float]]) -> None:
+        """Write the checkpoint; the first process alone does.
+
+        network: what predicts, the EMA where there is one.
+        history: one dict per epoch; where it is complete, the flip disagreement is added.
+        """
+        if not is_main_process():
+            return
+        faces = self.train.faces
+        checkpoint = {
+            "network": type(network).__name__,
+            "arguments": getattr(network, "arguments", {}),
+            "weights": network.state_dict(),
+            "recipe": asdict(self.recipe),
+            "recipe_name": self.options.recipe,
+            "pretrained": self.options.pretrained,
+            "scheme": faces.scheme.name,
+            "point_ids": self.train.point_ids,
+            "dataset": faces.dataset,
+            "mean_shape": mean_shape(self.train, self.recipe),
+            "versions": {"torch": str(torch.__version__)},
+            "training": {"history": history, "seed": self.options.seed}
+            | {name: part.state_dict() for name, part in self.states.items()},
+        }
+        if len(history) == self.recipe.epochs:
+            disagreement = flip_disagreement_p99(network, self.train, self.recipe)
+            checkpoint["flip_disagreement"] = disagreement
+        save(checkpoint, self.path)
+
+    def _fault(self, checkpoint: Checkpoint) -> str | None:
+        """In what a checkpoint differs from this run; None where in nothing."""
+        if "training" not in checkpoint:
+            return "holds nothing to resume"
+        known = asdict(recipe_of(checkpoint))  # fields added since have their defaults
+        if known != asdict(self.recipe) or checkpoint["training"]["seed"] != self.options.seed:
+            return "was trained with another recipe or seed"
+        if checkpoint.get("pretrained") != self.options.pretrained:
+            return "began with other weights (--pretrained)"
+        faces = self.train.faces
+        if checkpoint["dataset"] != faces.dataset:
+            return f"was trained on {checkpoint['dataset']}, not on {faces.dataset}"
+        points = checkpoint["scheme"], tuple(checkpoint["point_ids"])
+        if points != (faces.scheme.name, self.train.point_ids):
+            return "was trained for other points"
+        return None
+
+    def _set_aside_other_run(self) -> None:
+        """Rename the checkpoint of another run that would be overwritten."""
+        try:
+            other = load(self.path)
+            if "training" not in other or self._fault(other) is None:
+                return
+        except (UserError, KeyError):  # none, or nothing that anybody would miss
+            return
+        aside = self.path.with_stem(f"{self.path.stem}-{other.get('recipe_name', 'before')}")
+        self.path.replace(aside)
+        print(f"{self.path}: was of another run and is {aside.name} now", file=sys.stderr)

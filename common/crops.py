@@ -63,6 +63,16 @@ def crop_matrices(boxes: Tensor, height: int, width: int) -> Tensor:
     return torch.cat([torch.diag_embed(scale), offset[:, :, None]], dim=2)  # (N, 2, 3)
 
 
+def network_matrices(boxes: Tensor, recipe: Recipe) -> Tensor:
+    """Matrices (N, 2, 3) that take pixels of the picture to pixels of the network's crop.
+
+    boxes: (N, 4) as ``crop_boxes`` returns them; they reach ``recipe.margin`` pixels farther.
+    """
+    matrices = crop_matrices(boxes, *recipe.cached_size)
+    matrices[:, :, 2] -= recipe.margin
+    return matrices
+
+
 def transform_points(points: Tensor, matrices: Tensor) -> Tensor:
     """Points (N, K, 2) moved by matrices (N, 2, 3): pixels in, pixels out."""
     return points @ matrices[:, :, :2].mT + matrices[:, None, :, 2]

@@ -1,7 +1,7 @@
-"""Maps of where a point may be: how a place is read from them, and how far they are from the truth.
+"""Heatmaps: how a point is read from one, and the loss that compares one with the ground truth.
 
-A map is a distribution over the cells of a grid that covers the crop, kept as the logarithm of
-each cell's chance, so that small chances are not lost.
+A heatmap is a probability distribution over the cells of a grid that covers the crop, kept as
+log-probabilities, so that small probabilities are not lost.
 """
 
 from __future__ import annotations
@@ -10,43 +10,45 @@ import torch
 from torch import Tensor
 
 
-def soft_argmax(log_maps: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean place of each map, and how widely the map is spread about it.
+def soft_argmax(log_heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of each heatmap and its standard deviation.
 
-    log_maps: (B, K, h, w). Returns fractions of the crop (B, K, 2) and their standard deviation
-    (B, K), a fraction of the crop's side. Being a mean, the answer is finer than a cell, and a
-    loss on it trains every cell (Sun et al., Integral Human Pose Regression, ECCV 2018, arXiv
-    1711.08229).
+    log_heatmaps: (B, K, h, w), log-probabilities.
+    Returns fractions of the crop (B, K, 2) and standard deviations (B, K), fractions of the
+    crop's side. A mean is finer than a cell, and a loss on it trains every cell (Sun et al.,
+    Integral Human Pose Regression, ECCV 2018, arXiv 1711.08229).
     """
-    maps = log_maps.exp()
-    x, wide = _mean_and_variance(maps.sum(dim=2))  # over columns: (B, K) each
-    y, high = _mean_and_variance(maps.sum(dim=3))  # over rows
-    return torch.stack([x, y], dim=-1), (wide + high).sqrt()
+    heatmaps = log_heatmaps.exp()
+    x, x_variance = _mean_and_variance(heatmaps.sum(dim=2))  # over columns: (B, K) each
+    y, y_variance = _mean_and_variance(heatmaps.sum(dim=3))  # over rows
+    return torch.stack([x, y], dim=-1), (x_variance + y_variance).sqrt()
 
 
-def cross_entropy(log_maps: Tensor, truth: Tensor, width: float) -> Tensor:
-    """How badly maps (B, K, h, w) foretell the truth, fractions (B, K, 2): one number.
+def cross_entropy(log_heatmaps: Tensor, target: Tensor, sigma: float) -> Tensor:
+    """Cross-entropy with a Gaussian around the target: one number.
 
-    The truth is blurred to a Gaussian of ``width`` cells, whose mean is the truth; within two
-    widths of the crop's edge, which cuts some of it off, the mean lies up to a width further in.
-    Unlike a loss on the mean alone, it tells every cell what it should be: a map with two
-    peaks can have the right mean. Points outside the crop draw towards its edge.
+    log_heatmaps: (B, K, h, w), log-probabilities.
+    target: fractions (B, K, 2); points outside of the crop draw towards its edge.
+    sigma: standard deviation of the Gaussian, in cells. Within two sigma of the border the
+        Gaussian is truncated, which shifts its mean inwards by up to sigma.
+    A loss on the mean alone accepts a heatmap with two peaks; this one does not.
     """
-    height, wide = log_maps.shape[-2:]
-    across = _gaussian(truth[..., 0], wide, width)  # (B, K, w)
-    down = _gaussian(truth[..., 1], height, width)  # (B, K, h)
-    rows = torch.einsum("bkhw,bkw->bkh", log_maps, across)
-    return -(rows * down).sum(dim=-1).mean()
+    height, width = log_heatmaps.shape[-2:]
+    columns = _gaussian(target[..., 0], width, sigma)  # (B, K, w)
+    rows = _gaussian(target[..., 1], height, sigma)  # (B, K, h)
+    weighted = torch.einsum("bkhw,bkw->bkh", log_heatmaps, columns)
+    return -(weighted * rows).sum(dim=-1).mean()
 
 
-def _gaussian(place: Tensor, cells: int, width: float) -> Tensor:
-    """Chances of ``cells`` cells that fill 0..1 about places (B, K): (B, K, cells)."""
-    middles = torch.arange(cells, device=place.device) + 0.5
-    return ((middles - place[..., None] * cells) / width).square().mul(-0.5).softmax(dim=-1)
+def _gaussian(mean: Tensor, cells: int, sigma: float) -> Tensor:
+    """Probabilities of ``cells`` cells that fill 0..1, for means (B, K): (B, K, cells)."""
+    middles = torch.arange(cells, device=mean.device) + 0.5
+    return ((middles - mean[..., None] * cells) / sigma).square().mul(-0.5).softmax(dim=-1)
 
 
-def _mean_and_variance(chances: Tensor) -> tuple[Tensor, Tensor]:
+def _mean_and_variance(probabilities: Tensor) -> tuple[Tensor, Tensor]:
     """Of distributions (B, K, n) over n cells that fill 0..1: (B, K), (B, K)."""
-    cells = (torch.arange(chances.shape[-1], device=chances.device) + 0.5) / chances.shape[-1]
-    mean = (chances * cells).sum(dim=-1)
-    return mean, (chances * (cells - mean[..., None]).square()).sum(dim=-1)
+    n = probabilities.shape[-1]
+    cells = (torch.arange(n, device=probabilities.device) + 0.5) / n
+    mean = (probabilities * cells).sum(dim=-1)
+    return mean, (probabilities * (cells - mean[..., None]).square()).sum(dim=-1)

@@ -19,7 +19,7 @@ from common.system.errors import UserError
 
 @dataclass(frozen=True)
 class Scheme:
-    """The points that one annotator's handbook asks for.
+    """The points that one data set annotates.
 
     name: short name, written into checkpoints.
     n_points: K, the number of points.
@@ -73,6 +73,23 @@ def flip_order_within(scheme: Scheme, kept: Sequence[int]) -> Tensor:
             f"{scheme.name}: points {missing} mirror kept points and are not kept; keep them, too"
         )
     return torch.tensor([place[index] for index in mirrored])
+
+
+def fit_similarity(source: Tensor, target: Tensor) -> Tensor:
+    """The rotation, scale and shift that bring points onto others with least squared error.
+
+    source, target: (..., K, 2), of the same shape after broadcasting.
+    Returns matrices (..., 2, 3) as ``crops.transform_points`` applies them.
+    """
+    source, target = (torch.view_as_complex(points.contiguous()) for points in (source, target))
+    middle, aim = source.mean(dim=-1, keepdim=True), target.mean(dim=-1, keepdim=True)
+    source, target = source - middle, target - aim
+    # In the complex plane one factor is a rotation and a scale: least squares in one variable.
+    size = source.abs().square().sum(dim=-1)
+    factor = (source.conj() * target).sum(dim=-1) / size  # (...)
+    shift = aim[..., 0] - factor * middle[..., 0]  # (...)
+    rows = (factor.real, -factor.imag, shift.real), (factor.imag, factor.real, shift.imag)
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)  # (..., 2, 3)
 
 
 def _run(first: int, last: int, closed: bool = False) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Losses on fractions: predicted and true keypoints (B, K, 2), 0..1 from edge to edge.
 
-A network that draws maps is judged by its maps as well, see ``compare``.
+A network that predicts heatmaps has a loss on these as well, see ``training_loss``.
 """
 
 from __future__ import annotations
@@ -41,16 +41,20 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def training_loss(predicted: Tensor, truth: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """What a training step makes smaller, and the loss on the coordinates, which the page shows.
+def training_loss(predicted: Tensor, target: Tensor, recipe: Recipe) -> Tensor:
+    """What a training step minimises: the coordinates' loss and, of heatmaps, their cross-entropy.
 
-    predicted: fractions (B, K, 2), for which both are the same; or maps (B, K, h, w), whose cross
-    entropy with the truth is added, ``recipe.map_weight`` times.
+    predicted: fractions (B, K, 2), or log-probability heatmaps (B, K, h, w).
+    target: fractions (B, K, 2).
     """
-    if predicted.ndim == 3:
-        loss = LOSSES[recipe.loss](predicted, truth)
-        return loss, loss
-    loss = LOSSES[recipe.loss](soft_argmax(predicted)[0], truth)
-    return loss + recipe.heatmap_weight * cross_entropy(
-        predicted, truth, recipe.heatmap_sigma
-    ), loss
+    loss = coordinate_loss(predicted, target, recipe)
+    if predicted.ndim == 4:
+        error = cross_entropy(predicted.float(), target, recipe.heatmap_sigma)
+        loss = loss + recipe.heatmap_weight * error
+    return loss
+
+
+def coordinate_loss(predicted: Tensor, target: Tensor, recipe: Recipe) -> Tensor:
+    """The recipe's loss on the coordinates alone, which the page shows; see ``training_loss``."""
+    points = predicted.float() if predicted.ndim == 3 else soft_argmax(predicted.float())[0]
+    return LOSSES[recipe.loss](points, target)

@@ -100,15 +100,14 @@ def errors_per_face(predicted: Tensor, crops: Crops, recipe: Recipe) -> dict[str
     predicted: (N, k, 2) pixels of the network's crop, as ``predict_keypoints`` returns them.
     """
     size = recipe.height, recipe.width
-    truth = crops.points - recipe.margin  # (N, k, 2) pixels of the network's crop
-    off = predicted - truth  # (N, k, 2)
+    off = predicted - crops.points  # (N, k, 2)
     in_picture = off / crops.matrices[:, None, [0, 1], [0, 1]]  # crop pixels -> picture pixels
-    fractions = to_fractions(predicted, *size) - to_fractions(truth, *size)
+    fractions = to_fractions(predicted, *size) - to_fractions(crops.points, *size)
     return {
         "mse_ratio": fractions.square().mean(dim=(1, 2)),
         "mse_px": off.square().mean(dim=(1, 2)),
         "mae_px_original": in_picture.abs().mean(dim=(1, 2)),
-        "nme": nme(predicted, truth, crops.eye_distance),
+        "nme": nme(predicted, crops.points, crops.eye_distance),
         "smooth_l1_224": smooth_l1_224(off, recipe.width),
     }
 
@@ -123,14 +122,14 @@ def summarise(errors: dict[str, Tensor]) -> dict[str, float]:
 
 def mean_shape(crops: Crops, recipe: Recipe) -> Tensor:
     """The mean keypoints (k, 2) of the faces, in fractions of the network's crop."""
-    return to_fractions(crops.points - recipe.margin, recipe.height, recipe.width).mean(dim=0)
+    return to_fractions(crops.points, recipe.height, recipe.width).mean(dim=0)
 
 
 def measure(predicted: Tensor, crops: Crops, mean_shape: Tensor, recipe: Recipe) -> dict[str, Any]:
     """All metrics of the page: overall, per view or folder, and for the mean face.
 
     predicted: (N, k, 2) pixels of the network's crop. mean_shape: (k, 2) fractions of it, the
-    mean of the training faces, which the baseline ``baseline_mean_face`` always answers.
+    mean of the training faces, which the baseline ``baseline_mean_face`` always predicts.
     """
     errors = errors_per_face(predicted, crops, recipe)
     always = to_pixels(mean_shape, recipe.height, recipe.width).expand_as(predicted)

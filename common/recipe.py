@@ -30,44 +30,41 @@ class Recipe:
     box_scale: float = 0.0  # side of the square crop over the box's longer side; 0: the box itself
     colour: bool = False  # keep colour in memory; needed for saturation and hue
     # The network
-    head: str = "coordinates"  # how part 3's network answers: coordinates or heatmap
+    head: str = "coordinates"  # what part 3's network predicts: coordinates or heatmap
     # Training
     epochs: int = 1
     batch: int = 1
-    max_steps: int = 0  # an epoch ends after so many, before every face was seen; 0: each face once
+    max_steps: int = 0  # batches after which an epoch ends; 0: after every face
     loss: str = "mse"
-    heatmap_weight: float = 0.0  # of the maps' cross-entropy beside the loss, with heatmaps
-    heatmap_sigma: float = 1.0  # cells by which it blurs the truth
+    heatmap_weight: float = 0.0  # of the cross-entropy beside the coordinates' loss
+    heatmap_sigma: float = 1.0  # standard deviation of its Gaussian target, in cells
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    cosine: bool = False  # let the learning rate fall to zero along a cosine
-    warmup: float = 0.0  # share of a cycle's steps in which the learning rate rises from zero
-    restarts: int = 0  # how often the learning rate restarts, after equally many steps
-    ema_decay: float = 0.0  # decay of the running mean of the weights; 0: the last weights
-    he_init: bool = False  # draw the convolutions' weights so that signals keep their size
-    init_bias_to_mean: bool = False  # let the untrained network answer the mean training shape
-    flip_tta: bool = False  # answer the mean of a face and of its mirror image
-    bfloat16: bool = False  # compute in half the bits where the processor can
+    cosine: bool = False  # the learning rate falls to zero along a cosine
+    warmup: float = 0.0  # fraction of each cycle in which the learning rate rises from zero
+    restarts: int = 0  # of the learning rate: the run has one cycle more than this
+    ema_decay: float = 0.0  # of the weights' exponential moving average; 0: no EMA
+    he_init: bool = False  # initial weights of the convolutions by He et al.
+    init_bias_to_mean: bool = False  # last bias = mean training shape
+    flip_tta: bool = False  # test-time flip: mean over the face and its mirror image
+    bfloat16: bool = False  # mixed precision where the processor supports it
     # Augmentation
-    no_aug_fraction: float = (
-        0.0  # share of a cycle's steps, its last, in which faces are mirrored and boxes
-    )
-    # err as below, and nothing else is varied
+    no_aug_fraction: float = 0.0  # of each cycle, at its end: flips and box jitter only
     rotation: float = 0.0  # ± degrees
     scale: float = 0.0  # ± share of the size
     shift: float = 0.0  # ± share of the crop's side
-    flip: float = 0.0  # share of faces that are mirrored
+    flip: float = 0.0  # probability of a mirrored face
     box_shift: float = 0.0  # standard deviation of the box's centre, share of the side
     box_scale_spread: float = 0.0  # standard deviation of the box's size, share of it
     brightness: float = 0.0  # ± share: all values times 1 ± this
     contrast: float = 0.0  # ± share: distance from the mean grey times 1 ± this
     saturation: float = 0.0  # ± share: distance from the grey picture times 1 ± this
     hue: float = 0.0  # ± share of the full turn around the colour circle
-    occlusion: float = 0.0  # share of faces with a patch over them
+    occlusion: float = 0.0  # probability of a patch over the face
     side_light: float = 0.0  # ± share by which one edge is brighter and the other darker
-    blur: float = 0.0  # share of faces that are blurred
-    compression: float = 0.0  # share of faces with the marks of strong JPEG compression
+    blur: float = 0.0  # probability of blur
+    compression: float = 0.0  # probability of strong JPEG compression
 
     @property
     def cached_size(self) -> tuple[int, int]:
@@ -84,14 +81,14 @@ def reasons(recipe: Recipe) -> list[tuple[str, str, str]]:
     """
     line = re.compile(r"^    (\w+): \w+ = .*?  # (.+)$", re.MULTILINE)
     classes = [kind for kind in type(recipe).__mro__ if issubclass(kind, Recipe)]
-    told: dict[str, str] = {}
+    comments: dict[str, str] = {}
     for kind in reversed(classes[:-1]):  # a recipe that changes another one shows both
-        told |= dict(line.findall(inspect.getsource(kind)))
+        comments |= dict(line.findall(inspect.getsource(kind)))
     lines = []
-    for name, reason in told.items():
+    for name, reason in comments.items():
         value, own = getattr(recipe, name), getattr(type(recipe)(), name)
         if value != own:
-            reason = f"asked for in this run, instead of the recipe's {own}"
+            reason = f"set for this run, instead of the recipe's {own}"
         lines.append((name, str(value), reason))
     return lines
 
@@ -100,7 +97,7 @@ AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 
 def need_one(option: str, count: int) -> None:
-    """Raises UserError where ``count``, asked for by ``option``, is below 1."""
+    """Raises UserError where ``count``, the value of ``option``, is below 1."""
     if count < 1:
         raise UserError(f"{option} {count}: nothing would be done; take 1 or more")
 
@@ -109,7 +106,7 @@ def need_one(option: str, count: int) -> None:
 class Options:
     """The options of ``python run_part.py 1`` (2, 3).
 
-    dataset: a data set's name; None takes the part's own, or drawn faces where it is missing.
+    dataset: a data set's name; None takes the part's own, or synthetic faces where it is missing.
     data: the folder below which data sets lie; None means FACE_DATA, else datasets/files.
     epochs, loss, head: instead of the recipe's own.
     network: part 3's; None takes its own ResNet18, a name one of the Udacity route's by the
@@ -134,7 +131,7 @@ class Options:
     resume: bool = False
 
     def choose(self, recipes: dict[str, type[AnyRecipe]]) -> AnyRecipe:
-        """The recipe asked for, with the values asked for."""
+        """The recipe by its name, with the values that these options change."""
         if self.epochs is not None:
             need_one("--epochs", self.epochs)
         if not 0 <= self.seed < 2**32:
@@ -143,6 +140,6 @@ class Options:
             raise UserError(
                 f"--recipe {self.recipe}: not for this network; it has {', '.join(recipes)}"
             )
-        asked = {"epochs": self.epochs, "loss": self.loss, "head": self.head}
-        changes = {name: value for name, value in asked.items() if value is not None}
+        given = {"epochs": self.epochs, "loss": self.loss, "head": self.head}
+        changes = {name: value for name, value in given.items() if value is not None}
         return replace(recipes[self.recipe](), **changes)

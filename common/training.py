@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from common import checkpoints
 from common.augmentation import augment
 from common.crops import to_fractions
-from common.inference import flip_disagreement_p99, predict_keypoints
+from common.inference import predict_keypoints
 from common.loading import Crops
-from common.losses import LOSSES, training_loss
+from common.losses import LOSSES, coordinate_loss, training_loss
 from common.metrics import mean_shape, nme
 from common.recipe import Options, Recipe
 from common.snapshots import SnapshotRecorder
-from common.system.device import best_device, computes_in_bfloat16, keep_freed_heap, preload_if_fits
+from common.system.device import autocast, best_device, keep_freed_heap, preload_if_fits
 from common.system.distributed import (
-    average_buffers,
-    is_main_process,
+    data_parallel,
     local_shard,
+    mean_over_processes,
     on_main_process,
-    sum_gradients,
-    summed,
+    own_random_numbers,
 )
 from common.system.files import make_writable
 
@@ -42,123 +42,123 @@ SECONDS_BETWEEN_CHECKPOINTS = 10  # short runs would otherwise spend their time 
 
 
 def fit(
-    network: nn.Module,
-    train: Crops,
-    validation: Crops,
-    recipe: Recipe,
-    options: Options,
-    checkpoint: Path,
+    network: nn.Module, train: Crops, test: Crops, recipe: Recipe, options: Options, path: Path
 ) -> list[dict[str, float]]:
     """Train ``network`` in place and return its history, one dict per epoch.
 
-    The last epoch counts: ``validation`` is watched and chooses nothing. ``checkpoint`` is
-    written while training, and ``options.resume`` goes on from it. The same ``options.seed`` on
-    the same CPU gives the same weights, bit for bit, resumed or not, because every epoch draws
-    from random numbers of its own.
-    Raises UserError where the checkpoint to go on from is of another recipe, seed or data set,
-    or the folder cannot be written.
+    The weights are those of the final epoch; ``test`` is only monitored (no model selection).
+    ``path`` is the checkpoint, from which ``options.resume`` continues. The same seed on the same
+    CPU gives the same weights, bit for bit, resumed or not: each epoch seeds its random numbers.
+    Raises UserError where the checkpoint is of another run or its folder cannot be written.
     """
-    on_main_process(lambda: make_writable(checkpoint.parent))
+    on_main_process(lambda: make_writable(path.parent))
     keep_freed_heap()
     device = best_device(options.device)
-    network.to(device, memory_format=torch.channels_last)
-    if recipe.he_init:
-        he_init(network)
-    if recipe.init_bias_to_mean:
-        init_bias_to_mean(network, mean_shape(train, recipe))
-    images, points = preload_if_fits(train.images, device), train.points
-    optimizer = new_optimizer(network, recipe)
-    film = SnapshotRecorder(validation, recipe)
-    learners: dict[str, Any] = {"network": network, "optimizer": optimizer, "snapshots": film}
-    average, answering = None, network
-    if recipe.ema_decay:
-        decay = get_ema_multi_avg_fn(recipe.ema_decay)
-        average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
-        learners["ema"], answering = average, average.module
-    if options.resume:
-        history = checkpoints.restore(checkpoint, learners, train, recipe, options)
-    else:
-        history = []
-        on_main_process(lambda: checkpoints.set_aside_other_run(checkpoint, train, recipe, options))
-    film.record(len(history), answering)
-    saved_at = time.monotonic()
+    initialise(network.to(device, memory_format=torch.channels_last), train, recipe)
+    crops = replace(train, images=preload_if_fits(train.images, device))
+    optimizer, ema = new_optimizer(network, recipe), EMA(network, recipe.ema_decay)
+    schedule = Schedule(optimizer, recipe, len(train))
+    snapshots = SnapshotRecorder(test, recipe)
+    states = {"network": network, "optimizer": optimizer, "snapshots": snapshots} | ema.states
+    run = checkpoints.Run(path, states, train, recipe, options)
+    history = run.begin()
+    snapshots.record(len(history), ema.network)
+    learner, saved_at = data_parallel(network), time.monotonic()
     with tqdm(total=recipe.epochs, initial=len(history), desc="training", unit="epoch") as bar:
         for epoch in range(len(history), recipe.epochs):
             began = time.monotonic()
             torch.manual_seed(options.seed * 1_000_003 + epoch)
-            loss, rate = train_epoch(
-                network, images, points, train.flip_order, recipe, optimizer, average, epoch
-            )
+            schedule.start_epoch(epoch)
+            loss = train_epoch(learner, crops, optimizer, schedule, ema)
             row = {"epoch": epoch + 1, "train_loss": loss}
-            row |= on_main_process(lambda: watch(answering, validation, recipe))
-            history.append(row | {"learning_rate": rate, "seconds": time.monotonic() - began})
-            film.record(epoch + 1, answering)
+            row |= on_main_process(lambda: monitor(ema.network, test, recipe))
+            row |= {"learning_rate": schedule.last_rate, "seconds": time.monotonic() - began}
+            history.append(row)
+            snapshots.record(epoch + 1, ema.network)
             bar.set_postfix(loss=f"{loss:.2e}", nme=f"{row['validation_nme']:.2f} %")
             bar.update()
-            last = epoch + 1 == recipe.epochs
-            due = last or time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS
-            if is_main_process() and due:
-                state = checkpoints.describe(answering, learners, train, recipe, options, history)
-                if last:
-                    state["flip_disagreement"] = flip_disagreement_p99(
-                        answering.eval(), train, recipe
-                    )
-                checkpoints.save(state, checkpoint)
+            done = epoch + 1 == recipe.epochs
+            if done or time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+                run.save(ema.network, history)
                 saved_at = time.monotonic()
-    network.load_state_dict(answering.state_dict())
+    network.load_state_dict(ema.network.state_dict())
     return history
 
 
 def train_epoch(
-    network: nn.Module,
-    images: Tensor,
-    points: Tensor,
-    flip_order: Tensor,
-    recipe: Recipe,
-    optimizer: torch.optim.Optimizer,
-    average: AveragedModel | None,
-    epoch: int,
-) -> tuple[float, float]:
-    """Show every face once, or ``recipe.max_steps`` batches. Returns the mean loss and the last
-    learning rate.
-
-    images: uint8 (N, C, H, W), on the device or not; points: float32 (N, k, 2) in their pixels.
-    """
+    network: nn.Module, crops: Crops, optimizer: Optimizer, schedule: Schedule, ema: EMA
+) -> float:
+    """Train on every face once, or on ``max_steps`` batches; returns the mean coordinate loss."""
     network.train()
     device = next(network.parameters()).device
-    half = recipe.bfloat16 and computes_in_bfloat16(device)
-    batches = torch.randperm(len(images)).split(recipe.batch)[: recipe.max_steps or None]
-    total = torch.zeros((), device=device)
-    for step, chosen in enumerate(batches, start=epoch * len(batches)):
-        progress = step / (len(batches) * recipe.epochs)
-        rate = learning_rate(progress, recipe)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        batch = images[chosen.to(images.device)].to(device), points[chosen].to(device)
-        faces, truth = augment(*batch, varied(progress, recipe), flip_order)
-        truth = to_fractions(truth, recipe.height, recipe.width)  # (B, k, 2)
-        mine, weight = local_shard(
-            len(chosen)
-        )  # of the batch: all, unless there are more processes
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            predicted = network(faces[mine])  # (B, k, 2), or maps (B, k, h, w)
-        objective, loss = training_loss(predicted.float(), truth[mine], recipe)
+    total, count = torch.zeros((), device=device), 0
+    for chosen in batches(crops, schedule.recipe):
+        recipe = schedule.recipe  # its augmentation changes with the step
+        faces, points = augment(*crops.batch(chosen, device), recipe, crops.flip_order)
+        target = to_fractions(points, recipe.height, recipe.width)  # (B, k, 2)
+        with autocast(device, recipe.bfloat16):
+            predicted = network(faces)  # (B, k, 2), or heatmaps (B, k, h, w)
+        loss = training_loss(predicted, target, recipe)
         optimizer.zero_grad()
-        (objective * weight).backward()
-        sum_gradients(network)
+        loss.backward()
         optimizer.step()
-        if average is not None:
-            average.update_parameters(network)
-        total += loss.detach() * weight * len(chosen)
-    average_buffers(network)
-    if average is not None:
-        average_buffers(average)
-    return summed(total) / sum(map(len, batches)), rate
+        schedule.step()
+        ema.update(network)
+        total += coordinate_loss(predicted.detach(), target, recipe) * len(chosen)
+        count += len(chosen)
+    return mean_over_processes(total) / count
+
+
+def batches(crops: Crops, recipe: Recipe) -> Iterator[Tensor]:
+    """Indices (B,) of the shuffled faces: this process's share of each batch."""
+    order = torch.randperm(len(crops))  # the same in every process
+    own_random_numbers()
+    for chosen in order.split(recipe.batch)[: recipe.max_steps or None]:
+        yield local_shard(chosen)
+
+
+class Schedule:
+    """Learning rate and augmentation of each step; they follow the progress of the whole run.
+
+    recipe: the recipe with the augmentation of the next step.
+    last_rate: the learning rate of the last step.
+    """
+
+    def __init__(self, optimizer: Optimizer, recipe: Recipe, n_faces: int) -> None:
+        self.optimizer, self.whole, self.recipe = optimizer, recipe, recipe
+        self.epoch_steps = math.ceil(n_faces / recipe.batch)
+        if recipe.max_steps:
+            self.epoch_steps = min(self.epoch_steps, recipe.max_steps)
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Go to the first step of ``epoch``, counted from 0."""
+        self._go_to(epoch * self.epoch_steps)
+
+    def step(self) -> None:
+        """Go to the next step."""
+        self._go_to(self.number + 1)
+
+    @property
+    def last_rate(self) -> float:
+        """The learning rate of the step before this one."""
+        return learning_rate(self._progress(self.number - 1), self.whole)
+
+    def _go_to(self, number: int) -> None:
+        self.number = number
+        self.recipe = augmentation_at(self._progress(number), self.whole)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self._progress(number), self.whole)
+
+    def _progress(self, number: int) -> float:
+        return number / (self.epoch_steps * self.whole.epochs)
 
 
 def learning_rate(progress: float, recipe: Recipe) -> float:
-    """The learning rate at ``progress`` of the run, 0 to below 1: warm-up, then constant or a
-    cosine, in each of the recipe's cycles (warm restarts: Loshchilov and Hutter, arXiv 1608.03983).
+    """The learning rate at ``progress`` of the run, 0 to below 1.
+
+    It rises from zero (warm-up), then stays or falls along a cosine, and restarts as often as the
+    recipe says (warm restarts: Loshchilov and Hutter, arXiv 1608.03983).
     """
     progress = progress * (recipe.restarts + 1) % 1
     if progress < recipe.warmup:
@@ -168,24 +168,43 @@ def learning_rate(progress: float, recipe: Recipe) -> float:
     return recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
-def varied(progress: float, recipe: Recipe) -> Recipe:
-    """The recipe whose augmentation holds at ``progress`` 0..1 of the run, see ``Recipe.calm``."""
+def augmentation_at(progress: float, recipe: Recipe) -> Recipe:
+    """The recipe with the augmentation at ``progress`` 0..1, see ``Recipe.no_aug_fraction``."""
     if progress * (recipe.restarts + 1) % 1 < 1 - recipe.no_aug_fraction:
         return recipe
     return replace(recipe, **dict.fromkeys(OFF_AT_THE_END, 0.0))
 
 
-def watch(network: nn.Module, crops: Crops, recipe: Recipe) -> dict[str, float]:
-    """Loss and mean NME in % of ``network`` on faces that it does not learn from."""
-    predicted = predict_keypoints(network, crops.images, crops.flip_order, recipe)
-    truth = crops.points - recipe.margin  # (N, k, 2) pixels of the network's crop
+class EMA:
+    """Exponential moving average of a network's weights and buffers.
+
+    network: what predicts; with decay 0 the trained network itself.
+    states: what a checkpoint holds of it.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network, self.states, self.averaged = network, {}, None
+        if decay:
+            average = get_ema_multi_avg_fn(decay)
+            self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+            self.network, self.states = self.averaged.module, {"ema": self.averaged}
+
+    def update(self, network: nn.Module) -> None:
+        """Take in the weights after one optimizer step."""
+        if self.averaged is not None:
+            self.averaged.update_parameters(network)
+
+
+def monitor(network: nn.Module, test: Crops, recipe: Recipe) -> dict[str, float]:
+    """Loss and mean NME in % on faces that the network is not trained on."""
+    predicted = predict_keypoints(network, test.images, test.flip_order, recipe)
     size = recipe.height, recipe.width
-    loss = LOSSES[recipe.loss](to_fractions(predicted, *size), to_fractions(truth, *size))
-    error = nme(predicted, truth, crops.eye_distance).mean()
+    loss = LOSSES[recipe.loss](to_fractions(predicted, *size), to_fractions(test.points, *size))
+    error = nme(predicted, test.points, test.eye_distance).mean()
     return {"validation_loss": loss.item(), "validation_nme": error.item()}
 
 
-def new_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def new_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:
     """The recipe's optimizer for all weights of ``network``.
 
     Fused, it takes one pass over the weights: an eighth of the time, with 106 million of them.
@@ -194,11 +213,20 @@ def new_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(network.parameters(), lr=rate, weight_decay=decay, fused=True)
 
 
-def he_init(network: nn.Module) -> None:
-    """Draw the convolutions' weights anew, so that ReLU layers keep the size of what passes.
+def initialise(network: nn.Module, train: Crops, recipe: Recipe) -> None:
+    """Set the initial weights of the recipe; all others stay as torch drew them."""
+    if recipe.he_init:
+        he_init(network)
+    if recipe.init_bias_to_mean:
+        init_bias_to_mean(network, mean_shape(train, recipe))
 
-    He et al., Delving Deep into Rectifiers, ICCV 2015 (arXiv 1502.01852). torch's own first
-    weights are 2.4 times smaller; in five layers the picture fades, and some seeds never see it.
+
+def he_init(network: nn.Module) -> None:
+    """Draw the convolutions' weights so that ReLU layers keep the variance of their input.
+
+    He et al., Delving Deep into Rectifiers, ICCV 2015 (arXiv 1502.01852). torch's own initial
+    weights are 2.4 times smaller; after five layers the signal has faded, and with some seeds the
+    network never learns.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
@@ -206,10 +234,10 @@ def he_init(network: nn.Module) -> None:
 
 
 def init_bias_to_mean(network: nn.Module, shape: Tensor) -> None:
-    """Let the untrained network answer about ``shape``, (k, 2) fractions, by its last bias.
+    """Let the untrained network predict about ``shape``, (k, 2) fractions, by its last bias.
 
-    A network whose last layer answers in another unit tells in ``unit`` which fractions are its
-    0 and how many its 1.
+    A network whose last layer predicts in another unit gives in ``unit`` the fractions that are
+    its 0 and its 1.
     """
     zero, one = getattr(network, "unit", (0.0, 1.0))
     last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]

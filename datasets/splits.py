@@ -1,4 +1,4 @@
-"""Which faces a part learns from and which it is tested on, by the data set's name."""
+"""The training and test faces of a part, by the data set's name."""
 
 from __future__ import annotations
 
@@ -17,40 +17,42 @@ from datasets.location import data_folder, find_root, not_found
 from datasets.synthetic import cached
 
 FOLDERS = {"imm": imm.FOLDER, "ibug": ibug.FOLDER}
-SETTINGS = {"imm": "portrait", "ibug": "crop"}  # the drawn faces that take a set's place
+SETTINGS = {"imm": "portrait", "ibug": "crop"}  # the synthetic faces that take a set's place
 ALSO = {"imm": ("synthetic",), "ibug": ("synthetic", "mixed", "youtube_faces")}  # for --dataset
 
 
-def train_and_test(usual: str, asked: str | None, data: Path | None) -> tuple[Faces, Faces]:
-    """The faces that a part learns from and those it is tested on; decodes nothing.
+def train_and_test(usual: str, requested: str | None, data: Path | None) -> tuple[Faces, Faces]:
+    """The training and the test faces of a part; decodes nothing.
 
     usual: the part's own data set, "imm" (persons 1-32, 33-40) or "ibug" (300-W by folder, see
-    ``ibug.SPLITS``). asked: what ``--dataset`` names: that set, "synthetic" for drawn faces, or,
-    beside "ibug", "mixed" for real and drawn faces to learn from and real ones to be tested on,
-    and "youtube_faces", whose validation people are not learned from.
-    Without it, drawn faces take the place of a set that is missing, and a line says so.
-    data: the folder below which data sets lie, None for FACE_DATA or datasets/files.
-    Raises UserError where the data set asked for is missing or not one for this part.
+        ``ibug.SPLITS``).
+    requested: what ``--dataset`` names: that set or "synthetic"; beside "ibug" also "mixed", real
+        and synthetic faces for training and real ones for testing, and "youtube_faces", whose
+        validation people are not trained on. None takes the usual set, or synthetic faces, with
+        a line, where it is missing.
+    data: the folder below which data sets lie; None means FACE_DATA, else datasets/files.
+    Raises UserError where the requested data set is missing or not one for this part.
     """
-    if asked is None and find_root(data, FOLDERS[usual]) is None:
+    if requested is None and find_root(data, FOLDERS[usual]) is None:
         print(
-            f"{not_found(usual, FOLDERS[usual], data)}; going on with drawn faces", file=sys.stderr
+            f"{not_found(usual, FOLDERS[usual], data)}; going on with synthetic faces",
+            file=sys.stderr,
         )
-        asked = "synthetic"
+        requested = "synthetic"
     known = (usual, *ALSO[usual])
-    if asked is not None and asked not in known:
-        raise UserError(f"--dataset {asked}: not for this part; it takes {', '.join(known)}")
-    if asked == "synthetic":
+    if requested is not None and requested not in known:
+        raise UserError(f"--dataset {requested}: not for this part; it takes {', '.join(known)}")
+    if requested == "synthetic":
         setting = SETTINGS[usual]
         return cached.load(setting, "train"), cached.load(setting, "test")
-    if asked == "youtube_faces":
+    if requested == "youtube_faces":
         root, _ = data_folder(data)
         return youtube_faces.load(root, "train"), youtube_faces.load(root, "test")
     root = _root(usual, data)
     if usual == "imm":
         return imm.train_and_validation(imm.load(root))
     train, test = ibug.load(root, "train"), ibug.load(root, "test")
-    return (_both(train, cached.load("crop", "train")) if asked == "mixed" else train), test
+    return (_both(train, cached.load("crop", "train")) if requested == "mixed" else train), test
 
 
 def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme) -> Faces:
@@ -58,13 +60,13 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
 
     boxes: "landmarks", where IMM's box is the whole picture; or, of 300-W alone, "file": dlib's
     boxes, moved to where landmark boxes lie on average. scheme: decides in which setting faces are
-    drawn. Raises UserError for an unknown set or split, and NotHereError for boxes it has not.
+    rendered. Raises UserError for an unknown set or split, and NotHereError for boxes it has not.
     """
     if boxes == "file" and dataset not in ("ibug", "mixed"):
         raise NotHereError(f"--boxes file: {dataset} has no boxes of its own; leave it out")
     if dataset == "synthetic":
         if name not in ("train", "test"):
-            raise UserError(f"--split {name}: drawn faces have train, test")
+            raise UserError(f"--split {name}: synthetic faces have train, test")
         setting = next(key for key, points in cached.SCHEMES.items() if points is scheme)
         return cached.load(setting, name)
     if dataset in ("ibug", "mixed"):

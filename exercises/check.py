@@ -1,65 +1,172 @@
-"""Exercises, checked: ``python run_part.py check 1``."""
+"""Check the exercises of a part: ``python run_part.py check 1``.
+
+A learner's code runs in a process of its own. A loop that never ends, or a crash, ends only that
+process; the next task is checked in a new one.
+"""
 
 from __future__ import annotations
 
-from functools import partial
+import argparse
+import faulthandler
+import multiprocessing
+import re
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import astuple
+from functools import lru_cache, partial
 from pathlib import Path
-from types import CodeType, ModuleType
+from tempfile import TemporaryDirectory
+from types import ModuleType
 
 from common.system.errors import UserError
 from common.system.files import make_writable, write_atomically
-from exercises import checks_part1, checks_part2, checks_part3
-from exercises.judge import SECONDS_TO_START, Failure, attempt, judge
 
 FOLDER = Path(__file__).resolve().parent  # the sheets and the starters
-TASKS = {"1": checks_part1.TASKS, "2": checks_part2.TASKS, "3": checks_part3.TASKS}
+SECONDS = 10.0  # that a learner's function may take for all trials of a task
+SECONDS_TO_START = 60.0  # that a learner's file may take, which may load large libraries
 
 
-def check(part: str, file: Path | None = None, save_dir: Path = Path("reports/exercises")) -> int:
-    """Check the functions in ``file``, by default ``exercises/partN.py``, and print a line a task.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``run_part.py check``."""
+    parser.add_argument("part", choices=("1", "2", "3"))
+    parser.add_argument(
+        "--file", type=Path, metavar="MY.py", help="default: exercises/partN.py, edited in place"
+    )
+    parser.add_argument(
+        "--save-dir", type=Path, default=Path("reports/exercises"), metavar="DIR",
+        help="where pictures of mistakes go (default: reports/exercises)",
+    )  # fmt: skip
 
-    Pictures of mistakes are written to ``save_dir`` as ``partN-task.png``; those of an earlier
-    check are gone. Returns the exit status: 0 where all is done, 1 where something is not.
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command and return its exit status."""
+    return check(options.part, options.file, options.save_dir)
+
+
+def check(
+    part: str,
+    file: Path | None = None,
+    save_dir: Path = Path("reports/exercises"),
+    seconds: float = SECONDS,
+    seconds_to_start: float = SECONDS_TO_START,
+) -> int:
+    """Check the functions of a file and print one line per task.
+
+    part: "1", "2" or "3".
+    file: the learner's, by default ``exercises/partN.py``.
+    save_dir: where pictures of mistakes go, as ``partN-task.png``; older ones are removed.
+    seconds: time limit of a task. seconds_to_start: of running the file itself.
+    Returns the exit status: 0 if all tasks are done, 1 if not.
     Raises UserError where the file cannot be run or a picture cannot be written.
     """
     file = file or FOLDER / f"part{part}.py"
-    module, tasks = load(file), TASKS[part]
     make_writable(save_dir)
-    done = 0
-    for task in tasks:
-        verdict = judge(task, getattr(module, task.name, None), file)
-        done += verdict.done
-        print(f"{task.name:<17}  {verdict.told}", flush=True)
-        path = save_dir / f"part{part}-{task.name}.png"
+    sheet = (FOLDER / f"part{part}.md").read_text(encoding="utf-8")
+    names = re.findall(r"^## \d+\. `(\w+)`$", sheet, re.MULTILINE)
+    finished = 0
+    for name, (message, done, picture) in zip(
+        names, _verdicts(part, names, file, seconds, seconds_to_start), strict=True
+    ):
+        finished += done
+        print(f"{name:<17}  {message}", flush=True)
+        path = save_dir / f"part{part}-{name}.png"
         path.unlink(missing_ok=True)
-        if verdict.figure:
-            write_atomically(path, partial(verdict.figure.savefig, format="png"))
+        if picture:
+            write_atomically(path, lambda target, picture=picture: target.write(picture))
             print(f"{'':<17}  a picture of it: {path}", flush=True)
-    print(f"{done} of {len(tasks)} done")
-    return 0 if done == len(tasks) else 1
+    print(f"{finished} of {len(names)} done")
+    return 0 if finished == len(names) else 1
 
 
+def _verdicts(
+    part: str, names: list[str], file: Path, seconds: float, seconds_to_start: float
+) -> Iterator[tuple[str, bool, bytes | None]]:
+    """The fields of each task's ``Verdict``. Raises UserError where the file cannot be run."""
+    pool = None
+    with TemporaryDirectory() as folder:
+        stack = Path(folder, "stack.txt")  # where a process was that took too long
+        for name in names:
+            if pool is None:
+                pool = ProcessPoolExecutor(
+                    1, multiprocessing.get_context("spawn"),
+                    signal.signal, (signal.SIGINT, signal.SIG_DFL),  # our parent reports Ctrl-C
+                )  # fmt: skip
+                try:
+                    pool.submit(_start, file, seconds_to_start, stack).result()
+                except BrokenProcessPool:
+                    reason = _reason(stack, file, seconds_to_start)
+                    raise UserError(f"{file}: {reason}; correct it and check again") from None
+            try:
+                yield pool.submit(_judge, part, name, file, seconds, stack).result()
+            except BrokenProcessPool:
+                pool = None
+                yield _reason(stack, file, seconds), False, None
+
+
+def _reason(stack: Path, file: Path, seconds: float) -> str:
+    """Why a process ended: it took too long, if it left a ``stack``; otherwise it crashed."""
+    lines = stack.read_text(encoding="utf-8") if stack.is_file() else ""
+    stack.unlink(missing_ok=True)
+    if not lines:
+        return "Python itself ended: a crash, or too little memory"
+    name = str(file).encode("ascii", "backslashreplace").decode()  # as faulthandler writes it
+    line = re.search(rf'File "{re.escape(name)}", line (\d+)', lines)
+    where = f" (line {line[1]})" if line else ""
+    return f"still running after {seconds:g} seconds: is there a loop that never ends?{where}"
+
+
+def _start(file: Path, seconds: float, stack: Path) -> None:
+    from exercises import tasks  # noqa: F401  torch is imported here, not on the learner's time
+
+    with _time_limit(seconds, stack):
+        load(file)
+
+
+def _judge(
+    part: str, name: str, file: Path, seconds: float, stack: Path
+) -> tuple[str, bool, bytes | None]:
+    from exercises.judge import judge
+    from exercises.tasks import TASKS
+
+    task = next(task for task in TASKS[part] if task.name == name)
+    function = getattr(load(file), name, None)
+    return astuple(judge(task, function, file, partial(_time_limit, seconds, stack)))
+
+
+@contextmanager
+def _time_limit(seconds: float, stack: Path) -> Iterator[None]:
+    """End this process where the block takes longer; ``stack`` then tells where it was."""
+    with open(stack, "w", encoding="utf-8") as file:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+@lru_cache
 def load(file: Path) -> ModuleType:
     """The module in a learner's file; no compiled copy is left beside it.
 
-    Raises UserError where it cannot be read, is not Python, or fails or never ends when it runs.
+    Raises UserError where it cannot be read, is not Python, or fails when it runs.
     """
+    from exercises.judge import Failure, attempt
+
     try:
         code = compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
     except OSError as fault:
         raise UserError(f"{file}: {fault.strerror}; name the file with --file") from None
     except SyntaxError as fault:
         where = f", line {fault.lineno}" if fault.lineno else ""
-        raise UserError(f"{file}{where}: {fault.msg}; mend it and check again") from None
+        raise UserError(f"{file}{where}: {fault.msg}; correct it and check again") from None
     except ValueError as fault:  # before Python 3.12, a zero byte
-        raise UserError(f"{file}: {fault}; mend it and check again") from None
+        raise UserError(f"{file}: {fault}; correct it and check again") from None
     module = ModuleType(file.stem)
     module.__file__ = str(file)
-    stopped = attempt(lambda: _run(code, module), file, SECONDS_TO_START)
+    stopped = attempt(lambda: exec(code, module.__dict__), file)
     if isinstance(stopped, Failure):
-        raise UserError(f"{file}: {stopped}; mend it and check again")
+        raise UserError(f"{file}: {stopped}; correct it and check again")
     return module
-
-
-def _run(code: CodeType, module: ModuleType) -> None:
-    exec(code, module.__dict__)

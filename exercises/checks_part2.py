@@ -1,4 +1,4 @@
-"""The tasks of part 2, and the mistakes that are known by name."""
+"""The tasks of part 2, and the known mistakes with their names."""
 
 from __future__ import annotations
 
@@ -14,28 +14,32 @@ from common.crops import inverse, to_fractions, to_pixels, transform_points
 from common.inference import predict_flipped
 from common.keypoints import IBUG_68, IMM_58
 from common.recipe import Recipe
-from exercises.faces import SIZES, close_up, portrait, random, side_by_side
-from exercises.judge import Function, Task
+from exercises.faces import SIZES, close_up, portrait, random, random_matrices
+from exercises.judge import Function, Result, Task
 
-NAMED = (0, 12, 13, 21, 39, 43)  # ends of the jaw, outer eye corners, corners of the mouth
-
-# The matrix that turns
+NUMBERED = (0, 12, 13, 21, 39, 43)  # ends of the jaw, outer eye corners, corners of the mouth
 
 
 def turning(degrees: float, height: int, width: int) -> Tensor:
-    """``augmentation.moves`` of one turn about a picture's centre: (2, 3)."""
+    """``augmentation.affine_matrices`` of one rotation about a picture's centre: (2, 3)."""
     angle, still = torch.tensor([math.radians(degrees)]), torch.zeros(1, 2)
     side = torch.tensor([width, height])
     return affine_matrices(angle, torch.ones(1), still, torch.tensor([False]), side)[0]
 
 
 def _about(degrees: float, x: float, y: float) -> Tensor:
-    """A turn about the point (x, y): what ``turning`` is for the point in the centre."""
+    """A rotation about the point (x, y), as ``turning`` about the centre."""
     return turning(degrees, int(2 * y + 1), int(2 * x + 1))
 
 
+def _turned(index: int, _: tuple, result: Result) -> tuple[Tensor, Tensor]:
+    (image, points), matrix = portrait(index), result[0][None].float()
+    if torch.linalg.inv_ex(matrix[:, :, :2]).info == 0:  # else only the points can be moved
+        image = warp(image[None].float(), matrix, *SIZES[index])[0]
+    return image, transform_points(points[None], matrix)[0]
+
+
 TURNING = Task(
-    name="turning",
     right=turning,
     mistakes={
         "turned the other way: y points down, so clockwise is [[cos, -sin], [sin, cos]]":
@@ -47,83 +51,55 @@ TURNING = Task(
         "turned about (W / 2, H / 2), half a pixel off: the centre is ((W - 1) / 2, (H - 1) / 2)":
             lambda degrees, h, w: _about(degrees, w / 2, h / 2),
         "the centre's x and y are exchanged": lambda degrees, h, w: turning(degrees, w, h),
-        "the shift is missing: asked are 2 rows of 3 numbers":
-            lambda *asked: turning(*asked)[:, :2],
+        "the shift is missing: expected are 2 rows of 3 numbers":
+            lambda *given: turning(*given)[:, :2],
     },
-    trials=lambda: [(20.0, *SIZES[0]), (-35.0, *SIZES[1])],
-    picture=lambda index, asked, right, yours: side_by_side(
-        *(
-            (_warped(portrait(index)[0], right[0]), _moved(portrait(index)[1], answer[0]))
-            for answer in (right, yours)
-        )
-    ),
+    trial=lambda index: ((20.0, -35.0)[index], *SIZES[index]),
+    view=_turned,
 )  # fmt: skip
 
 
-def _warped(image: Tensor, matrix: Tensor) -> Tensor:
-    return warp(image[None].float(), matrix[None].float(), *image.shape[-2:])[0]
-
-
-def _moved(points: Tensor, matrix: Tensor) -> Tensor:
-    return transform_points(points[None], matrix[None].float())[0]
-
-
-# Picture and points together
-
-
 def move_both(images: Tensor, points: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """``augmentation.warp`` and ``crops.move`` by the same matrices."""
+    """``augmentation.warp`` and ``crops.transform_points`` by the same matrices."""
     return warp(images, matrices, *images.shape[-2:]), transform_points(points, matrices)
 
 
-def _two_moves(index: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A face twice, (2, 1, H, W) and (2, 58, 2), and how each is to be moved."""
-    (image, points), (height, width) = portrait(index), SIZES[index]
-    chance = random(index)
-    angle = torch.tensor([1, -1]) * (0.2 + 0.2 * torch.rand(2, generator=chance))  # radians
-    size = 0.8 + 0.3 * torch.rand(2, generator=chance)
-    shift = 16 * torch.rand(2, 2, generator=chance) - 8  # pixels
-    side = torch.tensor([width, height])
-    matrices = affine_matrices(angle, size, shift, torch.zeros(2, dtype=torch.bool), side)
-    return image.expand(2, 1, -1, -1).float(), points.expand(2, -1, -1), matrices
+def _moving_points(by: Function) -> Function:
+    """``move_both`` whose points are those of ``by(points, matrices)``."""
+    return lambda images, points, m: (move_both(images, points, m)[0], by(points, m))
+
+
+def _first_of_batch(index: int, _: tuple, result: Result) -> tuple[Tensor, Tensor]:
+    return result[0][0], result[1][0]
 
 
 MOVE_BOTH = Task(
-    name="move_both",
     right=move_both,
     mistakes={
         "the points moved, the picture did not":
             lambda images, points, m: (images, transform_points(points, m)),
-        "the picture moved, the points did not":
-            lambda images, points, m: (warp(images, m, *images.shape[-2:]), points),
-        "the points went the other way than the picture":
-            lambda images, points, m: (warp(images, m, *images.shape[-2:]),
-                                       transform_points(points, inverse(m))),
+        "the picture moved, the points did not": _moving_points(lambda points, m: points),
+        "the points moved in the opposite direction of the picture":
+            _moving_points(lambda points, m: transform_points(points, inverse(m))),
         "the points turned the other way: rows of points are multiplied by the transposed matrix":
-            lambda images, points, m: (warp(images, m, *images.shape[-2:]),
-                                       points @ m[:, :, :2] + m[:, None, :, 2]),
+            _moving_points(lambda points, m: points @ m[:, :, :2] + m[:, None, :, 2]),
         "the points were turned and not shifted: the matrix's last column is missing":
-            lambda images, points, m: (warp(images, m, *images.shape[-2:]),
-                                       points @ m[:, :, :2].mT),
+            _moving_points(lambda points, m: points @ m[:, :, :2].mT),
         "the points were shifted before they were turned":
-            lambda images, points, m: (warp(images, m, *images.shape[-2:]),
-                                       (points + m[:, None, :, 2]) @ m[:, :, :2].mT),
+            _moving_points(lambda points, m: (points + m[:, None, :, 2]) @ m[:, :, :2].mT),
         "the points' x and y are exchanged":
-            lambda images, points, m: (warp(images, m, *images.shape[-2:]),
-                                       transform_points(points, m).flip(-1)),
+            _moving_points(lambda points, m: transform_points(points, m).flip(-1)),
     },
-    trials=lambda: [_two_moves(index) for index in range(len(SIZES))],
-    picture=lambda index, asked, right, yours: side_by_side(
-        (right[0][0], right[1][0]), (yours[0][0], yours[1][0])
+    trial=lambda index: (
+        portrait(index)[0].expand(2, 1, -1, -1).float(), portrait(index)[1].expand(2, -1, -1),
+        random_matrices(index, 0.8),
     ),
+    view=_first_of_batch,
 )  # fmt: skip
 
 
-# The mirror
-
-
 def mirror(images: Tensor, points: Tensor, flip_order: Tensor) -> tuple[Tensor, Tensor]:
-    """``augmentation.augment`` with nothing but the mirror; pictures uint8 (B, 1, H, W)."""
+    """``augmentation.augment`` that only flips; pictures uint8 (B, 1, H, W)."""
     height, width = images.shape[-2:]
     recipe = Recipe(height=height, width=width, flip=1.0)
     images, points = augment(images, points, recipe, flip_order)
@@ -140,45 +116,32 @@ def _upside_down(images: Tensor, points: Tensor, flip_order: Tensor) -> tuple[Te
     return images.mT, points.flip(-1)
 
 
-def _mirror_points(
-    images: Tensor, points: Tensor, flip_order: Tensor, width: int | None = None
-) -> Tensor:
-    """The mirrored points alone, as if the picture were ``width`` wide."""
-    wide = images[..., :1].expand(*images.shape[:-1], width or images.shape[-1])
-    return mirror(wide, points, flip_order)[1]
+def _mirroring_points(by: Function) -> Function:
+    """``mirror`` whose points are those of ``by(points, flip_order)``."""
+    return lambda images, points, order: (mirror(images, points, order)[0], by(points, order))
 
 
 MIRROR = Task(
-    name="mirror",
     right=mirror,
     mistakes={
         "mirrored, but left and right not exchanged: points[:, flip_order] renames them":
             lambda images, points, order: mirror(images, points, _same(order)),
-        "one pixel off: the mirror image of x is W - 1 - x":
-            lambda images, points, order: (
-                mirror(images, points, order)[0],
-                _mirror_points(images, points, order, images.shape[-1] + 1),
-            ),
+        "one pixel off: the mirror image of x is W - 1 - x": lambda images, points, order: (
+            mirror(images, points, order)[0],
+            mirror(images, points, order)[1] + torch.tensor([1, 0])),
         "the points were mirrored, the picture was not":
             lambda images, points, order: (images, mirror(images, points, order)[1]),
         "the picture was mirrored, the points were not":
-            lambda images, points, order: (mirror(images, points, order)[0], points),
+            _mirroring_points(lambda points, order: points),
         "left and right exchanged, but the points not mirrored":
-            lambda images, points, order: (mirror(images, points, order)[0], points[:, order]),
+            _mirroring_points(lambda points, order: points[:, order]),
         "turned upside down: the picture's last dimension, and x, are to be mirrored":
             _upside_down,
     },
-    trials=lambda: [
-        (portrait(index)[0][None], portrait(index)[1][None], IMM_58.flip_order)
-        for index in range(len(SIZES))
-    ],
-    picture=lambda index, asked, right, yours: side_by_side(
-        (right[0][0], right[1][0]), (yours[0][0], yours[1][0]), NAMED
-    ),
+    trial=lambda index: (*(one[None] for one in portrait(index)), IMM_58.flip_order),
+    view=_first_of_batch,
+    numbered=NUMBERED,
 )  # fmt: skip
-
-
-# The error that papers quote
 
 
 def nme(predicted: Tensor, truth: Tensor, outer_eyes: tuple[int, int]) -> Tensor:
@@ -190,61 +153,58 @@ def _eye_distance(points: Tensor, outer_eyes: tuple[int, int]) -> Tensor:
     return replace(IMM_58, outer_eyes=outer_eyes).eye_distance(points)
 
 
-def _answers(seed: int, count: int, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """``count`` faces of several sizes, (count, K, 2), and answers a few pixels off."""
-    sizes = 1 + torch.arange(count)[:, None, None] / 3
-    off = 4 * torch.randn(count, *truth.shape, generator=random(seed))
-    return truth * sizes + off, truth * sizes
+def _squares(predicted: Tensor, truth: Tensor) -> Tensor:
+    return (predicted - truth).square().sum(dim=-1)  # (N, K)
+
+
+def _predictions(index: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """Faces of several sizes, predicted a few pixels off, and true: (5 or 3, K, 2)."""
+    count, (_, points), scheme = ((5, portrait(0), IMM_58), (3, close_up(1), IBUG_68))[index]
+    truth = points * (1 + torch.arange(count)[:, None, None] / 3)
+    off = 4 * torch.randn(truth.shape, generator=random(index))
+    return truth + off, truth, scheme.outer_eyes
 
 
 NME = Task(
-    name="nme",
     right=nme,
     mistakes={
-        "a share, not per cent: multiply by 100": lambda *asked: nme(*asked) / 100,
+        "a fraction, not per cent: multiply by 100": lambda *given: nme(*given) / 100,
         "the sum over the points, not their mean":
             lambda predicted, truth, eyes: nme(predicted, truth, eyes) * truth.shape[1],
-        "mean over faces of sums, not of means: each face is divided by its own eye distance, and "
-        "answered by itself": lambda *asked: nme(*asked).mean(),
+        "the mean over the faces: each face is divided by its own eye distance and has its own "
+        "number": lambda *given: nme(*given).mean(),
         "one eye distance for all faces: each face is divided by its own":
             lambda predicted, truth, eyes: metrics.nme(
                 predicted, truth, _eye_distance(truth, eyes).mean()),
-        "the eye distance of the prediction: a bad answer must not choose its own measure":
+        "the eye distance of the prediction: a bad prediction must not choose its own measure":
             lambda predicted, truth, eyes: metrics.nme(
                 predicted, truth, _eye_distance(predicted, eyes)),
-        "the error of a coordinate: asked is the distance of a point, the root of dx² + dy²":
+        "the error of a coordinate: expected is the distance of a point, the root of dx² + dy²":
             lambda predicted, truth, eyes: 100 * (predicted - truth).abs().mean(dim=(1, 2))
             / _eye_distance(truth, eyes),
         "the root was not taken: dx² + dy² is the square of the distance":
-            lambda predicted, truth, eyes: 100 * (predicted - truth).square().sum(-1).mean(-1)
+            lambda predicted, truth, eyes: 100 * _squares(predicted, truth).mean(dim=1)
             / _eye_distance(truth, eyes),
-        "the root of the mean square: asked is the mean of the distances":
-            lambda predicted, truth, eyes: 100 * (predicted - truth).square().sum(-1).mean(-1)
-            .sqrt() / _eye_distance(truth, eyes),
+        "the root of the mean square: expected is the mean of the distances":
+            lambda predicted, truth, eyes: 100 * _squares(predicted, truth).mean(dim=1).sqrt()
+            / _eye_distance(truth, eyes),
     },
-    trials=lambda: [
-        (*_answers(1, 5, portrait(0)[1]), IMM_58.outer_eyes),
-        (*_answers(2, 3, close_up(1)[1]), IBUG_68.outer_eyes),
-    ],
+    trial=_predictions,
 )  # fmt: skip
 
 
-# Two answers for one face
-
-
 def flip_tta(network: Function, faces: Tensor, flip_order: Tensor) -> Tensor:
-    """The mean of a network's answer and ``prediction.mirrored``: (B, K, 2)."""
+    """The mean of a network's prediction and ``inference.predict_flipped``: (B, K, 2)."""
     return (network(faces) + predict_flipped(network, faces, flip_order)) / 2
 
 
-def _as_answered(network: Function, faces: Tensor, flip_order: Tensor) -> Tensor:
-    """The mirror image's answer, exchanged, but left where the mirror shows it."""
-    return predict_flipped(network, faces, flip_order) * torch.tensor([-1, 1]) + torch.tensor(
-        [1, 0]
-    )
+def _not_mirrored_back(network: Function, faces: Tensor, flip_order: Tensor) -> Tensor:
+    """``flip_tta`` that leaves the second prediction where the mirror image shows it."""
+    second = predict_flipped(network, faces, flip_order)
+    return (network(faces) + second * torch.tensor([-1, 1]) + torch.tensor([1, 0])) / 2
 
 
-def _answering(index: int) -> tuple[nn.Module, Tensor, Tensor]:
+def _network_and_face(index: int) -> tuple[nn.Module, Tensor, Tensor]:
     """A network that nearly knows ``portrait(index)``, the face (1, 1, H, W), and the order."""
     (image, points), (height, width) = portrait(index), SIZES[index]
     with torch.random.fork_rng(devices=[]):
@@ -256,33 +216,26 @@ def _answering(index: int) -> tuple[nn.Module, Tensor, Tensor]:
     return network, image[None] / 255 - 0.5, IMM_58.flip_order
 
 
-FLIP_AVERAGE = Task(
-    name="flip_average",
+FLIP_TTA = Task(
     right=flip_tta,
     mistakes={
-        "mirrored back, but left and right not exchanged: answer[:, flip_order]":
+        "mirrored back, but left and right not exchanged: predicted[:, flip_order]":
             lambda network, faces, order: flip_tta(network, faces, _same(order)),
-        "exchanged, but not mirrored back: x becomes 1 - x":
-            lambda *asked: (asked[0](asked[1]) + _as_answered(*asked)) / 2,
-        "the answer for the mirror image was taken as it is: mirror it back and exchange left and "
-        "right": lambda network, faces, order: (
-            network(faces) + _as_answered(network, faces, _same(order))) / 2,
-        "the sum of both answers, not their mean": lambda *asked: 2 * flip_tta(*asked),
-        "the answer for the mirror image alone: asked is the mean of both": predict_flipped,
-        "the answer for the face alone: the mirror image is missing":
+        "exchanged, but not mirrored back: x becomes 1 - x": _not_mirrored_back,
+        "the prediction for the mirror image was taken as it is: mirror it back and exchange left "
+        "and right":
+            lambda network, faces, order: _not_mirrored_back(network, faces, _same(order)),
+        "the sum of both predictions, not their mean": lambda *given: 2 * flip_tta(*given),
+        "the prediction for the mirror image alone: expected is the mean of both": predict_flipped,
+        "the prediction for the face alone: the mirror image is missing":
             lambda network, faces, order: network(faces),
         "the picture was turned upside down: mirror its last dimension":
             lambda network, faces, order: (network(faces) + predict_flipped(
                 lambda seen: network(seen.flip(-1, -2)), faces, order)) / 2,
     },
-    trials=lambda: [_answering(index) for index in range(len(SIZES))],
-    picture=lambda index, asked, right, yours: side_by_side(
-        *(
-            (portrait(index)[0], to_pixels(answer[0][0], *SIZES[index]))
-            for answer in (right, yours)
-        ),
-        NAMED,
-    ),
+    trial=_network_and_face,
+    view=lambda index, given, result: (portrait(index)[0], to_pixels(result[0][0], *SIZES[index])),
+    numbered=NUMBERED,
 )  # fmt: skip
 
-TASKS = (TURNING, MOVE_BOTH, MIRROR, NME, FLIP_AVERAGE)
+TASKS = (TURNING, MOVE_BOTH, MIRROR, NME, FLIP_TTA)

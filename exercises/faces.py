@@ -1,4 +1,4 @@
-"""Drawn faces to ask about, and pictures of what went wrong with them."""
+"""Synthetic faces for the trials, and pictures of what went wrong with them."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from common.augmentation import grey
-from common.keypoints import IBUG_68, IMM_58
+from common.augmentation import affine_matrices, grey
+from common.keypoints import IBUG_68, IMM_58, Scheme
 from datasets.synthetic.render import render
 
-SIZES = ((90, 120), (76, 96))  # (H, W) of the faces that are asked about
+SIZES = ((90, 120), (76, 96))  # (H, W) of the face of each trial
 PORTRAITS, CLOSE_UPS = (24, 43), (4242, 6)  # their seeds
 RIGHT, YOURS = "#00D68F", "#FF4A3D"  # on a grey picture; a ring and a cross, so shapes differ too
 WIDTH, DPI = 7.2, 160  # inches and dots per inch
 
 
-@lru_cache(maxsize=8)
 def portrait(index: int) -> tuple[Tensor, Tensor]:
-    """Head and shoulders number ``index`` of SIZES: grey uint8 (1, H, W) and points (58, 2)."""
-    return _grey(render([PORTRAITS[index]], IMM_58, "portrait", SIZES[index]))
+    """Head and shoulders of trial ``index``: grey uint8 (1, H, W) and points (58, 2)."""
+    return _render(PORTRAITS[index], IMM_58, "portrait", SIZES[index])
 
 
-@lru_cache(maxsize=8)
 def close_up(index: int) -> tuple[Tensor, Tensor]:
-    """A face as in 300-W, number ``index`` of SIZES: grey uint8 (1, H, W) and points (68, 2)."""
-    return _grey(render([CLOSE_UPS[index]], IBUG_68, "crop", SIZES[index]))
+    """A face of trial ``index``, as in 300-W: grey uint8 (1, H, W) and points (68, 2)."""
+    return _render(CLOSE_UPS[index], IBUG_68, "crop", SIZES[index])
 
 
-def _grey(drawn: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    images, points, _ = drawn
+@lru_cache
+def _render(
+    seed: int, scheme: Scheme, setting: str, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    images, points, _ = render([seed], scheme, setting, size)
     return grey(images.float())[0].round().byte(), points[0]
 
 
@@ -41,43 +42,51 @@ def random(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def random_matrices(index: int, scale: float) -> Tensor:
+    """Two matrices (2, 2, 3) that turn, scale by ``scale`` to ``scale + 0.2`` and shift the pixels
+    of the face of trial ``index``."""
+    generator, (height, width) = random(index), SIZES[index]
+    angle = torch.tensor([1, -1]) * (0.2 + 0.2 * torch.rand(2, generator=generator))  # radians
+    scales = scale + 0.2 * torch.rand(2, generator=generator)
+    shift = 16 * torch.rand(2, 2, generator=generator) - 8  # pixels
+    unflipped, side = torch.zeros(2, dtype=torch.bool), torch.tensor([width, height])
+    return affine_matrices(angle, scales, shift, unflipped, side)
+
+
 def side_by_side(
-    right: tuple[Tensor, Tensor], yours: tuple[Tensor, Tensor], named: tuple[int, ...] = ()
+    right: tuple[Tensor, Tensor], yours: tuple[Tensor, Tensor], numbered: tuple[int, ...] = ()
 ) -> Figure:
     """A face with the right points, and beside it the learner's picture and points.
 
-    right, yours: picture (1, H, W), values 0..255, and points (K, 2) in its pixels. named: points
-    whose number is written beside them.
+    right, yours: picture (1, H, W), values 0..255, and points (K, 2) in its pixels.
+    numbered: points whose number is written beside them.
     """
     size = torch.tensor([right[0].shape[-1], right[0].shape[-2]])
-    limits = torch.stack([-0.25 * size, 1.25 * size])
-    shown = yours[1].nan_to_num().clamp(*limits)  # (K, 2), far away is drawn at the edge
+    shown = yours[1].nan_to_num().clamp(-0.25 * size, 1.25 * size)  # (K, 2), far ones at the edge
     beyond = int((shown != yours[1]).any(dim=1).sum())
     both = torch.cat([right[1], shown])
-    low, high = both.amin(dim=0) - 0.06 * size, both.amax(dim=0) + 0.06 * size
-    (left, top), (end, bottom) = low.tolist(), high.tolist()
-    height = WIDTH / 2 * (bottom - top) / (end - left) + 0.9  # inches, with room for words
+    (left, top), (end, bottom) = both.amin(0) - 0.06 * size, both.amax(0) + 0.06 * size
+    height = WIDTH / 2 * float((bottom - top) / (end - left)) + 0.9  # inches, with room for words
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     dark, bright = right[0].aminmax()
     edge = {"path_effects": [effects.withStroke(linewidth=2.4, foreground="black")]}
-    for axes, title, (picture, _) in zip(
-        figure.subplots(1, 2), ("asked", "yours"), (right, yours), strict=True
+    box = {"facecolor": "black", "edgecolor": "none", "pad": 1, "alpha": 0.6}
+    rings = {"color": RIGHT, "mfc": "none", "ms": 4, "label": "right points"} | edge
+    label = f"your points, {beyond} of them far beyond" if beyond else "your points"
+    expected, given = figure.subplots(1, 2)
+    for axes, title, picture, points, colour in (
+        (expected, "expected", right[0], right[1], RIGHT),
+        (given, "yours", yours[0], shown, YOURS),
     ):
         axes.imshow(picture[0].numpy(), cmap="gray", vmin=dark, vmax=bright)
-        axes.plot(
-            *right[1].T.numpy(), "o", color=RIGHT, mfc="none", ms=4, label="right points", **edge
-        )
-        if title == "yours":
-            for ends in torch.stack([right[1], shown], dim=2):  # (2, 2): x of both, y of both
-                axes.plot(*ends.numpy(), color="white", linewidth=0.6, alpha=0.8)
-            label = f"your points, {beyond} of them far beyond" if beyond else "your points"
-            axes.plot(*shown.T.numpy(), "x", color=YOURS, ms=4, label=label, **edge)
-        for index in named:
-            place = (right[1] if title == "asked" else shown)[index]
-            colour = RIGHT if title == "asked" else YOURS
-            box = {"facecolor": "black", "edgecolor": "none", "pad": 1, "alpha": 0.6}
-            axes.text(*place.tolist(), f" {index}", color=colour, fontsize=9, bbox=box)
+        axes.plot(*right[1].T.numpy(), "o", **rings)
+        for index in numbered:
+            place = points[index].tolist()
+            axes.text(*place, f" {index}", color=colour, fontsize=9, bbox=box)
         axes.set(xlim=(left, end), ylim=(bottom, top), title=title, facecolor="black")
         axes.set(xticks=[], yticks=[])
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    for ends in torch.stack([right[1], shown], dim=2):  # (2, 2): x of both, y of both
+        given.plot(*ends.numpy(), color="white", linewidth=0.6, alpha=0.8)
+    given.plot(*shown.T.numpy(), "x", color=YOURS, ms=4, label=label, **edge)
+    figure.legend(*given.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

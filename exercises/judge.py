@@ -1,34 +1,33 @@
-"""One task, and how an answer is judged: by the project's own code and by mistakes with names.
+"""A task, and how a learner's function is judged: by correct code and by mistakes with names.
 
-A mistake is a function too. What a learner's function answers is held against what the right one
-and each wrong one answer; the wrong one that agrees tells what is wrong.
+A mistake is a function, too. The learner's results are compared with those of the correct function
+and of every known mistake; the mistake with the same results is the one that was made.
 """
 
 from __future__ import annotations
 
-import ctypes
-import sys
+import io
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from textwrap import fill
-from threading import Thread
 from typing import Any, TypeVar
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
-Function = Callable[..., Any]
-Answer = tuple[Tensor, ...]  # float64 each
-Result = TypeVar("Result")
+from exercises.faces import side_by_side
 
-SECONDS = 10.0  # that a learner's function may take for all trials of a task
-SECONDS_TO_START = 60.0  # that a learner's file may take, which may load large libraries
-CLOSE = 1e-4  # of the largest value: what may come from rounding; half a pixel of 640 is 8 times it
+Function = Callable[..., Any]
+Result = tuple[Tensor, ...]  # float64 each
+Returned = TypeVar("Returned")
+
+TRIALS = 2
+CLOSE = 1e-4  # of the largest value: more than rounding, an eighth of half a pixel of 640
 NOT_DONE = "not done yet"
 
 
@@ -36,190 +35,159 @@ NOT_DONE = "not done yet"
 class Task:
     """A function that a learner writes.
 
-    right: the project's own code, under the task's name and with its arguments.
-    mistakes: by what is told, a function that makes that mistake.
-    trials: draws the arguments of a few calls, from a seed, in several sizes.
-    call: calls a function with such arguments and returns what is judged.
-    picture: of a trial, by its number and arguments, the right answer and the learner's.
+    right: the correct function, under the task's name and with its arguments; where the project
+        has such a function, it calls that one.
+    mistakes: for each message, a function that makes this mistake.
+    trial: draws the arguments of trial 0 and of trial 1, which differ in size.
+    call: calls a function with such arguments and returns what is compared.
+    view: a trial's number, arguments and result -> the picture (1, H, W) with points (K, 2) that
+        shows the result; None where no picture helps.
+    numbered: points whose numbers are drawn.
     """
 
-    name: str
     right: Function
     mistakes: dict[str, Function]
-    trials: Callable[[], Sequence[tuple[Any, ...]]]
+    trial: Callable[[int], tuple[Any, ...]]
     call: Function = lambda function, *arguments: function(*arguments)
-    picture: Callable[[int, tuple[Any, ...], Answer, Answer], Figure] | None = None
+    view: Callable[[int, tuple[Any, ...], Result], tuple[Tensor, Tensor]] | None = None
+    numbered: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the function that is to be written."""
+        return self.right.__name__
 
 
 @dataclass(frozen=True)
 class Failure:
-    """No answer: what stopped the function, and in which line of the learner's file."""
+    """A function that gave no result: the reason, and the line of the learner's file."""
 
-    told: str
+    message: str
     line: int | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
-        return self.told if self.line is None else f"{self.told} (line {self.line})"
+        return self.message if self.line is None else f"{self.message} (line {self.line})"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is told of a task, and a picture of the mistake where one helps."""
+    """One task's outcome in one line, and a picture of the mistake (PNG) where one helps."""
 
-    told: str
+    message: str
     done: bool = False
-    figure: Figure | None = None
+    picture: bytes | None = None
 
 
-class Slip(Exception):
-    """An answer that cannot be compared; its text tells why."""
+class BadResult(Exception):
+    """A result that cannot be compared; the text says why."""
 
 
-class _Overtime(BaseException):
-    """Ends a function that takes too long."""
+def judge(
+    task: Task,
+    function: Function | None,
+    file: Path,
+    limit: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Verdict:
+    """Try a learner's function; None if ``file`` has none of the task's name.
 
-
-def judge(task: Task, function: Function | None, file: Path) -> Verdict:
-    """Try a learner's function, None where ``file`` has none of the task's name."""
+    limit: entered while the learner's code runs, to stop it where it takes too long.
+    """
     if not callable(function):
         return Verdict(f"{NOT_DONE}: {file} has no function of that name")
-    trials = task.trials()
-    right = _answers(task, task.right, trials)  # first: what it imports is not on their time
-    theirs = attempt(partial(_answers, task, function, trials), file)
-    if theirs == Failure(NOT_DONE):
+    trials = [task.trial(number) for number in range(TRIALS)]
+    right = _results(task, task.right, trials)  # first: its imports are not on the learner's time
+    with limit():
+        own = attempt(partial(_results, task, function, trials), file)
+    if own == Failure(NOT_DONE):
         return Verdict(NOT_DONE)
-    if _agree(theirs, right):
+    if _agree(own, right):
         return Verdict("done", done=True)
-    known = (
-        told
-        for told, mistake in task.mistakes.items()
-        if _agree(theirs, attempt(partial(_answers, task, mistake, trials), file))
+    named = (
+        message
+        for message, mistake in task.mistakes.items()
+        if _agree(own, attempt(partial(_results, task, mistake, trials), file))
     )
-    told = next(known, None)
-    if isinstance(theirs, Failure):
-        return Verdict(str(replace(theirs, told=told or theirs.told)))
-    told = told or _difference(theirs, right)
-    return Verdict(told, figure=_picture(task, trials, right, theirs, told))
+    message = next(named, None)
+    if isinstance(own, Failure):
+        return Verdict(str(replace(own, message=message or own.message)))
+    wrong = next(i for i in range(TRIALS) if not _same(own[i], right[i]))
+    message = message or _difference(own[wrong], right[wrong])
+    if task.view is None or _shapes(own[wrong]) != _shapes(right[wrong]):
+        return Verdict(message)
+    views = [task.view(wrong, trials[wrong], result[wrong]) for result in (right, own)]
+    figure = side_by_side(*views, task.numbered)
+    figure.suptitle(fill(message, 88), fontsize=9)
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return Verdict(message, picture=png.getvalue())
 
 
-def attempt(
-    work: Callable[[], Result], file: Path, seconds: float | None = None
-) -> Result | Failure:
-    """What ``work``, code of a learner's ``file``, returns, or the Failure that stopped it.
-
-    It runs on a thread of its own, so that one that never ends can be left. seconds: after which
-    it is, by default SECONDS.
-    """
-    seconds = seconds or SECONDS
-    results: list[Result | Failure] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except Slip as slip:
-            results.append(Failure(str(slip)))
-        except (Exception, SystemExit) as fault:
-            results.append(_failure(fault, file))
-        except _Overtime:
-            pass
-
-    worker = Thread(target=run, daemon=True)
-    worker.start()
-    worker.join(seconds)
-    if results:
-        return results[0]
-    lines = traceback.extract_stack(sys._current_frames().get(worker.ident))
-    told = f"still running after {seconds:g} seconds: is there a loop that never ends?"
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(worker.ident), ctypes.py_object(_Overtime)
-    )
-    return Failure(told, _last_line(lines, file))
+def attempt(work: Callable[[], Returned], file: Path) -> Returned | Failure:
+    """What ``work``, code of a learner's ``file``, returns, or the Failure that stopped it."""
+    try:
+        return work()
+    except BadResult as fault:
+        return Failure(str(fault))
+    except (Exception, SystemExit) as fault:
+        text = " ".join(str(fault).split())
+        if isinstance(fault, NotImplementedError) and not text:
+            return Failure(NOT_DONE)
+        frames = reversed(traceback.extract_tb(fault.__traceback__))
+        line = next((frame.lineno for frame in frames if frame.filename == str(file)), None)
+        return Failure(f"{type(fault).__name__}: {text}" if text else type(fault).__name__, line)
 
 
-def _failure(fault: BaseException, file: Path) -> Failure:
-    text = " ".join(str(fault).split())
-    if isinstance(fault, NotImplementedError) and not text:
-        return Failure(NOT_DONE)
-    told = f"{type(fault).__name__}: {text}" if text else type(fault).__name__
-    return Failure(told, _last_line(traceback.extract_tb(fault.__traceback__), file))
-
-
-def _last_line(lines: traceback.StackSummary, file: Path) -> int | None:
-    return next((line.lineno for line in reversed(lines) if line.filename == str(file)), None)
-
-
-def _answers(task: Task, function: Function, trials: Sequence[tuple[Any, ...]]) -> list[Answer]:
-    """What a function answers in each trial. Raises Slip where that cannot be compared."""
-    answers = []
+def _results(task: Task, function: Function, trials: Sequence[tuple[Any, ...]]) -> list[Result]:
+    """The result of every trial. Raises BadResult where it cannot be compared."""
+    results = []
     for arguments in trials:
         given = deepcopy(arguments)
-        answer = task.call(function, *given)
-        if answer is None:
-            raise Slip("nothing comes back: does it end with return?")
-        answers.append(tuple(map(_values, answer if isinstance(answer, tuple) else (answer,))))
+        result = task.call(function, *given)
+        if result is None:
+            raise BadResult("nothing is returned: does the function end with return?")
+        results.append(tuple(map(_values, result if isinstance(result, tuple) else (result,))))
         for before, after in zip(arguments, given, strict=True):
             if isinstance(before, Tensor) and not torch.equal(before, after):
-                raise Slip("what came in was changed on the way: work on a copy, x.clone()")
-    return answers
+                raise BadResult("an argument was changed: work on a copy, x.clone()")
+    return results
 
 
-def _values(answer: object) -> Tensor:
+def _values(result: object) -> Tensor:
     try:
-        return torch.as_tensor(answer).detach().cpu().double()
+        return torch.as_tensor(result).detach().cpu().double()
     except (TypeError, ValueError, RuntimeError):
-        raise Slip(f"a {type(answer).__name__} comes back where numbers are asked for") from None
+        raise BadResult(f"a {type(result).__name__} is returned instead of numbers") from None
 
 
-def _agree(some: list[Answer] | Failure, others: list[Answer] | Failure) -> bool:
-    """Whether two functions gave the same in all trials, but for rounding."""
-    if isinstance(some, Failure) or isinstance(others, Failure):
-        return some == others
-    return all(
-        _shapes(one) == _shapes(other) and all(map(_close, one, other))
-        for one, other in zip(some, others, strict=True)
-    )
+def _agree(own: list[Result] | Failure, other: list[Result] | Failure) -> bool:
+    """Whether two functions gave the same results, or failed alike, in all trials."""
+    if isinstance(own, Failure) or isinstance(other, Failure):
+        return own == other
+    return all(map(_same, own, other))
 
 
-def _shapes(answer: Answer) -> list[tuple[int, ...]]:
-    return [tuple(values.shape) for values in answer]
+def _same(own: Result, other: Result) -> bool:
+    return _shapes(own) == _shapes(other) and all(map(_close, own, other))
 
 
-def _close(some: Tensor, others: Tensor) -> bool:
-    largest = others.nan_to_num(0, 0, 0).abs().max().item()
-    return torch.allclose(some, others, rtol=0, atol=CLOSE * largest, equal_nan=True)
+def _shapes(result: Result) -> list[tuple[int, ...]]:
+    return [tuple(values.shape) for values in result]
 
 
-def _difference(theirs: list[Answer], right: list[Answer]) -> str:
-    """Where an answer differs that no known mistake explains."""
-    for mine, asked in zip(theirs, right, strict=True):
-        if _shapes(mine) != _shapes(asked):
-            return f"the shape is {_words(_shapes(mine))}, asked is {_words(_shapes(asked))}"
-    mine, asked = next(
-        (one, other)
-        for answers in zip(theirs, right, strict=True)
-        for one, other in zip(*answers, strict=True)
-        if not _close(one, other)
-    )
-    worst = (mine - asked).abs().nan_to_num(float("inf")).argmax()
-    found, wanted = mine.flatten()[worst], asked.flatten()[worst]
-    return f"not right, in a way that is not known here: {found:.6g} where {wanted:.6g} is right"
+def _close(own: Tensor, other: Tensor) -> bool:
+    largest = other.nan_to_num(0, 0, 0).abs().max().item()
+    return torch.allclose(own, other, rtol=0, atol=CLOSE * largest, equal_nan=True)
 
 
-def _words(shapes: list[tuple[int, ...]]) -> str:
-    return " and ".join(str(shape) if shape else "a single number" for shape in shapes)
-
-
-def _picture(
-    task: Task,
-    trials: Sequence[tuple[Any, ...]],
-    right: list[Answer],
-    theirs: list[Answer],
-    told: str,
-) -> Figure | None:
-    """The first trial that went wrong, where it can be drawn."""
-    index = next(i for i in range(len(trials)) if not _agree([theirs[i]], [right[i]]))
-    if task.picture is None or _shapes(theirs[index]) != _shapes(right[index]):
-        return None
-    figure = task.picture(index, trials[index], right[index], theirs[index])
-    figure.suptitle(fill(told, 88), fontsize=9)
-    return figure
+def _difference(own: Result, right: Result) -> str:
+    """Where a result differs that no known mistake explains."""
+    if _shapes(own) != _shapes(right):
+        own_shape, right_shape = (
+            " and ".join(str(shape) if shape else "a single number" for shape in _shapes(result))
+            for result in (own, right)
+        )
+        return f"the shape is {own_shape}, expected is {right_shape}"
+    mine, wanted = next(pair for pair in zip(own, right, strict=True) if not _close(*pair))
+    worst = (mine - wanted).abs().nan_to_num(float("inf")).argmax()
+    found, expected = mine.flatten()[worst], wanted.flatten()[worst]
+    return f"wrong, but no mistake that is known here: {found:.6g} instead of {expected:.6g}"

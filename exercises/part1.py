@@ -1,4 +1,4 @@
-"""Part 1, yours to fill in: what each function is asked to do stands in part1.md.
+"""Part 1, yours to fill in; part1.md describes each function.
 
 Check with ``python run_part.py check 1``.
 """
@@ -28,7 +28,7 @@ def to_fractions(points: Tensor, height: int, width: int) -> Tensor:
 
 
 def to_pixels(fractions: Tensor, height: int, width: int) -> Tensor:
-    """Turn fractions of the picture back into pixels: what undoes ``to_fractions``.
+    """Turn fractions of the picture back into pixels: the inverse of ``to_fractions``.
 
     fractions: (..., 2), x and y, 0 to 1. height, width: of the picture, in pixels.
     Returns (..., 2).
@@ -37,7 +37,7 @@ def to_pixels(fractions: Tensor, height: int, width: int) -> Tensor:
 
 
 def mean_face_error(train: Tensor, test: Tensor) -> float:
-    """How wrong it is to answer the mean training face, whatever the picture shows.
+    """Compute the error of predicting the mean training face, whatever the picture shows.
 
     train: (N, 58, 2) and test: (M, 58, 2), fractions.
     Returns the mean squared error over the test faces, their points, and x and y.
@@ -58,7 +58,7 @@ def nose_net(convolutions: list[nn.Conv2d], linears: list[nn.Linear], faces: Ten
 def training_step(
     network: nn.Module, optimizer: torch.optim.Optimizer, faces: Tensor, truth: Tensor
 ) -> float:
-    """Let the network learn once from a batch.
+    """Train the network on one batch: a single step.
 
     faces: (B, 1, H, W), values -0.5 to 0.5. truth: (B, K, 2), fractions.
     Returns the mean squared error before the step.

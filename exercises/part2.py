@@ -1,4 +1,4 @@
-"""Part 2, yours to fill in: what each function is asked to do stands in part2.md.
+"""Part 2, yours to fill in; part2.md describes each function.
 
 Check with ``python run_part.py check 2``.
 """
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 def turning(degrees: float, height: int, width: int) -> Tensor:
-    """Make the matrix that turns a picture about its centre.
+    """Make the matrix that rotates a picture about its centre.
 
     degrees: clockwise, as one sees it. height, width: of the picture, in pixels.
-    Returns (2, 3): two columns that turn, and one that shifts, in pixels.
+    Returns (2, 3): two columns that rotate, and one that shifts, in pixels.
     """
     raise NotImplementedError
 
@@ -48,9 +48,9 @@ def nme(predicted: Tensor, truth: Tensor, outer_eyes: tuple[int, int]) -> Tensor
 
 
 def flip_tta(network: nn.Module, faces: Tensor, flip_order: Tensor) -> Tensor:
-    """Ask the network twice, for the faces and for their mirror images, and take the mean.
+    """Predict twice, for the faces and for their mirror images, and take the mean.
 
-    network: answers faces (B, 1, H, W) with fractions (B, K, 2). flip_order: (K,), as above.
+    network: takes faces (B, 1, H, W), predicts fractions (B, K, 2). flip_order: (K,), as above.
     Returns (B, K, 2), fractions.
     """
     raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Part 3, yours to fill in: what each function is asked to do stands in part3.md.
+"""Part 3, yours to fill in; part3.md describes each function.
 
 Check with ``python run_part.py check 3``.
 """
@@ -38,20 +38,20 @@ def back_to_picture(points: Tensor, matrices: Tensor) -> Tensor:
 
 
 def soft_argmax(scores: Tensor) -> Tensor:
-    """Read a place from each map: the mean over all its cells.
+    """Read a place from each heatmap: the mean over all its cells.
 
-    scores: (B, K, h, w), any numbers; softmax makes chances of them.
-    Returns (B, K, 2), x and y as fractions of the map, 0 to 1 from edge to edge.
+    scores: (B, K, h, w), any numbers; softmax turns them into probabilities.
+    Returns (B, K, 2), x and y as fractions of the heatmap, 0 to 1 from edge to edge.
     """
     raise NotImplementedError
 
 
-def map_loss(log_maps: Tensor, truth: Tensor, width: float) -> Tensor:
-    """Compute the cross-entropy of maps with Gaussians about the truth.
+def heatmap_loss(log_heatmaps: Tensor, truth: Tensor, sigma: float) -> Tensor:
+    """Compute the cross-entropy of heatmaps with Gaussians about the truth.
 
-    log_maps: (B, K, h, w), logarithms of chances. truth: (B, K, 2), fractions.
-    width: of the Gaussian, in cells.
-    Returns one number, the mean over the B · K maps.
+    log_heatmaps: (B, K, h, w), logarithms of probabilities. truth: (B, K, 2), fractions.
+    sigma: standard deviation of the Gaussian, in cells.
+    Returns one number, the mean over the B · K heatmaps.
     """
     raise NotImplementedError
 

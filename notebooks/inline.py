@@ -47,7 +47,7 @@ def faces(crops: Crops, recipe: Recipe) -> Html:
     """Some training faces as the network gets them, and below them augmented, with their points."""
     some = torch.linspace(0, len(crops) - 1, min(COUNT, len(crops))).long()  # many people
     images, points = crops.images[some], crops.points[some]
-    plain = to_network_input(images, recipe), points - recipe.margin
+    plain = to_network_input(images, recipe), points
     rows = []
     for those, places in (plain, augment(images, points, recipe, crops.flip_order)):
         pairs = zip(those[:, 0], places, strict=True)

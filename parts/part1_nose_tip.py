@@ -1,13 +1,12 @@
-"""Part 1: the nose tip. One point, one small network, 192 pictures to learn from.
+"""Part 1: the nose tip. One point, one small network, 192 training pictures.
 
-What is asked: a grey picture of 80x60 pixels shows a person from the shoulders up. Where is the
-tip of the nose? The network answers two numbers, the point's place as fractions of the picture's
-width and height. That is regression, and this file is the whole of it: the network, the recipe,
-the run.
+The question: a grey picture of 80x60 pixels shows a person from the shoulders up. Where is the
+tip of the nose? The network predicts two numbers, the point as fractions of the picture's width
+and height. This is regression, and this file is all of it: the network, the recipe, the run.
 
-Source: the course's assignment on the IMM Face Database (persons 1-32 to learn from, 33-40 to be
-tested on). ``Course`` repeats the report that we know of; ``Best`` is ours: docs/recipes.md tells
-what of it was compared on folds over persons 1-32, docs/ladders.md what each line gives.
+Source: the course's assignment on the IMM Face Database (persons 1-32 for training, 33-40 for
+testing). ``Course`` repeats the one report that we know of; ``Best`` is ours: docs/recipes.md says
+what of it was compared on folds over persons 1-32, docs/ladders.md what each line contributes.
 """
 
 from __future__ import annotations
@@ -26,39 +25,6 @@ from common.system.distributed import finish_workers
 from common.training import fit
 from datasets.splits import train_and_test
 
-LESSON = Lesson(
-    folder="part1",
-    title="Part 1: the nose tip",
-    question=(
-        "Where is the tip of the nose? The network sees a whole picture of 80×60 grey pixels and "
-        "answers with one point. 192 pictures of 32 people are there to learn from; 48 pictures "
-        "of 8 other people show what was learned."
-    ),
-    notes=(
-        "The point is number 52, counted from 0, of the 58 that the IMM Face Database marks. "
-        "Courses call it the nose tip; it lies at the middle of the nose's base, where the nose "
-        "meets the upper lip.",
-        "Everyone in the training set is gone from the test set: a network that merely remembered "
-        "people would fail here.",
-        "In 9 of the 240 faces one eye is numbered from its inner corner in the original files. "
-        "The reader numbers it from the outer one, as in the others.",
-        "The recipe called best was chosen without these test faces: first weights, loss and start "
-        "on two of the four folds into which the training people are dealt (`docs/recipes.md`), "
-        "the rest by judgement. What each line gives: `python run_part.py ladder 1`.",
-    ),
-    try_next=(
-        "Run the recipe of the course, `python run_part.py 1 --recipe course --reports "
-        "reports-course`, and compare the pages: same network, same pictures, one point.",
-        "Change one line of the recipe in `parts/part1_nose_tip.py`, such as `flip: float = 0.0`, "
-        "and see what it was worth.",
-        "Part 2 asks for all 58 points: `python run_part.py 2`.",
-    ),
-    carries_over=(
-        "A place is a number that a network can answer: a fraction of the picture's width, one of "
-        "its height. The loop that trains it goes on unchanged to the next parts; the points "
-        "become more and the pictures larger."
-    ),
-)
 NOSE = (52,)  # the points that are learned, by their number in the scheme
 
 
@@ -104,28 +70,26 @@ class Course(Recipe):
 
 @dataclass(frozen=True)
 class Best(Recipe):
-    """Ours: the same network, shown a new variation of every face in every epoch."""
+    """Ours: the same network, with a new augmentation of every face in every epoch."""
 
     height: int = 60  # as the course, so that the networks are the same
     width: int = 80  # as the course
     epochs: int = 300  # forty seconds on two cores
     batch: int = 16  # 12 steps an epoch
-    loss: str = "smooth_l1"  # squares the small errors, but lets no single face shout
-    init_bias_to_mean: bool = (
-        True  # the untrained network answers the mean face and learns the rest
-    )
-    optimizer: str = "adamw"  # Adam whose weight decay does not depend on the gradient
-    weight_decay: float = 0.01  # light: augmentation does most of the work
-    learning_rate: float = 2e-3  # high, because it falls
-    cosine: bool = True  # falls to zero along a cosine, so that the last steps only polish
-    bfloat16: bool = True  # half the bits: training took 11 % less time in the ladder
-    rotation: float = 10.0  # heads tilt
+    loss: str = "smooth_l1"  # quadratic near zero, linear beyond: robust to outliers
+    init_bias_to_mean: bool = True  # the untrained network predicts about the mean face
+    optimizer: str = "adamw"  # Adam with weight decay that is independent of the gradient
+    weight_decay: float = 0.01  # weak: augmentation regularises more
+    learning_rate: float = 2e-3  # twice Adam's usual start; the cosine lowers it
+    cosine: bool = True  # the learning rate falls to zero: small steps at the end
+    bfloat16: bool = True  # half precision: training took 11 % less time in the ladder
+    rotation: float = 10.0  # heads tilt in the picture plane
     scale: float = 0.1  # people sit nearer or farther
     shift: float = 0.08  # and not always in the middle
-    flip: float = 0.5  # mirrored faces are faces: twice the people
-    brightness: float = 0.3  # lamps differ
-    contrast: float = 0.3  # and so do cameras
-    flip_tta: bool = True  # answer for the face and its mirror image, and take the mean
+    flip: float = 0.5  # a mirrored face is a valid face: doubles the people
+    brightness: float = 0.3  # lighting differs
+    contrast: float = 0.3  # exposure differs
+    flip_tta: bool = True  # test-time flip: the mean of both predictions
 
 
 RECIPES = {"course": Course, "best": Best}
@@ -141,16 +105,51 @@ def run(options: Options) -> list[dict[str, float]]:
     # 2. Every picture decoded once, cut and kept as bytes: images (N, 1, 60, 80).
     train, test = load_crops(train, recipe, NOSE), load_crops(test, recipe, NOSE)
 
-    # 3. The network, its first weights drawn from the seed.
+    # 3. The network, its initial weights drawn from the seed.
     torch.manual_seed(options.seed)
     network = NoseNet()
 
-    # 4. Training: for every batch augment, predict, measure the loss, go back, step.
+    # 4. Training: for every batch augment, predict, loss, backward, step.
     folder = options.reports / LESSON.folder
     history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
     finish_workers()  # where torchrun started several processes
 
-    # 5. The answers on faces never seen before, measured and told on a page.
+    # 5. Predictions for people that were not in the training set, measured and reported.
     page = write_run_report(network, train, test, recipe, history, LESSON, options)
     print(f"the page: {page}")
     return history
+
+
+LESSON = Lesson(
+    folder="part1",
+    title="Part 1: the nose tip",
+    question=(
+        "Where is the tip of the nose? The network sees a whole picture of 80×60 grey pixels and "
+        "answers with one point. 192 pictures of 32 people are there to learn from; 48 pictures "
+        "of 8 other people show what was learned."
+    ),
+    notes=(
+        "The point is number 52, counted from 0, of the 58 that the IMM Face Database marks. "
+        "Courses call it the nose tip; it lies at the middle of the nose's base, where the nose "
+        "meets the upper lip.",
+        "Everyone in the training set is gone from the test set: a network that merely remembered "
+        "people would fail here.",
+        "In 9 of the 240 faces one eye is numbered from its inner corner in the original files. "
+        "The reader numbers it from the outer one, as in the others.",
+        "The recipe called best was chosen without these test faces: first weights, loss and start "
+        "on two of the four folds into which the training people are dealt (`docs/recipes.md`), "
+        "the rest by judgement. What each line gives: `python run_part.py ladder 1`.",
+    ),
+    try_next=(
+        "Run the recipe of the course, `python run_part.py 1 --recipe course --reports "
+        "reports-course`, and compare the pages: same network, same pictures, one point.",
+        "Change one line of the recipe in `parts/part1_nose_tip.py`, such as `flip: float = 0.0`, "
+        "and see what it was worth.",
+        "Part 2 asks for all 58 points: `python run_part.py 2`.",
+    ),
+    carries_over=(
+        "A place is a number that a network can answer: a fraction of the picture's width, one of "
+        "its height. The loop that trains it goes on unchanged to the next parts; the points "
+        "become more and the pictures larger."
+    ),
+)

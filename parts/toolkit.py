@@ -11,20 +11,19 @@ from pathlib import Path
 from common.photos.finder import FaceKeypoints
 from common.system.errors import UserError
 from datasets import yunet
-from parts import part1_nose_tip, part2_full_face, part3_large_dataset, udacity_networks
+from parts import part1_nose_tip, part2_full_face, part3_variants
 
-LESSONS = {"1": part1_nose_tip, "2": part2_full_face, "3": part3_large_dataset}
-ROUTE = udacity_networks  # importing a network registers it, see ``checkpoints.register``
+# Importing the lessons and their variants registers all networks, see ``checkpoints.register``.
+LESSONS = {"1": part1_nose_tip, "2": part2_full_face, "3": part3_variants}
 ASSETS = Path(__file__).resolve().parent / "assets"
 FILTERS = ASSETS / "filters"  # art and anchor points
 WEIGHTS = ASSETS / "weights"  # the network that ships
 
 
 def default_checkpoint() -> Path:
-    """The checkpoint of those who name none: the one that ships, else the newest of part 3 in
-    ``reports``.
+    """The default checkpoint: the one that ships, else the newest of part 3 in ``reports``.
 
-    Raises UserError where there is none.
+    Raises UserError where neither exists.
     """
     shipped = sorted(WEIGHTS.glob("*.pt"))
     trained = Path("reports").glob("part3*/checkpoint.pt")
@@ -42,15 +41,16 @@ def face_keypoints(
     detector: str = "haar",
     data: Path | None = None,
     device: str | None = None,
+    video: bool = False,
 ) -> FaceKeypoints:
-    """A detector and a trained network: pictures in, faces out.
+    """A detector and a trained network: photos in, faces out.
 
-    checkpoint: by default the network that ships.
+    checkpoint: of a network for 68 points; by default the one that ships.
     detector: "haar", "lbp" or "yunet".
     data: the folder below which YuNet's file lies; None means FACE_DATA, else datasets/files.
-    device: such as "cpu" or "cuda:1"; None takes the best there is.
+    device: such as "cpu" or "cuda:1"; None takes the best available.
+    video: trade accuracy for speed, see ``FaceKeypoints``.
     Raises UserError where one of them is missing, damaged or made for other points.
     """
-    return FaceKeypoints.load(
-        checkpoint or default_checkpoint(), detector, yunet.place(data), device
-    )
+    path = checkpoint or default_checkpoint()
+    return FaceKeypoints.load(path, detector, yunet.place(data), device, video)

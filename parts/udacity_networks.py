@@ -183,26 +183,24 @@ class Best(Recipe):
     margin: int = 28  # an eighth all around, for turned and shifted faces
     box_scale: float = 1.3  # room around the landmarks' box, which ends at brows and chin
     epochs: int = 40  # twice the course's: the augmented faces are harder to know by heart
-    init_bias_to_mean: bool = (
-        True  # the untrained network answers the mean face and learns the rest
-    )
+    init_bias_to_mean: bool = True  # the untrained network predicts about the mean face
     batch: int = 32  # steadier steps for a higher learning rate
-    loss: str = "wing"  # keeps pulling when the error is a fraction of a pixel
-    optimizer: str = "adamw"  # Adam whose weight decay does not depend on the gradient
+    loss: str = "wing"  # steep near zero: errors below a pixel still count
+    optimizer: str = "adamw"  # Adam with weight decay that is independent of the gradient
     weight_decay: float = 0.01  # up to a hundred million weights for three thousand faces
     learning_rate: float = 3e-4  # higher than the course's, because it falls; 1e-3 kills units
-    warmup: float = 0.05  # the first steps are small: batch normalisation must settle
-    cosine: bool = True  # falls to zero along a cosine, so that the last steps only polish
+    warmup: float = 0.05  # small first steps, until batch normalisation has its statistics
+    cosine: bool = True  # the learning rate falls to zero: small steps at the end
     bfloat16: bool = True  # half the bits, 1.3 to 2.1 times the speed
-    rotation: float = 15.0  # heads tilt
+    rotation: float = 15.0  # heads tilt in the picture plane
     scale: float = 0.05  # beyond what the box's own error does
     box_shift: float = 0.03  # a detector's box is never quite the landmarks' box
     box_scale_spread: float = 0.05  # nor is its size
-    flip: float = 0.5  # mirrored faces are faces
+    flip: float = 0.5  # a mirrored face is a valid face
     brightness: float = 0.3  # studio and street
-    contrast: float = 0.3  # and cameras
+    contrast: float = 0.3  # exposure differs
     blur: float = 0.2  # frames of videos move
-    flip_tta: bool = True  # answer for the face and its mirror image, and take the mean
+    flip_tta: bool = True  # test-time flip: the mean of both predictions
 
 
 @dataclass(frozen=True)
@@ -211,10 +209,8 @@ class Quick(Course):
 
     epochs: int = 3  # so that the curves have a shape
     max_steps: int = 80  # four tenths of the faces an epoch; five networks take twelve minutes
-    init_bias_to_mean: bool = (
-        True  # the untrained network answers the mean face and learns the rest
-    )
-    cosine: bool = True  # falls to zero along a cosine, so that the last steps only polish
+    init_bias_to_mean: bool = True  # the untrained network predicts about the mean face
+    cosine: bool = True  # the learning rate falls to zero: small steps at the end
     warmup: float = 0.1  # the first steps are small
 
 

@@ -37,10 +37,10 @@ def site(tmp_path_factory, small_root, small_reports):
         faces = ibug.load(small_root, split)
         return replace(faces, name=f"synthetic/{split}", dataset="synthetic", synthetic=True)
 
-    plan = ladder_plans.PLANS["1"]
-    start = plan.start.changed(epochs=1, batch=4)
-    flip = ladder_plans.steps(replace(start.recipe, flip=0.5), ("flip", "flip", "Mirrored."))
-    plan = replace(plan, start=start, steps=flip, questions=())
+    study = ladder_plans.STUDIES["1"]
+    start = study.start.changed(epochs=1, batch=4)
+    flip = ladder_plans.Change("flip", "Mirrored.", {"flip": 0.5})
+    study = replace(study, start=start, changes=(flip,), questions=())
     images, points, _ = render([3], IBUG_68, "crop", (200, 220))
     photo = reports.parent / "Ada & friends.png"
     Image.fromarray(images[0].permute(1, 2, 0).numpy()).save(photo)
@@ -51,7 +51,7 @@ def site(tmp_path_factory, small_root, small_reports):
         patch.setattr(cached, "load", few)
         patch.setattr(FaceKeypoints, "predict", lambda *_: [face])
         patch.setattr(explanation_page, "PLACES", 4)
-        patch.setitem(ladder.PLANS, "1", plan)
+        patch.setitem(ladder.STUDIES, "1", study)
         for line in (
             "3 --dataset mixed --epochs 1",
             "compare LightNet ResNet18 --quick --epochs 1 --dataset synthetic",

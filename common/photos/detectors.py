@@ -1,8 +1,8 @@
 """Where the faces of a picture are: three detectors behind one interface.
 
-Every detector draws its boxes in its own way; one ends at the brows, another takes half the hair
-along. Each is therefore moved and scaled to where the boxes of landmarks lie on average, by three
-numbers that were fitted on training faces (``python -m benchmarks.detectors fit``).
+Every detector draws its boxes in its own way; one ends at the brows, another includes half the
+hair. Each box is therefore moved and scaled to where the landmarks' box lies on average, by three
+numbers fitted on training faces (``python -m benchmarks.detectors fit``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from skimage.data import lbp_frontal_face_cascade_filename
 from skimage.feature import Cascade
+from torch import Tensor
+from torchvision.ops import box_iou, nms
 
 from common.crops import adjust_box
 from common.system.errors import UserError
@@ -28,10 +30,10 @@ FITS = {
     "lbp": (0.014, 0.143, 0.908),
     "yunet": (0.004, 0.125, 0.792),
 }
-"""Right, down and scale of ``common.crops.refit`` for each detector: medians over the training
+"""Right, down and scale of ``common.crops.adjust_box`` for each detector: medians over the training
 faces of 300-W that it finds."""
 
-TURNS = (-45.0, -30.0, 30.0, 45.0)  # degrees that are tried where no face stands upright
+TURNS = (-45.0, -30.0, 30.0, 45.0)  # degrees that are tried where no face is upright
 SMALLEST = 24  # pixels of a face that a detector sees, and of a picture that it looks at
 OVERLAP = 0.3  # intersection over union from which two boxes are one face
 
@@ -41,13 +43,14 @@ class Detection:
     """One face that a detector found.
 
     box: left, top, width, height in pixels counted from the picture's edge, where the box of the
-        landmarks would lie. score: in the detector's own unit, the higher the surer.
-    angle: by how many degrees the face is turned clockwise in the picture; the box stands upright
-        and is to be turned with it about its own centre.
+        landmarks would lie.
+    score: in the detector's own unit, higher is surer; None where no detector found the face.
+    angle: degrees by which the face is turned clockwise in the picture; the box is upright and is
+        to be turned with it about its own centre.
     """
 
     box: tuple[float, float, float, float]
-    score: float
+    score: float | None
     angle: float = 0.0
 
 
@@ -55,8 +58,10 @@ class Detection:
 class Detector:
     """One way to find faces, and how its boxes become boxes of landmarks.
 
-    longest: larger pictures are shrunk to this many pixels on the longer side before.
-    fit: right, down and scale of ``common.crops.refit``.
+    name: "haar", "lbp" or "yunet".
+    find: the detector itself.
+    longest: pixels of the longer side to which larger pictures are shrunk before.
+    fit: right, down and scale of ``common.crops.adjust_box``.
     """
 
     name: str
@@ -83,10 +88,11 @@ def load(name: str, model: Path | None = None) -> Detector:
 
 
 def detect(image: np.ndarray, detector: Detector, angle: float = 0.0) -> list[Detection]:
-    """The faces in one picture, the surest first; overlapping boxes are merged.
+    """The faces in one picture, the best score first; overlapping boxes are merged.
 
-    image: uint8 (H, W, 3) RGB or (H, W) grey. angle: the picture is turned back by so many
-    degrees before, for faces that are turned clockwise by about as many.
+    image: uint8 (H, W, 3) RGB or (H, W) grey.
+    angle: degrees by which the picture is turned counter-clockwise before, for faces that are
+        turned clockwise by about as many.
     """
     height, width = image.shape[:2]
     shrink = min(1.0, detector.longest / max(height, width))
@@ -109,7 +115,7 @@ def detect(image: np.ndarray, detector: Detector, angle: float = 0.0) -> list[De
 
 
 def merged(found: list[Detection]) -> list[Detection]:
-    """The detections that show different faces, the surest first."""
+    """The detections that show different faces, the best score first."""
     boxes = np.array([face.box for face in found]).reshape(-1, 4)
     return [found[i] for i in distinct(boxes, np.array([face.score for face in found]))]
 
@@ -130,20 +136,20 @@ def turned_back(image: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray
 
 def distinct(boxes: np.ndarray, scores: np.ndarray) -> list[int]:
     """Non-maximum suppression: the indices of boxes (N, 4) that show different faces, the best
-    score first."""
-    kept: list[int] = []
-    for index in np.argsort(-scores, kind="stable").tolist():
-        if all(overlap(boxes[index], boxes[other]) < OVERLAP for other in kept):
-            kept.append(index)
-    return kept
+    score (N,) first."""
+    return nms(_corners(boxes), torch.as_tensor(scores).double(), OVERLAP).tolist()
 
 
-def overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two boxes (4,), 0 to 1."""
-    low = np.maximum(one[:2], other[:2])
-    high = np.minimum(one[:2] + one[2:], other[:2] + other[2:])
-    common = np.prod(np.clip(high - low, 0, None))
-    return float(common / (np.prod(one[2:]) + np.prod(other[2:]) - common))
+def overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union, 0 to 1, of boxes (N, 4) with others (M, 4): (N, M)."""
+    return box_iou(_corners(boxes), _corners(others)).numpy()
+
+
+def _corners(boxes: np.ndarray) -> Tensor:
+    """Left, top, width, height -> left, top, right, bottom: float64 (N, 4)."""
+    boxes = boxes.astype(np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return torch.from_numpy(boxes)
 
 
 def haar() -> Find:

@@ -1,4 +1,4 @@
-"""What was found, drawn onto a photo so that it is seen on any photo: bright lines, dark edges."""
+"""Found faces drawn onto a photo: bright lines with dark edges, visible on any photo."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _FINE = 4  # bits after the point in the coordinates that OpenCV draws with
 
 
 def draw_faces(image: np.ndarray, faces: list[FoundFace], show: Collection[str]) -> np.ndarray:
-    """A copy of uint8 (H, W, 3) RGB with what ``show`` names of SHOWN drawn on every face.
+    """A copy of a photo with faces drawn on it; the larger a face, the thicker its lines.
 
-    "boxes": the detector's box and the confidence. "points": the keypoints, joined as the scheme
-    joins them. "mesh": the Delaunay triangles between them. "pose": where the nose points (red),
-    the chin (green) and the side of the face that is on the right (orange). The larger the face,
-    the thicker the lines.
+    image: uint8 (H, W, 3), RGB.
+    show: names of SHOWN. "boxes": the detector's box and the confidence; "points": the keypoints,
+        joined as the scheme joins them; "mesh": the Delaunay triangles between them; "pose":
+        where the nose points (red), the chin (green) and the right-hand side of the face (orange).
     """
     image = image.copy()
     for face in faces:
@@ -35,7 +35,7 @@ def draw_faces(image: np.ndarray, faces: list[FoundFace], show: Collection[str])
         if "mesh" in show:
             net = image.copy()
             _lines(net, triangles(points), True, ICE, thick)
-            cv2.addWeighted(net, 0.6, image, 0.4, 0, dst=image)  # so dense that it would hide all
+            cv2.addWeighted(net, 0.6, image, 0.4, 0, dst=image)  # dense: it would hide the face
         elif "points" in show:
             _lines(image, [points[list(run)] for run in IBUG_68.lines], False, SKY, thick)
         if "points" in show:

@@ -1,8 +1,8 @@
-"""Pictures laid onto faces: sunglasses, a hat, whatever a learner draws.
+"""Face filters: art laid onto faces, such as sunglasses or a hat.
 
-A filter is two files beside each other, ``NAME.png`` with transparency and ``NAME.txt``, which
-says where the picture belongs. Each line names a pixel of the picture and the keypoint that it
-lies on; several keypoints mean their middle. The pixel may lie outside the picture::
+A face filter is two files beside each other, ``NAME.png`` with transparency and ``NAME.txt``,
+which says where the art belongs. Each line names a pixel of the art and the keypoint that it lies
+on; several keypoints mean their middle. The pixel may lie outside the art::
 
     # A moustache, 300 x 90 pixels.
     warp bend
@@ -12,13 +12,13 @@ lies on; several keypoints mean their middle. The pixel may lie outside the pict
     260    60    54
     150   300    7 8 9
 
-``warp rigid`` turns, scales and shifts the picture, best fit to all lines: for what is stiff and
-stands out from the face, as a hat. ``warp bend`` leads every pixel named exactly onto its
-keypoint by a thin plate spline, so that the picture turns and moves with the face.
+``warp rigid`` turns, scales and shifts the art, the best fit to all lines: for what is stiff and
+reaches beyond the face, such as a hat. ``warp bend`` maps every named pixel exactly onto its
+keypoint by a thin plate spline, so that the art turns and moves with the face.
 
-Source of the spline: F. L. Bookstein, Principal Warps, IEEE PAMI 11(6), 1989. Ours goes from the
-picture back to the art, so that every pixel is looked up once, and is evaluated on a grid of a
-few hundred nodes and interpolated between them, which is what makes it quick.
+Source of the spline: F. L. Bookstein, Principal Warps, IEEE PAMI 11(6), 1989. It maps from the
+photo back to the art, so that every pixel is looked up once. For speed it is evaluated on a grid
+of a few hundred nodes and interpolated between them.
 """
 
 from __future__ import annotations
@@ -29,29 +29,34 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image
+from scipy.interpolate import RBFInterpolator
 
+from common.keypoints import fit_similarity
 from common.system.errors import UserError
 
 N_POINTS = 68
 CELLS = 32  # of the grid on which the warp is evaluated, along the longer side
-STIFFNESS = 1e-4  # keeps the spline calm where a turned face brings anchors onto each other
+STIFFNESS = 1e-4  # smooths the spline where a turned face brings anchors onto each other
+FLAT = 1e-3  # width over length of anchors from which they count as on one line
 LEFT_CHEEK = ((1, 41), (2, 41), (2, 31), (3, 31), (3, 48), (4, 48))  # skin lies between these
 RIGHT_CHEEK = ((15, 46), (14, 46), (14, 35), (13, 35), (13, 54), (12, 54))
-USUAL_LIGHT = 140.0  # grey value of a well-lit cheek, for which the art was drawn
+USUAL_LIGHT = 140.0  # grey value of a well-lit cheek, for which art is drawn
 
 Map = Callable[[np.ndarray], np.ndarray]  # (..., 2) pixels -> (..., 2) pixels
 
 
 @dataclass(frozen=True)
-class Filter:
-    """A picture and where it lies on a face.
+class FaceFilter:
+    """Art and where it lies on a face.
 
+    name: of its files, without the ending.
     levels: the art as uint8 (H, W, 4), colours multiplied by their alpha, then at half the size,
-        at a quarter and so on: small faces take a small one, or they would flicker.
+        at a quarter and so on: small faces take a small one, which avoids flicker.
     anchors: float32 (A, 2), pixels of ``levels[0]``.
     weights: float32 (A, 68): an anchor lies on ``weights @ keypoints``.
-    bend: whether the anchors are met exactly, or by the best similarity.
+    bend: whether the anchors are met exactly, or by the best similarity transform.
     """
 
     name: str
@@ -61,11 +66,12 @@ class Filter:
     bend: bool
 
     def apply(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-        """The picture with the art on one face; ``image`` itself stays as it is.
+        """A copy of a photo with the art on one face, as far as it lies in the photo.
 
-        image: uint8 (H, W, 3), RGB. keypoints: (68, 2), pixels of the picture; they may lie
-        outside it. Whatever has no place in the picture is not drawn; keypoints that are no
-        face, all in one place or not finite, change nothing.
+        image: uint8 (H, W, 3), RGB.
+        keypoints: (68, 2), pixels of the photo; they may lie outside it. Where they are not a
+            face, all in one place or not finite, nothing is drawn.
+        Raises ValueError for other shapes.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"image must be uint8 (H, W, 3), not {image.dtype} {image.shape}")
@@ -77,7 +83,7 @@ class Filter:
             return image
         targets = self.weights @ keypoints  # (A, 2)
         turn = similarity(self.anchors, targets)  # (2, 3)
-        scale = np.hypot(turn[0, 0], turn[1, 0])  # picture's pixels per pixel of the art
+        scale = np.hypot(turn[0, 0], turn[1, 0])  # pixels of the photo per pixel of the art
         height, width = self.levels[0].shape[:2]
         if scale * max(width, height) < 1:
             return image
@@ -85,21 +91,22 @@ class Filter:
         box = _box(corners @ turn[:, :2].T + turn[:, 2], image.shape, 0.25 if self.bend else 0.0)
         if box is None:
             return image
-        back = spline(targets, self.anchors) if self.bend else _affine(_inverse(turn))
+        rigid = _affine(cv2.invertAffineTransform(turn))
+        back = spline(targets, self.anchors) if self.bend else rigid
         level = int(np.clip(np.round(-np.log2(scale) - 0.3), 0, len(self.levels) - 1))
         _lay_on(image, box, self.levels[level], 2.0**-level, back, _light(image, keypoints))
         return image
 
 
 def names(folder: Path) -> list[str]:
-    """The filters that lie in ``folder``."""
+    """The names of the face filters in ``folder``."""
     return sorted(file.stem for file in folder.glob("*.txt"))
 
 
-def load(name_or_path: str | Path, folder: Path) -> Filter:
-    """A filter of ``folder`` by its name, or any by the path of its picture.
+def load(name_or_path: str | Path, folder: Path) -> FaceFilter:
+    """A face filter of ``folder`` by its name, or any by the path of its art.
 
-    Raises UserError where picture or text file are missing or do not say what they must.
+    Raises UserError where art or text file are missing or malformed.
     """
     path = Path(name_or_path)
     if str(name_or_path) in names(folder):
@@ -110,13 +117,14 @@ def load(name_or_path: str | Path, folder: Path) -> Filter:
             "a PNG file with a text file of the same name beside it"
         )
     anchors, weights, bend = read_anchors(path.with_suffix(".txt"))
-    return Filter(path.stem, _pyramid(_read_art(path.with_suffix(".png"))), anchors, weights, bend)
+    levels = _pyramid(_read_art(path.with_suffix(".png")))
+    return FaceFilter(path.stem, levels, anchors, weights, bend)
 
 
 def read_anchors(file: Path) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Anchors (A, 2), weights (A, 68) and whether to bend, from a filter's text file.
+    """Anchors (A, 2), weights (A, 68) and whether to bend, from a face filter's text file.
 
-    Raises UserError with the line that cannot be understood and how it should look.
+    Raises UserError with the malformed line and how it should look.
     """
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -151,58 +159,36 @@ def read_anchors(file: Path) -> tuple[np.ndarray, np.ndarray, bool]:
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The turn, scale and shift (2, 3) that brings (N, 2) onto (N, 2) with least squared error."""
-    middle, aim = source.mean(axis=0), target.mean(axis=0)
-    x, y = (source - middle).T
-    u, v = (target - aim).T
-    size = (x * x + y * y).sum()
-    cosine, sine = (x * u + y * v).sum() / size, (x * v - y * u).sum() / size
-    turn = np.array([[cosine, -sine], [sine, cosine]])
-    return np.column_stack([turn, aim - turn @ middle])
+    """``fit_similarity`` of (N, 2) onto (N, 2): the matrix (2, 3)."""
+    points = (torch.from_numpy(each.astype(np.float64)) for each in (source, target))
+    return fit_similarity(*points).numpy()
 
 
 def spline(source: np.ndarray, target: np.ndarray) -> Map:
-    """The thin plate spline that leads (N, 2) onto (N, 2), or all but for ``STIFFNESS``.
+    """The thin plate spline that maps (N, 2) onto (N, 2), up to ``STIFFNESS``.
 
-    Where ``source`` lies on one line there is none, and the nearest affine map takes its place.
+    Where ``source`` lies on one line there is none, and the best affine map takes its place.
     """
     middle = source.mean(axis=0)
     size = max(np.abs(source - middle).max(), 1e-9)
-
-    def terms(points: np.ndarray) -> np.ndarray:
-        """(M, 2) -> (M, N + 3): r² log r from each source, then 1, x, y."""
-        unit = (points - middle) / size
-        across, down = (unit[:, axis, None] - (source - middle)[:, axis] / size for axis in (0, 1))
-        square = across * across + down * down  # (M, N)
-        bending = 0.5 * square * np.log(np.maximum(square, 1e-12))
-        return np.column_stack([bending, np.ones(len(unit)), unit])
-
-    count = len(source)
-    system = np.zeros((count + 3, count + 3))
-    system[:count] = terms(source)
-    system[:count, :count] += STIFFNESS * np.eye(count)
-    system[count:, :count] = system[:count, count:].T
-    aim = np.vstack([target, np.zeros((3, 2))])
-    weights = np.linalg.lstsq(system, aim, rcond=1e-12)[0]  # (N + 3, 2)
-    return lambda points: (terms(points.reshape(-1, 2)) @ weights).reshape(points.shape)
+    unit = (source - middle) / size  # (N, 2)
+    if np.linalg.matrix_rank(unit, tol=FLAT) == 2:
+        warp = RBFInterpolator(unit, target, smoothing=STIFFNESS, kernel="thin_plate_spline")
+    else:
+        ones = np.ones((len(unit), 1))
+        warp = _affine(np.linalg.lstsq(np.hstack([unit, ones]), target, rcond=FLAT)[0].T)
+    return lambda points: warp((points.reshape(-1, 2) - middle) / size).reshape(points.shape)
 
 
 def _affine(matrix: np.ndarray) -> Map:
     return lambda points: points @ matrix[:, :2].T + matrix[:, 2]
 
 
-def _inverse(matrix: np.ndarray) -> np.ndarray:
-    turn = np.linalg.inv(matrix[:, :2])
-    return np.column_stack([turn, -turn @ matrix[:, 2]])
-
-
 def _box(
     corners: np.ndarray, shape: tuple[int, ...], more: float
 ) -> tuple[int, int, int, int] | None:
-    """Whole pixels left, top, right, bottom around (4, 2), widened by a share, within a picture.
-
-    None where nothing of it lies inside.
-    """
+    """Whole pixels left, top, right, bottom around (4, 2), widened by ``more`` times the longer
+    side, within a photo of ``shape``; None where nothing of it lies inside."""
     low, high = corners.min(axis=0), corners.max(axis=0)
     room = more * (high - low).max()
     size = (shape[1], shape[0])
@@ -221,8 +207,9 @@ def _lay_on(
 ) -> None:
     """Blend ``art`` into ``image`` within ``box``.
 
-    back: pixels of the picture -> pixels of the full-size art, ``art_scale`` times that of
-    ``art``. light: pixels of the picture -> how bright the art is there, (..., 1).
+    art: one level of the art, ``art_scale`` times as large as the full size.
+    back: pixels of the photo -> pixels of the full-size art.
+    light: pixels of the photo -> brightness of the art there, 1 as drawn, (..., 1).
     """
     left, top, right, bottom = box
     step = max(right - left, bottom - top) // CELLS | 1  # odd: a node lies on a pixel's middle
@@ -240,8 +227,8 @@ def _lay_on(
     fields = _between(fields, step)[: image.shape[0] - top, : image.shape[1] - left]
     art = cv2.remap(art, fields[..., 0], fields[..., 1], cv2.INTER_LINEAR)  # outside: nothing
     part = image[top : top + len(art), left : left + art.shape[1]]
-    # Bytes all the way: on a large face floats would take four times as long.
-    bright = cv2.convertScaleAbs(fields[..., 2], alpha=200)  # 200 stands for 1
+    # In bytes: on a large face floats would take four times as long.
+    bright = cv2.convertScaleAbs(fields[..., 2], alpha=200)  # 200 means 1
     art_lit = cv2.multiply(_rgb(art), _rgb(bright), scale=1 / 200)
     behind = cv2.multiply(part, _rgb(255 - art[..., 3]), scale=1 / 255)
     part[:] = cv2.add(art_lit, behind)
@@ -262,12 +249,12 @@ def _between(nodes: np.ndarray, step: int) -> np.ndarray:
     """Values (h, w, C) at every ``step``-th pixel -> at every pixel between, (H, W, C)."""
     height, width = nodes.shape[:2]
     grown = cv2.resize(nodes, (width * step, height * step), interpolation=cv2.INTER_LINEAR)
-    cut = step // 2  # cv2.resize holds nodes for middles of cells; its rim is no interpolation
+    cut = step // 2  # for cv2.resize nodes are middles of cells; its rim is no interpolation
     return grown[cut : height * step - cut, cut : width * step - cut]
 
 
 def _light(image: np.ndarray, keypoints: np.ndarray) -> Map:
-    """How bright the art should be, from one jaw end to the other: pixels -> (..., 1)."""
+    """Brightness of the art, from one end of the jaw to the other: pixels -> (..., 1)."""
     left, right = (_brightness(image, keypoints, cheek) for cheek in (LEFT_CHEEK, RIGHT_CHEEK))
     axis = keypoints[16] - keypoints[0]
     axis = axis / max(axis @ axis, 1e-9)
@@ -277,14 +264,14 @@ def _light(image: np.ndarray, keypoints: np.ndarray) -> Map:
 def _brightness(
     image: np.ndarray, keypoints: np.ndarray, cheek: tuple[tuple[int, int], ...]
 ) -> float:
-    """1 for a usually lit cheek; half-way to the cheek's own light otherwise."""
+    """1 for a well-lit cheek; half-way to the cheek's own light otherwise."""
     places = keypoints[np.array(cheek)].mean(axis=1).round().astype(int)  # (P, 2)
     columns, rows = np.clip(places, 0, (image.shape[1] - 1, image.shape[0] - 1)).T
     return float(np.clip(np.sqrt(image[rows, columns].mean() / USUAL_LIGHT), 0.5, 1.1))
 
 
 def _read_art(file: Path) -> np.ndarray:
-    """uint8 (H, W, 4), not multiplied by alpha. Raises UserError where there is none."""
+    """uint8 (H, W, 4), not multiplied by alpha. Raises UserError where it cannot be read."""
     try:
         with Image.open(file) as picture:
             if "A" not in picture.getbands() and "transparency" not in picture.info:

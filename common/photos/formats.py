@@ -1,14 +1,22 @@
-"""What was found, as files that other programs read: JSON, CSV and ``.pts``."""
+"""Photos in from files, faces out to files that other programs read: JSON, CSV and ``.pts``."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import sys
+import warnings
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from common.crops import read_picture
 from common.keypoints import IBUG_68
 from common.photos.finder import FoundFace
+from common.system.errors import UserError
 
 COLUMNS = (
     "image", "frame", "face", "left", "top", "width", "height", "score", "confidence",
@@ -17,19 +25,38 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def read_photo(path: str) -> np.ndarray:
+    """A photo as uint8 (H, W, 3), RGB, turned as its EXIF data say.
+
+    path: of a picture, of which an animated one gives its first; "-" reads from stdin.
+    Raises UserError where it cannot be decoded whole.
+    """
+    try:
+        source = io.BytesIO(sys.stdin.buffer.read()) if path == "-" else Path(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large, not too large
+            return np.asarray(read_picture(source, colour=True))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the name") from None
+    except UnidentifiedImageError:
+        fault = "not a picture"
+    except Image.DecompressionBombError:
+        raise UserError(f"{path}: more than 178 million pixels; make it smaller") from None
+    except Exception as damage:  # a damaged picture fails wherever the damage is met first
+        fault = " ".join(str(damage).split()) or type(damage).__name__
+    raise UserError(f"{path}: cannot be read ({fault}); save it again as JPEG or PNG")
+
+
 def as_dict(face: FoundFace) -> dict[str, Any]:
     """One face in plain values; pixels to a thousandth, as finer is noise."""
-    followed = {} if face.number is None else {"number": face.number}
-    return followed | {
+    number = {} if face.number is None else {"number": face.number}
+    angles = {"yaw": face.pose.yaw, "pitch": face.pose.pitch, "roll": face.pose.roll}
+    return number | {
         "box": [round(side, 3) for side in face.box],
         "score": None if face.score is None else round(face.score, 4),
         "confidence": round(face.confidence, 4),
         "keypoints": [[round(x, 3), round(y, 3)] for x, y in face.keypoints.tolist()],
-        "pose": {
-            "yaw": round(face.pose.yaw, 2),
-            "pitch": round(face.pose.pitch, 2),
-            "roll": round(face.pose.roll, 2),
-        },
+        "pose": {name: round(angle, 2) for name, angle in angles.items()},
         "eyes_open": round(face.eyes_open, 4),
         "mouth_open": round(face.mouth_open, 4),
     }
@@ -38,11 +65,11 @@ def as_dict(face: FoundFace) -> dict[str, Any]:
 def as_json(
     image: str, size: tuple[int, int], faces: list[FoundFace], frame: int | None = None
 ) -> str:
-    """One picture of ``size`` (H, W), or one frame of a video, as a line of JSON."""
+    """One photo of ``size`` (H, W), or one frame of a video, as a line of JSON."""
     height, width = size
-    told: dict[str, Any] = {"image": image} if frame is None else {"image": image, "frame": frame}
-    told |= {"width": width, "height": height, "faces": [as_dict(face) for face in faces]}
-    return json.dumps(told) + "\n"
+    values: dict[str, Any] = {"image": image} | ({} if frame is None else {"frame": frame})
+    values |= {"width": width, "height": height, "faces": [as_dict(face) for face in faces]}
+    return json.dumps(values) + "\n"
 
 
 def as_csv(image: str, faces: list[FoundFace], frame: int | None = None) -> str:
@@ -50,11 +77,13 @@ def as_csv(image: str, faces: list[FoundFace], frame: int | None = None) -> str:
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     for place, face in enumerate(map(as_dict, faces), start=1):
-        number = face.get("number", place)
-        places = [value for point in face["keypoints"] for value in point]
-        others = (face["score"], face["confidence"], *face["pose"].values())
-        opened = (face["eyes_open"], face["mouth_open"])
-        lines.writerow([image, frame, number, *face["box"], *others, *opened, *places])
+        lines.writerow(
+            [
+                image, frame, face.get("number", place), *face["box"], face["score"],
+                face["confidence"], *face["pose"].values(), face["eyes_open"], face["mouth_open"],
+                *(value for point in face["keypoints"] for value in point),
+            ]
+        )  # fmt: skip
     return text.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Which way a head is turned, from its 68 points."""
+"""What keypoints say about a head: which way it is turned, how open eyes and mouth are."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from common.keypoints import IBUG_68, IMM_58, Scheme
 
 @dataclass(frozen=True)
 class Pose:
-    """Degrees from a head that looks straight into the camera.
+    """Degrees from a head that looks straight into the camera; it is turned in this order.
 
-    yaw: positive where it is turned towards the right of the picture. pitch: positive where it
-    looks down. roll: positive where it leans clockwise, so that the right-hand eye is the lower.
-    The head is turned by yaw first, then by pitch, then by roll.
+    yaw: positive where it is turned towards the right of the picture.
+    pitch: positive where it looks down.
+    roll: positive where it leans clockwise, so that the right-hand eye is the lower.
     """
 
     yaw: float
@@ -25,11 +25,9 @@ class Pose:
     roll: float
 
 
-_FACE_SIZES_AWAY = 8.0  # how far the camera is thought to be; between 4 and 20 it hardly matters
+_FACE_SIZES_AWAY = 8.0  # assumed distance of the camera; between 4 and 20 it hardly matters
 
-# The mean head of the drawn faces (``datasets.synthetic_head``), the half to the right of the
-# picture: millimetres to the right, down and towards the camera.
-_HALF = {
+HEAD_HALF = {
     8: (0, 111.5, -6.7), 9: (20.5, 108.6, -10.2), 10: (37.5, 97.3, -19.3), 11: (50, 87.9, -29.3),
     12: (61, 72.5, -39), 13: (68, 55, -46), 14: (70.8, 36.4, -51), 15: (73, 16.3, -54),
     16: (74, -3.5, -55), 22: (11.6, -14.7, 22.5), 23: (24.2, -20.2, 19), 24: (37.7, -22.6, 13.6),
@@ -41,12 +39,16 @@ _HALF = {
     56: (8.1, 82.1, 11.1), 57: (0, 83, 12.2), 62: (0, 68.7, 18.2), 63: (7.5, 67.9, 17.4),
     64: (24.2, 67.3, 0.6), 65: (7.6, 72.9, 14.5), 66: (0, 73.9, 15.6),
 }  # fmt: skip
+"""Half of the mean head, the one to the right of the picture: by the index of a 68-point keypoint
+its place in mm to the right, down and towards the camera. Measured by rigid structure from motion
+(Tomasi and Kanade, 1992) on the points of 300-W's training faces, scaled to 90 mm between the outer
+eye corners; the jaw is moved back to the bone."""
 
 
 def _mean_head() -> np.ndarray:
     """float64 (68, 3): right, down and away from the camera, as OpenCV counts."""
     places = np.zeros((IBUG_68.n_points, 3))
-    for index, (right, down, near) in _HALF.items():
+    for index, (right, down, near) in HEAD_HALF.items():
         places[index] = right, down, -near
         places[int(IBUG_68.flip_order[index])] = -right, down, -near
     return places
@@ -56,11 +58,11 @@ MEAN_HEAD = _mean_head()
 
 
 def head_pose(keypoints: np.ndarray) -> Pose:
-    """Which way the head of the 68 keypoints (68, 2) looks, seen from where the camera is.
+    """Which way the head of the 68 keypoints (68, 2) looks, seen from the camera.
 
     The mean head is turned until its points fall on the keypoints with least squared distance
-    (``cv2.solvePnP``). The camera is thought to look straight at the face, so a face in a corner
-    of the picture has the same pose as in its middle, and nothing need be known of the lens.
+    (``cv2.solvePnP``). The camera is assumed to look straight at the face, so a face in a corner
+    of the picture has the same pose as in its middle, and the lens need not be known.
     """
     points = keypoints.astype(np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
@@ -78,8 +80,8 @@ def head_pose(keypoints: np.ndarray) -> Pose:
 
 
 def axes(pose: Pose) -> np.ndarray:
-    """Where a turned head's right side, chin and nose point in the picture: (3, 2), unit vectors
-    of space as they are seen; the nose of a head that looks straight at us points nowhere."""
+    """Where a turned head's right side, chin and nose point in the picture: (3, 2), projections of
+    unit vectors; the nose of a head that looks into the camera has length 0."""
     a, b, c = np.radians([pose.yaw, pose.pitch, pose.roll])
     upright = np.array(  # pitch after yaw; rows are right and down, columns the head's three axes
         [
@@ -93,7 +95,15 @@ def axes(pose: Pose) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Landmarks:
-    """The points of a scheme that the measures need; "left" is that of the picture."""
+    """The points of a scheme that the measures need; "left" is that of the picture.
+
+    jaw_ends: the first and last point of the jaw, beside the ears.
+    nose_base: the middle point below the nose.
+    eye_corners: pairs of the corners of an eye.
+    lids: pairs of an upper and a lower lid.
+    mouth_corners: left and right.
+    lips: pairs of the upper and the lower lip.
+    """
 
     jaw_ends: tuple[int, int]
     nose_base: int

@@ -1,9 +1,9 @@
-"""Faces followed from frame to frame: found once, then each crop comes from the last points.
+"""Faces tracked from frame to frame: detected once, then each crop comes from the last points.
 
-A detector is slow and knows nothing of the frame before; the network, shown the place where the
-face was a moment ago, answers both where its points are and, with its confidence, whether there
-still is a face. So the detector is needed only for faces that are new, and it looks for them on
-another thread while the known ones are followed.
+A detector is slow and ignores the frame before; the network, given a crop where the face was a
+moment ago, predicts both where its points are and, with its confidence, whether it still is a
+face. So the detector is needed only for new faces, and it searches on another thread while the
+known ones are tracked.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from common.faces import upright_boxes
+from common.faces import landmark_boxes, upright_boxes
 from common.keypoints import IBUG_68
 from common.photos.detectors import Detection, overlap
 from common.photos.finder import LEANING, LEAST_CONFIDENCE
-from common.photos.stopwatch import Stopwatch
+from common.photos.video import Stopwatch
 
 Detect = Callable[[np.ndarray], Sequence[Detection]]
 Place = tuple[np.ndarray, float]  # a box (4,) and by how many degrees it is turned clockwise
 Locate = Callable[[np.ndarray, np.ndarray, np.ndarray, bool], tuple[np.ndarray, np.ndarray]]
 
-LEAVES_AFTER = 0.5  # seconds without being seen after which a face is gone
+LEAVES_AFTER = 0.5  # seconds without being seen after which a track ends
 SEARCH_EVERY = 20  # frames from one search for new faces to the next
-CHECK_EVERY = 10  # frames from one look at the mirror image, which tells faces, to the next
-SEARCH_TAKES = 5  # frames after which its answer is taken, and waited for if need be
+CHECK_EVERY = 10  # frames from one prediction for the mirror image, for the confidence, to the next
+SEARCH_TAKES = 5  # frames after which the search's result is taken, and waited for if need be
 SAME_FACE = 0.5  # overlap from which two tracks follow one face
-KNOWN = 0.2  # overlap from which a detection is a face that is followed already
-SMALLEST = 12.0  # pixels of a face's box that is still followed
+KNOWN = 0.2  # overlap from which a detection is a face that is tracked already
+SMALLEST = 12.0  # pixels of a face's box that is still tracked
 
 
 class OneEuro:
-    """The One Euro filter of a face's points: calm while they rest, quick while they move.
+    """The One Euro filter of a face's points: strong smoothing at rest, little lag in motion.
 
-    A low-pass filter whose cutoff frequency rises with the speed of what it smooths: at rest it
-    takes the tremor away, in motion it does not lag. Géry Casiez, Nicolas Roussel, Daniel Vogel:
-    1€ Filter, CHI 2012, equations 1 to 7. Two things differ. Speeds are counted in sizes of the
-    face a second, so that a face twice as near is smoothed alike. And a point's speed is that of
-    the whole face, which 68 points tell without much noise, and half of what the point moves
-    beside it.
+    A low-pass filter whose cutoff frequency rises with the speed. Source: G. Casiez, N. Roussel,
+    D. Vogel, 1€ Filter, CHI 2012, equations 1 to 7. Two things differ. Speeds are measured in
+    sizes of the face a second, so that a face twice as near is smoothed alike. And a point's speed
+    is that of the whole face, the mean of 68 points with little noise, plus half of the point's
+    speed relative to it.
 
-    least_cutoff: Hz at rest. gain: Hz more for each size of the face a second (the paper's beta).
+    least_cutoff: Hz at rest.
+    gain: Hz more for each size of the face a second (the paper's beta).
     speed_cutoff: Hz, at which the speed itself is smoothed (the paper's dcutoff).
     """
 
@@ -53,9 +53,9 @@ class OneEuro:
         self, least_cutoff: float = 0.7, gain: float = 12.0, speed_cutoff: float = 1.0
     ) -> None:
         self.least_cutoff, self.gain, self.speed_cutoff = least_cutoff, gain, speed_cutoff
-        self.points: np.ndarray | None = None  # (K, 2), the last answer
+        self.points: np.ndarray | None = None  # (K, 2), the last result
         self.speed = np.zeros(2)  # (K, 2), pixels a second
-        self.seconds = 0.0  # when that was
+        self.seconds = 0.0  # its time
 
     def __call__(self, points: np.ndarray, seconds: float) -> np.ndarray:
         """The smoothed points (K, 2) at the time ``seconds``, which must grow from call to call.
@@ -67,30 +67,34 @@ class OneEuro:
         else:
             passed = seconds - self.seconds
             speed = (points - self.points) / passed
-            self.speed = self.speed + share(self.speed_cutoff, passed) * (speed - self.speed)
+            self.speed = self.speed + smoothing(self.speed_cutoff, passed) * (speed - self.speed)
             whole = self.speed.mean(axis=0)  # (2,)
             beside = np.linalg.norm(self.speed - whole, axis=1, keepdims=True)  # (K, 1)
             sizes = (np.linalg.norm(whole) + beside / 2) / np.ptp(points, axis=0).max()
             cutoff = self.least_cutoff + self.gain * sizes  # (K, 1)
-            self.points = self.points + share(cutoff, passed) * (points - self.points)
+            self.points = self.points + smoothing(cutoff, passed) * (points - self.points)
         self.seconds = seconds
         return self.points
 
 
-def share(cutoff: np.ndarray | float, passed: float) -> np.ndarray | float:
-    """How much of the way to a new value a low-pass filter goes: alpha of the paper's equation 5.
+def smoothing(cutoff: np.ndarray | float, passed: float) -> np.ndarray | float:
+    """The weight, 0 to 1, of a new value in a low-pass filter: alpha of the paper's equation 5.
 
-    cutoff: Hz. passed: seconds since the last value.
+    cutoff: Hz.
+    passed: seconds since the last value.
     """
     return 1 / (1 + 1 / (2 * math.pi * cutoff * passed))
 
 
 @dataclass
 class Track:
-    """One face while it is followed.
+    """One face while it is tracked.
 
-    number: its identity, counted from 1. keypoints: float32 (K, 2), smoothed, pixels of the
-    frame. confidence: of the last frame in which it was seen. seen: whether that is this one.
+    number: its identity, counted from 1.
+    keypoints: float32 (K, 2), smoothed, pixels of the frame.
+    confidence: 0 to 1, of the last frame in which it was seen.
+    seen: whether that is the current frame.
+    smooth: the filter of its keypoints.
     """
 
     number: int
@@ -100,32 +104,33 @@ class Track:
     smooth: OneEuro = field(default_factory=OneEuro)
 
     def follow(self, points: np.ndarray, confidence: float, seconds: float) -> None:
-        """Take the points (K, 2) that the network found at the time ``seconds``."""
+        """Take the points (K, 2) that the network predicted at the time ``seconds``."""
         self.keypoints = self.smooth(points.astype(np.float64), seconds).astype(np.float32)
         self.confidence, self.seen = confidence, True
 
     def expected(self, seconds: float) -> tuple[np.ndarray, float]:
-        """Where the face should be by now if it goes on moving: the box of its landmarks (4,) and
-        by how many degrees both are turned clockwise, 0 for a face that stands about upright."""
+        """Where the face is at the time ``seconds`` if it keeps its speed: its landmarks' box (4,),
+        and degrees by which both are turned clockwise, 0 for a face that is about upright."""
         shift = self.smooth.speed.mean(axis=0) * (seconds - self.smooth.seconds)
         points = self.keypoints + shift.astype(np.float32)
         left, right = points[list(IBUG_68.outer_eyes)]
         angle = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0]))
+        faces = torch.from_numpy(points)[None]  # (1, K, 2)
         if abs(angle) < LEANING:
-            return box_of(points), 0.0
-        box, _ = upright_boxes(torch.from_numpy(points)[None], IBUG_68)
-        return box[0].numpy(), angle
+            return landmark_boxes(faces)[0].numpy(), 0.0
+        return upright_boxes(faces, IBUG_68)[0][0].numpy(), angle
 
 
 class Tracker:
     """All faces of a video, each with its identity, smoothed points and confidence.
 
     detect: finds faces in a frame, uint8 (H, W, 3); called on another thread while faces are
-        followed, so frames must not be changed once they were given.
-    locate: points (N, 68, 2) of the faces in boxes (N, 4) of a frame, which are turned by angles
-        (N,), and the confidence (N,), which counts only where the last argument asks for it.
-    clock: is told what time detection ("detect") and the network ("network") take.
-    check_every: how often ``locate`` is asked for the confidence of faces that are followed.
+        tracked, so frames must not be changed once they were given.
+    locate: keypoints (N, 68, 2) in boxes (N, 4) of a frame, turned by angles (N,), and the
+        confidence (N,), which counts only where the last argument, ``flip``, is True; see
+        ``FaceKeypoints.keypoints``.
+    clock: counts the time of detection ("detect") and network ("network").
+    check_every: frames from one measurement of the confidence of tracked faces to the next.
     """
 
     def __init__(
@@ -147,7 +152,8 @@ class Tracker:
     def update(self, image: np.ndarray, seconds: float) -> list[Track]:
         """The faces in the next frame, the longest known first.
 
-        image: uint8 (H, W, 3), RGB. seconds: the frame's time, which must grow.
+        image: uint8 (H, W, 3), RGB.
+        seconds: the frame's time, which must grow.
         """
         places = [track.expected(seconds) for track in self.tracks]
         places += self._sort_out(self._look(image), places)
@@ -166,11 +172,11 @@ class Tracker:
         self._searcher.shutdown(cancel_futures=True)
 
     def _look(self, image: np.ndarray) -> Sequence[Detection]:
-        """What the detector found, if it is time to know.
+        """What the detector found, where a search ends at this frame.
 
-        While nobody is followed, every frame is searched. Otherwise a search runs beside the
-        frames and its answer is taken a fixed number of frames later: so much does not wait for
-        it, and the same video gives the same faces on a slower machine.
+        While no face is tracked, every frame is searched. Otherwise a search runs beside the
+        frames and its result is taken a fixed number of frames later: frames do not wait for it,
+        and the same video gives the same faces on a slower machine.
         """
         with self.clock.stage("detect"):
             if not self.tracks:
@@ -187,19 +193,19 @@ class Tracker:
         return []
 
     def _check(self, count: int) -> bool:
-        """Whether it is time to ask if what is followed still are faces; it costs as much as
-        finding their points, so it is done now and then, and where there is reason to doubt."""
+        """Whether to measure the confidence, at the cost of a second prediction: now and then, and
+        where a face is new or lost."""
         new_or_lost = count > len(self.tracks) or not all(track.seen for track in self.tracks)
         return new_or_lost or self.frame % self.check_every == 0
 
     def _sort_out(self, found: Sequence[Detection], expected: list[Place]) -> list[Place]:
-        """The places that are new; one of a lost face takes the place where it was expected."""
+        """The places that are new; one of a lost face replaces the expected one in ``expected``."""
         fresh = []
         for face in found:
             place = np.array(face.box), face.angle
-            overlaps = [overlap(place[0], box) for box, _ in expected]
-            nearest = int(np.argmax(overlaps)) if overlaps else -1
-            if not overlaps or overlaps[nearest] < KNOWN:
+            overlaps = overlap(place[0], np.array([box for box, _ in expected]))[0]  # (T,)
+            nearest = int(overlaps.argmax()) if expected else -1
+            if not expected or overlaps[nearest] < KNOWN:
                 fresh.append(place)
             elif not self.tracks[nearest].seen:
                 expected[nearest] = place
@@ -210,34 +216,28 @@ class Tracker:
     ) -> None:
         """Give every track its points; begin those of new faces, end those of lost ones.
 
-        Where two boxes (N, 4) led to one face, it belongs to the one that was nearer to it.
+        Where two boxes (N, 4) led to one face, the track that overlaps it more keeps it.
         """
-        measured = [box_of(face) for face in points]
-        near = [overlap(box, other) for box, other in zip(boxes, measured, strict=True)]
+        measured = landmark_boxes(torch.from_numpy(points)).numpy()  # (N, 4)
+        near, between = np.split(overlap(np.concatenate([boxes, measured]), measured), 2)  # (N, N)
         known = len(self.tracks)
-        taken: list[np.ndarray] = []
-        for index in sorted(range(len(boxes)), key=lambda i: (i >= known, -near[i])):
+        taken: list[int] = []
+        for index in sorted(range(len(boxes)), key=lambda i: (i >= known, -near[i, i])):
             seen = (
                 confidence[index] >= LEAST_CONFIDENCE
-                and measured[index][2:].max() >= SMALLEST
-                and all(overlap(measured[index], other) < SAME_FACE for other in taken)
+                and measured[index, 2:].max() >= SMALLEST
+                and (between[index, taken] < SAME_FACE).all()
             )
             if seen:
-                taken.append(measured[index])
+                taken.append(index)
                 if index >= known:
                     self._met += 1
                     self.tracks.append(Track(self._met, points[index], 0.0))
-                    index = len(self.tracks) - 1
-                self.tracks[index].follow(points[index], float(confidence[index]), seconds)
+                track = self.tracks[index if index < known else -1]
+                track.follow(points[index], float(confidence[index]), seconds)
             elif index < known:
                 self.tracks[index].seen = False
         self.tracks = [
             track for track in self.tracks
             if track.seen or seconds - track.smooth.seconds < LEAVES_AFTER
         ]  # fmt: skip
-
-
-def box_of(points: np.ndarray) -> np.ndarray:
-    """``faces.landmark_boxes`` of one face: (K, 2) -> (4,)."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    return np.concatenate([low + 0.5, high - low])

@@ -1,4 +1,4 @@
-"""Frames in from a camera or a file, frames out to a file."""
+"""Frames in from a camera or a file, frames out to a file, and where the time goes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import queue
 import subprocess
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
@@ -17,30 +19,31 @@ import numpy as np
 from common.system.errors import UserError
 from common.system.files import make_writable
 
-USUAL_RATE = 30.0  # frames a second, where camera or file do not tell
+DEFAULT_RATE = 30.0  # frames a second, where camera or file do not say
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 FINEST = 65  # frames a second that MPEG-4 can count in thousandths; it has 65535 ticks a second
-AHEAD = 4  # frames that are decoded before they are asked for
+AHEAD = 4  # frames that are decoded in advance
+OWN = "own"  # the stopwatch's name for time outside of all stages
 
 
 class Frames:
     """The frames of a camera or a video file, read ahead on a thread of their own.
 
-    Iterating gives each frame, uint8 (H, W, 3) RGB, and its time in seconds. Of a file every
-    frame comes, of a camera the newest: a slow network skips frames rather than fall behind.
+    Iterating gives each frame, uint8 (H, W, 3) RGB, and its time in seconds: every frame of a
+    file, the newest of a camera, so that a slow network skips frames and does not fall behind.
     """
 
     def __init__(self, source: int | Path) -> None:
-        """Open it. Raises UserError where there is no such camera or nothing that can be read."""
+        """Open it. Raises UserError where there is no such camera or the file cannot be read."""
         self.live = isinstance(source, int)
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else FFmpeg adds lines to ours
         self._capture = cv2.VideoCapture(source if self.live else str(source))
-        there, first = self._capture.read()
-        if not there:
+        read, first = self._capture.read()
+        if not read:
             self._capture.release()
             raise UserError(_fault(source))
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = rate if 0 < rate < 1000 else USUAL_RATE
+        self.rate = rate if 0 < rate < 1000 else DEFAULT_RATE
         self.size = (first.shape[1], first.shape[0])
         self._queue: queue.Queue[tuple[np.ndarray, float] | None] = queue.Queue(
             1 if self.live else AHEAD
@@ -60,12 +63,11 @@ class Frames:
         self._capture.release()
 
     def _read(self, frame: np.ndarray) -> None:
-        began, count, there = cv2.getTickCount(), 0, True
-        while there and not self._closed.is_set():
-            passed = (cv2.getTickCount() - began) / cv2.getTickFrequency()
-            seconds = passed if self.live else count / self.rate
+        began, count, read = time.perf_counter(), 0, True
+        while read and not self._closed.is_set():
+            seconds = time.perf_counter() - began if self.live else count / self.rate
             self._put((cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), seconds))
-            there, frame = self._capture.read()
+            read, frame = self._capture.read()
             count += 1
         self._put(None)
 
@@ -85,7 +87,7 @@ class Recorder:
     def __init__(self, path: Path, rate: float, size: tuple[int, int], overwrite: bool) -> None:
         """Open it. size: (width, height).
 
-        Raises UserError where it is there already, cannot be written or is of no known kind.
+        Raises UserError where it exists already, cannot be written or is of an unknown kind.
         """
         if path.suffix.lower() not in CODECS:
             raise UserError(f"{path}: no known kind of video; take a name ending in .mp4 or .avi")
@@ -103,7 +105,7 @@ class Recorder:
     def write(self, image: np.ndarray, seconds: float) -> None:
         """Show ``image``, uint8 (H, W, 3) RGB, at the time ``seconds`` of the recording.
 
-        A frame that comes late stands in for those that did not come.
+        A late frame is repeated in place of those that were skipped.
         """
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         times = max(round(seconds * self.rate) + 1 - self.written, 1)
@@ -114,36 +116,90 @@ class Recorder:
     def close(self, keep: bool = True) -> None:
         """Complete the file, or drop it.
 
-        Raises UserError where not all frames got there: OpenCV is silent when a disk is full.
+        Raises UserError where frames are missing: OpenCV reports no error when a disk is full.
         """
         self._writer.release()
-        there = frames_in(self._temporary)
-        if keep and there == self.written > 0:
+        count = frames_in(self._temporary)
+        if keep and count == self.written > 0:
             self._temporary.replace(self.path)
         self._temporary.unlink(missing_ok=True)
-        if keep and there != self.written:
+        if keep and count != self.written:
             raise UserError(
-                f"{self.path}: only {there} of {self.written} frames could be written; free some "
+                f"{self.path}: only {count} of {self.written} frames could be written; free some "
                 "space or choose another folder"
             )
 
 
 def frames_in(file: Path) -> int:
-    """How many frames a video file says it has; 0 of what is none."""
+    """How many frames a video file says it has; 0 where it is not a video."""
     capture = cv2.VideoCapture(str(file))
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
     capture.release()
     return max(count, 0)
 
 
+class Stopwatch:
+    """Seconds spent in each stage of a loop; a stage within a stage counts for itself alone.
+
+    Times are those of the thread that calls, waiting included.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = {OWN: 0.0}
+        self.frames = 0
+        self._recent: deque[float] = deque(maxlen=30)
+        self._stages = [OWN]
+        self._since = time.perf_counter()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count what happens within for ``name``."""
+        self._count()
+        self._stages.append(name)
+        try:
+            yield
+        finally:
+            self._count()
+            self._stages.pop()
+
+    def frame(self) -> None:
+        """One more frame is done."""
+        self._count()
+        self.frames += 1
+        self._recent.append(self._since)
+
+    @property
+    def rate(self) -> float:
+        """Frames a second over the last thirty frames."""
+        if len(self._recent) < 2:
+            return 0.0
+        return (len(self._recent) - 1) / (self._recent[-1] - self._recent[0])
+
+    def per_frame(self) -> dict[str, float]:
+        """Milliseconds a frame of each stage, in the order in which they came first."""
+        return {name: 1000 * spent / max(self.frames, 1) for name, spent in self.seconds.items()}
+
+    def __str__(self) -> str:
+        """Frames, frames a second over all, and the stages, in one line."""
+        total = sum(self.seconds.values())
+        stages = ", ".join(f"{name} {spent:.1f} ms" for name, spent in self.per_frame().items())
+        rate = self.frames / max(total, 1e-9)
+        return f"{self.frames} frames in {total:.1f} s, {rate:.1f} frames/s: {stages}"
+
+    def _count(self) -> None:
+        now = time.perf_counter()
+        stage = self._stages[-1]
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now
+
+
 def check_window() -> None:
     """Raises UserError where no window can be opened.
 
-    Tried in a process of its own: where there is no display OpenCV ends the whole program.
+    Tried in a process of its own: without a display OpenCV ends the whole program.
     """
     code = "import cv2; cv2.namedWindow('faces')"
-    tried = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    if tried.returncode:
+    if subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode:
         raise UserError(
             "no window can be opened on this machine; add --no-window, and --record FILE to see "
             "the result"
@@ -155,4 +211,4 @@ def _fault(source: int | Path) -> str:
         return f"camera {source}: not there or in use; try --camera 1, or --video FILE"
     if not source.is_file():
         return f"{source}: no such file; check the name"
-    return f"{source}: not a video that can be read; save it anew as MP4"
+    return f"{source}: not a video that can be read; save it again as MP4"

@@ -1,7 +1,11 @@
-"""Ladders: what each change of a recipe gives, over several seeds, and the page that tells it.
+"""The page of an ablation: what each change of a recipe is worth, over several seeds.
 
-Every sentence follows from the numbers; ``common/report/templates/ladder.html`` holds the page,
-``common/report/figures.py`` draws. The same numbers, kept as JSON, give ``docs/ladders.md``.
+An ablation is a dict, saved as ``ladder.json``: ``part``, ``setting`` (sentences on faces and
+machines), ``command``, ``torch``, ``synthetic``, ``seeds``, ``mean_face`` (its NME in %) and
+``groups``, the tables, the main one first. A group is a dict of ``title``, ``text``, ``results``,
+``cumulative`` (whether each result is compared with the one before, or all with the first) and
+``comparable`` (whether the mean face was evaluated on the same faces and points).
+Every sentence follows from the numbers. The same numbers give ``docs/ladders.md``.
 """
 
 from __future__ import annotations
@@ -10,12 +14,12 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy.special import stdtrit
+from scipy.stats import ttest_ind, ttest_rel
 
 from common.report import figures
 from common.report.index_page import write_index
@@ -32,44 +36,32 @@ from common.report.page import (
 from common.system.errors import UserError
 
 STUCK = 0.9  # of the mean face's error: a run above it has learned next to nothing
+RENAMED = {"words": "text", "rungs": "results", "climb": "cumulative", "alike": "comparable"}
+METHOD = (
+    "NME is the mean distance between predicted and true points, in % of the distance between the "
+    "outer eye corners. ± is one standard deviation over the seeds. Differences are taken between "
+    "runs of the same seed (paired t-test) or, where one side has more runs, between all runs "
+    "(two-sample t-test with pooled variance); their 95 % confidence interval is in brackets. "
+    "Where it contains 0, random variation may explain the difference; of changes without any "
+    "effect, about one in twenty still appears significant. Times are means over the runs on the "
+    "device of the first."
+)
+Gain = tuple[float, float, float]  # by how much an error fell: mean, and its interval's two ends
+COLUMNS = "name", "change", "nme", "gain", "seconds", "parameters", "why"
+Group = dict[str, Any]
+Ablation = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Step:
-    """One change: its name, why it may help, in one sentence, and the values that it sets.
+class Result:
+    """What was measured of one change.
 
-    Several values only where one without the others means nothing, such as height and width.
-    taken_away: whether it is also undone at the top, all others kept.
-    """
-
-    name: str
-    why: str
-    changes: Mapping[str, Any]
-    taken_away: bool = True
-
-
-@dataclass(frozen=True)
-class Question:
-    """Steps that stand beside the ladder, each taken alone from its top.
-
-    measure: which of the errors is told. first: changes that all of them, and what they are held
-    against, share.
-    """
-
-    title: str
-    words: str
-    steps: tuple[Step, ...]
-    measure: str = "nme"
-    first: Mapping[str, Any] = field(default_factory=dict)
-    against: str = "all changes together"
-
-
-@dataclass(frozen=True)
-class Rung:
-    """What was measured of one step: the NME in % and the processor's seconds, one a seed.
-
-    change: the values that the step sets. devices: what each run was computed on, as seconds of
-    different ones cannot be compared. missing: why there are no errors.
+    name, change, why: the change's name, the values that it sets, and its reason.
+    errors: NME in %, one per seed.
+    seconds: processor time of the training, one per seed.
+    devices: what each seed was trained on; seconds of different ones cannot be compared.
+    parameters: of the network.
+    missing: why there are no errors.
     """
 
     name: str
@@ -82,79 +74,31 @@ class Rung:
     missing: str = ""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Rungs that answer one question. The first is what the others are held against; in a climb
-    each is held against the one before. alike: whether all were asked for the faces and points
-    that the mean face was asked for, so that its error is a measure of theirs."""
-
-    title: str
-    words: str
-    rungs: list[Rung]
-    climb: bool = False
-    alike: bool = True
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """All that was measured of a part. setting: one sentence on faces and machine. groups: the
-    ladder, each change taken away, and the questions beside it."""
-
-    part: str
-    setting: str
-    command: str
-    torch: str
-    synthetic: bool
-    seeds: int
-    mean_face: float
-    groups: list[Group]
-
-
-@dataclass(frozen=True)
-class Gain:
-    """By how much an error fell from one rung to another.
-
-    within: half of the interval that holds the mean difference in 95 of 100 such ladders, by
-    Student's t; None of a single seed each.
-    """
-
-    mean: float
-    within: float | None
-
-    @property
-    def clear(self) -> bool:
-        """Whether the interval leaves out that nothing changed."""
-        return self.within is not None and abs(self.mean) > self.within
-
-
 def gain(before: Sequence[float], after: Sequence[float]) -> Gain:
-    """What the step from ``before`` to ``after`` gives, from one error a seed.
+    """By how much the error fell from ``before`` to ``after``, each one error per seed.
 
-    Where both have as many, the seeds are the same and each run is compared with its partner.
-    Elsewhere two samples are, as if both varied alike (Student's t with pooled variance).
+    Returns the difference of the means and its 95 % confidence interval, by Student's t: paired
+    where both have as many seeds, else of two samples with pooled variance. The interval is nan
+    where both have a single seed.
     """
-    samples, share = [before, after], 1 / len(before) + 1 / len(after)
-    if len(before) == len(after):
-        samples = [[one - other for one, other in zip(before, after, strict=True)]]
-        share = 1 / len(before)
     mean = statistics.mean(before) - statistics.mean(after)
-    degrees = sum(len(sample) - 1 for sample in samples)
-    if not degrees:
-        return Gain(mean, None)
-    squares = sum((x - statistics.mean(sample)) ** 2 for sample in samples for x in sample)
-    return Gain(mean, float(stdtrit(degrees, 0.975)) * math.sqrt(squares / degrees * share))
+    if len(before) == len(after) == 1:
+        return mean, math.nan, math.nan
+    test = ttest_rel if len(before) == len(after) else ttest_ind
+    interval = test(before, after).confidence_interval(0.95)
+    return mean, float(interval.low), float(interval.high)
 
 
 def gains(group: Group) -> list[Gain | None]:
-    """The gain of each rung over what it is held against; None of the first and where none is."""
-    told: list[Gain | None] = []
-    reference: Rung | None = None
-    for rung in group.rungs:
-        known = reference is not None and rung.errors
-        told.append(gain(reference.errors, rung.errors) if known else None)
-        if rung.errors and (reference is None or group.climb):
-            reference = rung
-    return told
+    """The gain of each result over what it is compared with; None where either has no errors."""
+    found: list[Gain | None] = []
+    reference: list[float] = []
+    for result in group["results"]:
+        known = reference and result.errors
+        found.append(gain(reference, result.errors) if known else None)
+        if result.errors and (group["cumulative"] or not reference):
+            reference = result.errors
+    return found
 
 
 def spread(errors: Sequence[float]) -> str:
@@ -169,129 +113,116 @@ def verdict(one: Gain | None) -> str:
     """A gain in words, with its interval."""
     if one is None:
         return "–"
-    size = abs(one.mean)
-    text = f"{hundredths(size)} {'less' if one.mean > 0 else 'more'}"
-    if one.within is None:
+    mean, *ends = one
+    text = f"{hundredths(abs(mean))} {'less' if mean > 0 else 'more'}"
+    if math.isnan(ends[0]):
         return f"{text}, one seed"
-    return f"{text} ({hundredths(size - one.within)} to {hundredths(size + one.within)})"
+    low, high = ends if mean > 0 else (-ends[1], -ends[0])
+    return f"{text} ({hundredths(low)} to {hundredths(high)})"
 
 
-def conclusions(group: Group, always: float) -> list[str]:
-    """What the numbers of a group say, in sentences.
-
-    always: the mean face's NME in %.
-    """
-    changes = [
-        (rung.name, one)
-        for rung, one in zip(group.rungs, gains(group), strict=True)
-        if one is not None
-    ]
+def conclusions(group: Group, mean_face: float) -> list[str]:
+    """What a table says, in sentences. mean_face: its NME in %."""
+    named = zip(group["results"], gains(group), strict=True)
+    changes = {result.name: one for result, one in named if one is not None}
     if not changes:
         return []
-    told = []
-    for better, words in ((True, "smaller"), (False, "larger")):
-        clear = [(name, one) for name, one in changes if one.clear and (one.mean > 0) == better]
-        clear.sort(key=lambda change: -abs(change[1].mean))
-        listed = ", ".join(f"{name} (by {hundredths(abs(one.mean))})" for name, one in clear)
-        if clear:
-            counted = f"{len(clear)} of {len(changes)} changes"
-            told.append(f"{counted} made the error {words}, beyond chance: {listed}.")
-    if unclear := [name for name, one in changes if one.within is not None and not one.clear]:
-        told.append(f"No difference beyond chance: {', '.join(unclear)}.")
-    single = [name for name, one in changes if one.within is None]
+    clear = {name: mean for name, (mean, low, high) in changes.items() if low > 0 or high < 0}
+    single = [name for name, (_, low, _) in changes.items() if math.isnan(low)]
+    unclear = [name for name in changes if name not in clear and name not in single]
+    sentences = []
+    for sign, word in ((1, "smaller"), (-1, "larger")):
+        largest = sorted((-sign * mean, name) for name, mean in clear.items() if sign * mean > 0)
+        if largest:
+            listed = ", ".join(f"{name} (by {hundredths(-size)})" for size, name in largest)
+            counted = f"{len(largest)} of {len(changes)} changes"
+            sentences.append(f"{counted} made the error significantly {word}: {listed}.")
+    if unclear:
+        sentences.append(f"No significant difference: {', '.join(unclear)}.")
     if len(single) == len(changes):
-        told.append("Chance may explain any of the differences: one seed cannot tell.")
+        sentences.append("One seed cannot tell any of the differences from random variation.")
     elif single:
-        told.append(f"One seed each, which cannot tell: {', '.join(single)}.")
-    if not group.alike:
-        return told
-    stuck = {rung.name: sum(one > STUCK * always for one in rung.errors) for rung in group.rungs}
+        sentences.append(f"Inconclusive, as of one seed each: {', '.join(single)}.")
+    limit = STUCK * mean_face if group["comparable"] else math.inf
+    stuck = {one.name: sum(error > limit for error in one.errors) for one in group["results"]}
     if listed := ", ".join(f"{name} ({count})" for name, count in stuck.items() if count):
-        told.append(f"Runs that are less than a tenth better than the mean face: {listed}.")
-    return told
+        sentences.append(f"Runs less than a tenth better than the mean face: {listed}.")
+    return sentences
 
 
-def lead(ladder: Ladder) -> str:
-    """The whole climb in one sentence."""
-    rungs = ladder.groups[0].rungs
-    climbed = [rung for rung in rungs if rung.errors]
-    first, last = climbed[0], climbed[-1]
-    whole = "all" if climbed == rungs else f"{len(climbed) - 1} of"
+def lead(ablation: Ablation) -> str:
+    """All changes together in one sentence."""
+    results, mean_face = ablation["groups"][0]["results"], ablation["mean_face"]
+    measured = [result for result in results if result.errors]
+    first, last = measured[0], measured[-1]
+    whole = "all" if measured == results else f"{len(measured) - 1} of"
     begun, whose = statistics.mean(first.errors), "the error"
-    if begun > STUCK * ladder.mean_face:
-        begun, whose = ladder.mean_face, "the mean face's error"
+    if begun > STUCK * mean_face:
+        begun, whose = mean_face, "the mean face's error"
     factor = begun / statistics.mean(last.errors)
     changed = (
         f"divided by {rounded(factor)}" if factor >= 1 else f"{rounded(1 / factor)} times as large"
     )
     return (
-        f"Always answering the mean face misses by {hundredths(ladder.mean_face)} % of the "
-        f"distance between the outer eye corners, {first.name} by {spread(first.errors)} %, and "
-        f"with {whole} {len(rungs) - 1} changes by {spread(last.errors)} %: {whose} is {changed}."
+        f"Always predicting the mean face gives an NME of {hundredths(mean_face)} %, {first.name} "
+        f"{spread(first.errors)} %, and {whole} {len(results) - 1} changes {spread(last.errors)} "
+        f"%: {whose} is {changed}."
     )
 
 
 def rows(group: Group) -> list[dict[str, str]]:
-    """The cells of a group's table, all as text.
+    """The cells of a table, all as text.
 
-    Where steps have different numbers of seeds, each tells its own. The time is the mean over the
-    runs on the device of the first.
+    Where results have different numbers of seeds, each shows its own. The time is the mean over
+    the runs on the device of the first.
     """
-    counts = {len(rung.errors) for rung in group.rungs if rung.errors}
-    told = len(counts) > 1
-    return [
-        {
-            "name": rung.name,
-            "change": rung.change,
-            "why": rung.missing or rung.why,
-            "nme": spread(rung.errors) + f" ({counted(rung)})" * (told and bool(rung.errors)),
-            "gain": verdict(one),
-            "seconds": rounded(statistics.mean(comparable_seconds(rung))) if rung.errors else "–",
-            "parameters": rounded(rung.parameters) if rung.errors else "–",
-        }
-        for rung, one in zip(group.rungs, gains(group), strict=True)
-    ]
+    uneven = len({len(result.errors) for result in group["results"] if result.errors}) > 1
+    cells = []
+    for result, one in zip(group["results"], gains(group), strict=True):
+        count = len(result.errors)
+        seeds = f" ({count} seed{'s' if count > 1 else ''})" if uneven and count else ""
+        timed = zip(result.seconds, result.devices, strict=True)
+        seconds = [one for one, device in timed if device == result.devices[0]]
+        cells.append(
+            {
+                "name": result.name,
+                "change": result.change,
+                "why": result.missing or result.why,
+                "nme": spread(result.errors) + seeds,
+                "gain": verdict(one),
+                "seconds": rounded(statistics.mean(seconds) if count else None),
+                "parameters": rounded(result.parameters if count else None),
+            }
+        )
+    return cells
 
 
-def comparable_seconds(rung: Rung) -> list[float]:
-    """The seconds of the runs on the device of the first."""
-    return [
-        seconds
-        for seconds, device in zip(rung.seconds, rung.devices, strict=True)
-        if device == rung.devices[0]
-    ]
-
-
-def counted(rung: Rung) -> str:
-    """How many seeds a step was trained with."""
-    return f"{len(rung.errors)} seed{'s' * (len(rung.errors) > 1)}"
-
-
-def write_ladder(
+def write_ablation(
     folder: Path,
-    ladder: Ladder,
+    ablation: Ablation,
     more: Callable[[Gallery], list[Picture]] = lambda gallery: [],
 ) -> Path:
-    """Write the page, its charts and ``ladder.json`` into ``folder``, and the index above it; the
-    page's path.
+    """Write the page, its charts and ``ladder.json`` into ``folder``, and the index above it.
 
-    more: adds figures that numbers alone do not give. What else lies in the folder stays. Raises
-    UserError where it cannot be written.
+    more: adds figures that numbers alone do not give. Other files in the folder stay.
+    Returns the page's path. Raises UserError where it cannot be written.
     """
+    groups = ablation["groups"]
 
     def fill(work: Path) -> None:
-        (work / "ladder.json").write_text(as_json(ladder), encoding="utf-8")
-        gallery = Gallery(work, SYNTHETIC if ladder.synthetic else "")
+        (work / "ladder.json").write_text(as_json(ablation), encoding="utf-8")
+        gallery = Gallery(work, SYNTHETIC if ablation["synthetic"] else "")
         page = (
             templates()
             .get_template("ladder.html")
             .render(
-                ladder=ladder,
-                lead=lead(ladder),
-                sections=[(f"g{i}", group.title) for i, group in enumerate(ladder.groups)],
-                charts=charts(gallery, ladder),
-                rows=[rows(group) for group in ladder.groups],
-                told=[conclusions(group, ladder.mean_face) for group in ladder.groups],
+                ablation=ablation,
+                method=METHOD,
+                lead=lead(ablation),
+                sections=[(f"g{i}", group["title"]) for i, group in enumerate(groups)],
+                charts=charts(gallery, ablation),
+                rows=[rows(group) for group in groups],
+                sentences=[conclusions(group, ablation["mean_face"]) for group in groups],
                 more=more(gallery),
             )
         )
@@ -302,87 +233,90 @@ def write_ladder(
     return page
 
 
-BARS = ", bars one standard deviation to either side, small orange dots single seeds"
-
-
-def charts(gallery: Gallery, ladder: Ladder) -> list[Picture | None]:
-    """The chart of each group; None where fewer than two of its steps were measured."""
+def charts(gallery: Gallery, ablation: Ablation) -> list[Picture | None]:
+    """The chart of each group; None where fewer than two of its results have errors."""
     drawn: list[Picture | None] = []
-    for number, group in enumerate(ladder.groups):
-        measured = {rung.name: rung.errors for rung in group.rungs if rung.errors}
+    for number, group in enumerate(ablation["groups"]):
+        measured = {result.name: result.errors for result in group["results"] if result.errors}
         if len(measured) < 2:
             drawn.append(None)
             continue
         counts = {len(errors) for errors in measured.values()}
-        seeds = f"{max(counts)} seeds" if len(counts) == 1 else "the seeds that the table tells"
-        dots = "one run each" if counts == {1} else f"the mean over {seeds}{BARS}"
-        always = ladder.mean_face if group.climb else None
-        figure = figures.ladder(measured, always, group.climb)
+        alt = f"{group['title']}: NME of each of {len(measured)} rows as a dot"
+        dots = "one run each"
+        if counts != {1}:
+            alt += " with its standard deviation"
+            seeds = f"{max(counts)} seeds" if len(counts) == 1 else "the seeds of the table"
+            dots = (
+                f"the mean over {seeds}, bars one standard deviation to either side, small orange "
+                "dots single seeds"
+            )
         best = min(measured, key=lambda name: statistics.mean(measured[name]))
         caption = f"Dots are {dots}. Least: {best}, {spread(measured[best])} %."
         caption += " The axis is logarithmic."
-        if not group.climb:
-            caption += " The dashed line is what the others are held against."
-        alt = f"{group.title}: NME of each of {len(measured)} steps as a dot"
-        alt += " with its deviation" * (counts != {1})
+        if not group["cumulative"]:
+            caption += " The dashed line is what the others are compared with."
+        always = ablation["mean_face"] if group["cumulative"] else None
+        figure = figures.ladder(measured, always, group["cumulative"])
         drawn.append(gallery.add(f"ladder-{number}", figure, alt, caption))
     return drawn
 
 
-def as_json(ladder: Ladder) -> str:
-    """All numbers, a line a rung."""
-    return json.dumps(asdict(ladder), indent=1, ensure_ascii=False) + "\n"
+def as_json(ablation: Ablation) -> str:
+    """The ablation as the text of a JSON file."""
+    return json.dumps(ablation, indent=1, ensure_ascii=False, default=asdict) + "\n"
 
 
-def read(file: Path) -> Ladder:
-    """What ``as_json`` wrote. Raises UserError where the file is missing or something else."""
+def read(file: Path) -> Ablation:
+    """The ablation that ``as_json`` wrote, or an older version with other names.
+
+    Raises UserError where the file is missing or something else.
+    """
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        groups = [
-            Group(**group | {"rungs": [Rung(**rung) for rung in group["rungs"]]})
-            for group in told["groups"]
-        ]
-        return Ladder(**told | {"groups": groups})
-    except (OSError, ValueError, TypeError, KeyError) as fault:
+        ablation = json.loads(
+            file.read_text(encoding="utf-8"),
+            object_hook=lambda found: {RENAMED.get(k, k): value for k, value in found.items()},
+        )
+        for group in ablation["groups"]:
+            group["results"] = [Result(**result) for result in group["results"]]
+        markdown(ablation)  # uses every value
+        return ablation
+    except (OSError, ValueError, TypeError, LookupError) as fault:
         raise UserError(
             f"{file}: not the numbers of a ladder ({fault}); write them with: python run_part.py "
             "ladder 1"
         ) from None
 
 
-def markdown(ladder: Ladder) -> str:
-    """A part's ladder for ``docs/ladders.md``: setting, tables and sentences."""
+def markdown(ablation: Ablation) -> str:
+    """A part's ablation for ``docs/ladders.md``: setting, tables and sentences."""
     pieces = [
-        f"## Part {ladder.part}",
-        lead(ladder),
-        f"{ladder.setting} {cost(ladder)}",
-        f"`{ladder.command}`, torch {ladder.torch}.",
+        f"## Part {ablation['part']}",
+        lead(ablation),
+        f"{ablation['setting']} {cost(ablation)}",
+        f"`{ablation['command']}`, torch {ablation['torch']}.",
     ]
-    for group in ladder.groups:
-        against = "the one before" if group.climb else group.rungs[0].name
-        table = [
-            f"| step | sets | NME, % | against {against} | time, s | parameters | why |",
+    for group in ablation["groups"]:
+        baseline = "the row above" if group["cumulative"] else group["results"][0].name
+        lines = [
+            f"| change | sets | NME, % | against {baseline} | time, s | parameters | why |",
             "|---|---|---|---|---|---|---|",
         ]
         for row in rows(group):
-            change = f"`{row['change']}`" if row["change"] else ""
-            cells = row["name"], change, *(row[key] for key in COLUMNS)
-            table.append(f"| {' | '.join(cells)} |")
-        pieces += [f"### {group.title}", group.words, "\n".join(table)]
-        pieces.append(" ".join(conclusions(group, ladder.mean_face)))
+            row["change"] = f"`{row['change']}`" if row["change"] else ""
+            lines.append(f"| {' | '.join(row[column] for column in COLUMNS)} |")
+        sentences = " ".join(conclusions(group, ablation["mean_face"]))
+        pieces += [f"### {group['title']}", group["text"], "\n".join(lines), sentences]
     return "\n\n".join(filter(None, pieces)) + "\n"
 
 
-COLUMNS = ("nme", "gain", "seconds", "parameters", "why")
-
-
-def cost(ladder: Ladder) -> str:
-    """How long all runs took the processor; one that several groups show counts once."""
-    rungs = [rung for group in ladder.groups for rung in group.rungs if rung.seconds]
-    runs = {tuple(rung.seconds): rung.devices for rung in rungs}
+def cost(ablation: Ablation) -> str:
+    """The processor time of all runs; one that several groups show counts once."""
+    results = [one for group in ablation["groups"] for one in group["results"] if one.seconds]
+    runs = {tuple(result.seconds): result.devices for result in results}
     spent: dict[str, list[float]] = defaultdict(list)
     for seconds, devices in runs.items():
         for one, device in zip(seconds, devices, strict=True):
             spent[device].append(one)
-    told = [f"{len(each)} on {device} {duration(sum(each))}" for device, each in spent.items()]
-    return f"Training these networks took the processor: {', '.join(told)}."
+    sums = [f"{len(each)} on {device} {duration(sum(each))}" for device, each in spent.items()]
+    return f"Processor time for training all networks: {', '.join(sums)}."

@@ -224,7 +224,7 @@ def _answered(
     images, matrices = crop_faces(portrait.image, box.numpy(), np.zeros(1), recipe)
     order, kept = flip_order_within(scheme, trained["point_ids"]), list(trained["point_ids"])
     answer = predict_keypoints(checkpoints.network_of(trained), images, order, recipe)[0]  # (k, 2)
-    truth = transform_points(portrait.points[None], matrices)[0] - recipe.margin  # (K, 2)
+    truth = transform_points(portrait.points[None], matrices)[0]  # (K, 2)
     distance = portrait.scheme.eye_distance(truth)
     seen = to_network_input(images, recipe)[0, 0]  # (h, w)
     part, size = run["title"].partition(":")[0], f"{recipe.width} × {recipe.height} pixels"

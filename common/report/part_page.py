@@ -403,7 +403,7 @@ def _film(gallery: Gallery, report: Report, film: Snapshots) -> dict[str, Any]:
     height, width = test.images.shape[-2:]
     faces, around = [], []
     for place, face in enumerate(watched):
-        around.append(torch.cat([test.all_points[face], *film.answers[:, place]]))
+        around.append(torch.cat([test.all_points[face], *film.predictions[:, place]]))
         figure = figures.face(
             test.images[face, 0],
             test.truth[face],
@@ -425,7 +425,7 @@ def _film(gallery: Gallery, report: Report, film: Snapshots) -> dict[str, Any]:
         figures.same_faces(
             test.images[watched, 0],
             test.truth[watched],
-            {names[frame]: film.answers[frame] for frame in shown},
+            {names[frame]: film.predictions[frame] for frame in shown},
             around,
         ),
         f"The watched faces with the answers {', '.join(names[frame] for frame in shown)}",
@@ -444,7 +444,7 @@ def _film(gallery: Gallery, report: Report, film: Snapshots) -> dict[str, Any]:
             "nme": [[f"{error:.1f}" for error in errors] for errors in film.nme.tolist()],
             "answers": [
                 [[[round(x, 1), round(y, 1)] for x, y in face] for face in frame]
-                for frame in film.answers.tolist()
+                for frame in film.predictions.tolist()
             ],
             "pairs": neighbours(report.scheme, report.point_ids),
         },

@@ -47,7 +47,7 @@ def write_run_report(
     always = mean_shape(train, recipe)
     mean_face = to_pixels(always, recipe.height, recipe.width).expand_as(predicted)
     metrics = measure(predicted, test, always, recipe)
-    truth = to_fractions(test.points - recipe.margin, recipe.height, recipe.width)
+    truth = to_fractions(test.points, recipe.height, recipe.width)
     metrics["baseline_mean_face"]["loss"] = LOSSES[recipe.loss](
         always.expand_as(truth), truth
     ).item()
@@ -87,17 +87,17 @@ def write_run_report(
         network=network,
         scheme=train.faces.scheme,
         point_ids=train.point_ids,
-        samples=(_network_crops(images, recipe), points - recipe.margin),
+        samples=(_network_crops(images, recipe), points),
         augmented=augment(images, points, recipe, train.flip_order),
         history=history,
         metrics=metrics,
         test=TestFaces(
             images=_network_crops(test.images, recipe),
-            truth=test.points - recipe.margin,
+            truth=test.points,
             predicted=predicted,
             nme=nme,
             baseline_nme=errors_per_face(mean_face, test, recipe)["nme"],
-            all_points=test.all_points - recipe.margin,
+            all_points=test.all_points,
             names=tuple(path.stem for path in test.faces.files),
             views=test.faces.views,
             groups=test.faces.groups,

@@ -38,9 +38,16 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     """Whether the processor multiplies bfloat16 itself; elsewhere it would only be slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # newer torch tells
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # since torch 2.5
         return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     return False
+
+
+def autocast(device: torch.device, wanted: bool) -> torch.autocast:
+    """Compute in bfloat16 where it is wanted and the processor can."""
+    return torch.autocast(
+        device.type, torch.bfloat16, enabled=wanted and computes_in_bfloat16(device)
+    )
 
 
 def preload_if_fits(images: Tensor, device: torch.device) -> Tensor:
@@ -57,8 +64,8 @@ def preload_if_fits(images: Tensor, device: torch.device) -> Tensor:
 def keep_freed_heap() -> None:
     """Let a Linux process keep the memory that it frees; elsewhere nothing happens.
 
-    Every training step frees what the step before took, and takes it anew. glibc gets large
-    blocks from the kernel, which clears them, each time: about 30 % of a step of the Udacity
+    Every training step frees its memory and allocates the same again. glibc gets large blocks
+    from the kernel, which clears them, each time: about 30 % of a step of the Udacity
     route's networks, 7 to 11 % of part 3's. See mallopt(3): M_MMAP_MAX is -4, M_TRIM_THRESHOLD -1.
     """
     c_library = ctypes.CDLL(None) if sys.platform == "linux" else None

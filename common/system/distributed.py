@@ -1,11 +1,7 @@
 """Several processes that train one network: ``torchrun --nproc-per-node 2 run_part.py 3``.
 
-Every process holds the whole network and takes every batch's share of its own; gradients are
-summed, so that all take the same step, the one that a single process takes with the whole batch.
-Every process draws the whole batch's random numbers, so the augmented faces are those of one
-process too. Batch normalisation alone is another: each process normalises by its own share.
-
-One process, without torchrun, is its own first and only one: nothing here then does anything.
+Each process trains on its share of every batch, and ``DistributedDataParallel`` averages the
+gradients, so all take the same step. Without torchrun every function here is a no-op.
 """
 
 from __future__ import annotations
@@ -19,22 +15,20 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
 
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """Join the processes that torchrun started, if it did; only the first one is heard.
-
-    Tensors on the CPU travel by gloo, those on GPUs by NCCL.
-    """
+    """Join the processes that torchrun started, if it did; only the first one prints."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield
         return
-    # As long as it takes: cutting a large data set is one process's work, and torchrun ends the
-    # others where one fails.
-    distributed.init_process_group(_ways(), timeout=timedelta(days=7))
+    # No time limit: one process cuts a large data set while the others wait, and torchrun ends
+    # all of them where one fails.
+    distributed.init_process_group(backend(), timeout=timedelta(days=7))
     try:
         with contextlib.ExitStack() as quiet:
             if not is_main_process():
@@ -43,27 +37,29 @@ def process_group() -> Iterator[None]:
                 quiet.enter_context(contextlib.redirect_stderr(nowhere))
             yield
     finally:
-        _part()
+        _shut_down()
 
 
-def _ways() -> str:
-    """How tensors travel. Asked for nothing, torch would take NCCL alone where there is a GPU, and
-    what lies on the CPU could not travel."""
+def backend() -> str:
+    """How tensors travel: those on the CPU by gloo, those on GPUs by NCCL.
+
+    Without a name torch takes NCCL alone where it finds a GPU, and CPU tensors cannot travel.
+    """
     gpus = torch.cuda.is_available() and distributed.is_nccl_available()
     return "cpu:gloo,cuda:nccl" if gpus else "gloo"
 
 
 def finish_workers() -> None:
-    """Where the shared work ends: the other processes end here, with exit status 0."""
-    first = is_main_process()
-    _part()
-    if not first:
+    """Leave the process group; only the first process returns, the others exit with status 0."""
+    main = is_main_process()
+    _shut_down()
+    if not main:
         sys.exit(0)
 
 
 def is_main_process() -> bool:
     """Whether this process is the one that writes files."""
-    return _place()[0] == 0
+    return rank_and_world()[0] == 0
 
 
 def on_main_process(compute: Callable[[], T]) -> T:
@@ -79,64 +75,59 @@ def on_main_process(compute: Callable[[], T]) -> T:
             result = compute()
         except Exception as raised:
             fault = raised
-    told = [result, fault]
-    distributed.broadcast_object_list(told)
-    if told[1] is not None:
-        raise told[1]
-    return told[0]
+    outcome = [result, fault]
+    distributed.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
 
 
-def local_shard(count: int) -> tuple[slice, float]:
-    """Which of a batch's ``count`` faces are this process's, and their share of the batch.
+def data_parallel(network: nn.Module) -> nn.Module:
+    """``network`` as the training loop calls it: its gradients are the mean over all processes.
 
-    A process that would get none, because there are more processes than faces, gets one that
-    counts nothing, so that every process takes part in every step.
+    On GPUs batch normalisation takes its statistics from the whole batch; on CPUs, where torch
+    has no ``SyncBatchNorm``, from the share of each process, and the first one's are kept.
     """
-    rank, processes = _place()
-    return slice(rank % count, count, processes), len(range(rank, count, processes)) / count
+    if not distributed.is_initialized():
+        return network
+    if next(network.parameters()).is_cuda:
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return DistributedDataParallel(network)
 
 
-def sum_gradients(network: nn.Module) -> None:
-    """Add up the gradients of all processes, in every process."""
-    if distributed.is_initialized():
-        _sum([weight.grad for weight in network.parameters() if weight.grad is not None])
+def local_shard(chosen: Tensor) -> Tensor:
+    """This process's share of a batch's indices (B,).
+
+    A batch that cannot be shared evenly repeats its first faces, as torch's
+    ``DistributedSampler`` does, because the mean over processes counts all of them alike.
+    """
+    rank, world = rank_and_world()
+    padded = chosen.repeat(world)[: -(-len(chosen) // world) * world]
+    return padded[rank::world]
 
 
-def average_buffers(network: nn.Module) -> None:
-    """Take the mean over all processes of what batch normalisation keeps."""
-    if distributed.is_initialized():
-        buffers = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
-        for buffer in buffers:
-            buffer.div_(distributed.get_world_size())
-        _sum(buffers)
+def own_random_numbers() -> None:
+    """Let each process draw other random numbers from here on; the first draws as if alone."""
+    rank, _ = rank_and_world()
+    if rank:
+        torch.manual_seed(torch.initial_seed() + rank)
 
 
-def summed(number: Tensor) -> float:
-    """The sum over all processes of one number."""
-    if distributed.is_initialized():
+def mean_over_processes(number: Tensor) -> float:
+    """The mean over all processes of one number."""
+    _, world = rank_and_world()
+    if world > 1:
         distributed.all_reduce(number)
-    return number.item()
+    return number.item() / world
 
 
-def _place() -> tuple[int, int]:
+def rank_and_world() -> tuple[int, int]:
     """This process's number, from 0, and how many there are."""
     if not distributed.is_initialized():
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
 
 
-def _sum(tensors: list[Tensor]) -> None:
-    """Replace tensors by their sums over all processes, sent as one long vector."""
-    if not tensors:
-        return
-    process_group = torch.cat([tensor.flatten() for tensor in tensors])
-    distributed.all_reduce(process_group)
-    for tensor, total in zip(
-        tensors, process_group.split([t.numel() for t in tensors]), strict=True
-    ):
-        tensor.copy_(total.view_as(tensor))
-
-
-def _part() -> None:
+def _shut_down() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()

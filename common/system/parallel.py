@@ -1,7 +1,6 @@
-"""Several pieces of work at once, each in a process of its own.
+"""Several tasks side by side, each in a process of its own.
 
-A small network has little to share between the cores: two that learn side by side, on a core each,
-are through sooner than two that learn on both cores, one after the other.
+Two small networks finish sooner on one core each than one after the other on both cores.
 """
 
 from __future__ import annotations
@@ -17,23 +16,23 @@ from typing import Any, TypeVar
 
 from common.system.errors import UserError
 
-Answer = TypeVar("Answer")
-Done = tuple[tuple[Any, ...], Answer]
+Result = TypeVar("Result")
+Done = tuple[tuple[Any, ...], Result]
 
 
 def map_unordered(
-    work: Callable[..., Answer],
+    work: Callable[..., Result],
     pieces: Iterable[tuple[Any, ...]],
     at_once: int,
     threads: int,
     remedy: str = "close other programs",
-) -> Iterator[Done[Answer]]:
-    """Yields the arguments and the answer of ``work`` for each of ``pieces``, its arguments.
+) -> Iterator[Done[Result]]:
+    """Yields (args, work(*args)) for each args of ``pieces``, in the order in which they end.
 
-    One at once: here, in their order. More: in processes that share ``threads``, in the order in
-    which they end; a piece is taken when a process is free for it. ``work`` and all it takes and
-    gives must be known to pickle. Wrap it in ``contextlib.closing``, so that a fault outside ends
-    the processes at once.
+    work: a function that can be pickled, as its arguments and results.
+    at_once: how many processes; with 1 the work is done here, in order.
+    threads: how many the processes share.
+    Wrap it in ``contextlib.closing``, so that an exception outside ends the processes at once.
     Raises what ``work`` raises, and UserError with the ``remedy`` where a process was killed.
     """
     if at_once == 1:
@@ -43,7 +42,7 @@ def map_unordered(
     pool = ProcessPoolExecutor(
         at_once, multiprocessing.get_context("spawn"), _begin, (max(threads // at_once, 1),)
     )
-    waiting: dict[Future[Answer], tuple[Any, ...]] = {}
+    waiting: dict[Future[Result], tuple[Any, ...]] = {}
     others = multiprocessing.active_children()
     try:
         for piece in pieces:
@@ -64,14 +63,14 @@ def map_unordered(
         pool.shutdown()
 
 
-def _first(waiting: dict[Future[Answer], tuple[Any, ...]]) -> Iterator[Done[Answer]]:
+def _first(waiting: dict[Future[Result], tuple[Any, ...]]) -> Iterator[Done[Result]]:
     for future in wait(waiting, return_when=FIRST_COMPLETED).done:
         yield waiting.pop(future), future.result()
 
 
 def _begin(threads: int) -> None:
     """What each process does first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the first one tells it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process reports it
     os.environ["TQDM_DISABLE"] = "1"  # no bars over one another; read when tqdm is imported
     import cv2
     import torch
@@ -84,6 +83,6 @@ def _begin(threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed tells its processes nothing: they would wait for ever."""
+    """A killed parent cannot end its processes: without this they would wait for ever."""
     multiprocessing.parent_process().join()
     os._exit(1)

@@ -88,8 +88,6 @@ _LEFT_EYE, _RIGHT_EYE, _MOUTH = (
 
 def _template() -> Array:
     """The anatomical points (C, 3) of the mean head; the first 68 are the iBUG points."""
-    # Measured by rigid structure from motion (Tomasi and Kanade, 1992) on the points of 300-W's
-    # training faces, scaled to 90 mm between the outer eye corners; the jaw lies on the bone.
     ibug = MEAN_HEAD * (1, 1, -1)
     between = [
         curve(ibug[list(edge)], np.arange(len(edge) - 1) + 0.5) for pair in _EDGES for edge in pair

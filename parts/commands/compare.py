@@ -8,6 +8,7 @@ one only writes its page.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -35,12 +36,37 @@ from datasets import youtube_faces
 from datasets.annotations import picture_size
 from datasets.location import data_folder, not_found
 from datasets.splits import train_and_test
-from parts.part3_large_dataset import NETWORKS, new_network
+from parts.commands.options import add_data, add_device, add_reports
+from parts.part3_variants import NETWORKS, new_network
 from parts.udacity_networks import RECIPES, LightNet, LightNetBN, Quick
 
 PRETRAINED = "ResNet18-ImageNet"  # named on the command line, as its weights must be fetched
 SHOWN = 10  # faces on the page
 COURSE_SIDE = 250  # to which the course scales a frame's shorter side
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``compare``."""
+    add_data(parser)
+    add_device(parser)
+    add_reports(parser)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME",
+        help="as part 3's --network, or ResNet18-ImageNet (default: all five of --network)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--recipe", choices=("course", "best"), default="course", help="default: course"
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="default: youtube_faces")
+    parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each network")
+    parser.add_argument("--quick", action="store_true", help="a short recipe: twelve minutes")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the page and print its path."""
+    given = {name: value for name, value in vars(options).items() if name != "command"}
+    print(f"the page: {compare(**given)}")
 
 
 def compare(
@@ -159,7 +185,7 @@ def errors_of(predicted: Tensor, test: Crops, recipe: Recipe) -> dict[str, float
     """
     errors = errors_per_face(predicted, test, recipe)
     size = recipe.height, recipe.width
-    truth = test.points - recipe.margin
+    truth = test.points
     loss = LOSSES[recipe.loss](to_fractions(predicted, *size), to_fractions(truth, *size))
     told = summarise(errors) | {"loss": loss.item()}
     if test.faces.dataset == "youtube_faces":
@@ -197,7 +223,7 @@ def comparison(
         },
         mean_face=errors_of(always.expand(len(test), -1, -1), test, recipe),
         images=pixels[:, 0],
-        truth=test.points[ten] - recipe.margin,
+        truth=test.points[ten],
         face=test.faces.files[ten[0]].stem,
         setting=(
             f"All learned from the same {len(train):,} faces of {train.faces.name} by one recipe, "

@@ -1,7 +1,8 @@
-"""The metrics of a trained network on any folder of faces."""
+"""``python run_part.py evaluate``: the metrics of a trained network on any folder of faces."""
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -13,54 +14,61 @@ from common.photos.finder import require_all_points
 from common.system.device import best_device
 from common.system.errors import UserError
 from datasets import splits, yunet
-from parts.protocols_300w import answer
+from parts.commands.options import add_data, add_device
+from parts.protocols_300w import predict_faces
 from parts.toolkit import default_checkpoint
 
 
-def evaluate(
-    checkpoint: Path | None = None,
-    dataset: str | None = None,
-    split: str = "test",
-    boxes: str = "landmarks",
-    data: Path | None = None,
-    device: str | None = None,
-    as_json: bool = False,
-) -> str:
-    """The metrics of ``checkpoint`` on the faces of one split, as a table or as JSON.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``evaluate``."""
+    add_data(parser)
+    add_device(parser)
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="default: the one that ships")
+    parser.add_argument("--dataset", metavar="NAME", help="default: the one it was trained on")
+    parser.add_argument(
+        "--split", default="test", metavar="NAME", help="such as helen/testset (default: test)"
+    )
+    parser.add_argument(
+        "--boxes", choices=("landmarks", "file", "haar", "lbp", "yunet"), default="landmarks",
+        help="crop by the true points (default), the data set's boxes, or what a detector finds",
+    )  # fmt: skip
+    parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
 
-    checkpoint: by default the one that ships. dataset: the one the network was trained on by
-    default; it must have the same points. split: a name that the data set knows, such as
-    "helen/testset". boxes: "landmarks", "file", or a detector's name; then faces are found and
-    answered as on one's own photos, and those that are not found count in ``found`` alone.
+
+def run(options: argparse.Namespace) -> None:
+    """Print the metrics of a checkpoint on the faces of one split, as a table or as JSON.
+
+    With a detector's boxes faces are found and predicted as on one's own photos, and those that
+    are not found count in ``found`` alone.
     Raises UserError where checkpoint, data set or split are missing or do not fit.
     """
-    checkpoint = checkpoint or default_checkpoint()
+    checkpoint = options.checkpoint or default_checkpoint()
     trained = checkpoints.load(checkpoint)
-    recipe = checkpoints.recipe_of(trained)
-    listed = "landmarks" if boxes in detectors.FITS else boxes
+    network, recipe = checkpoints.network_of(trained), checkpoints.recipe_of(trained)
+    scheme, by_detector = SCHEMES[trained["scheme"]], options.boxes in detectors.FITS
     faces = splits.split(
-        dataset or trained["dataset"], split, data, listed, SCHEMES[trained["scheme"]]
-    )
-    if faces.scheme.name != trained["scheme"]:
+        options.dataset or trained["dataset"], options.split, options.data,
+        "landmarks" if by_detector else options.boxes, scheme,
+    )  # fmt: skip
+    if faces.scheme is not scheme:
         raise UserError(
-            f"{checkpoint}: was trained on the points {trained['scheme']}, but {faces.name} has "
+            f"{checkpoint}: was trained on the points {scheme.name}, but {faces.name} has "
             f"{faces.scheme.name}; choose another --dataset"
         )
-    network = checkpoints.network_of(trained).to(best_device(device))
     detector = None
-    if boxes in detectors.FITS:
+    if by_detector:
         require_all_points(trained, checkpoint)
-        detector = detectors.load(boxes, yunet.place(data))
-    doubt = trained.get("flip_disagreement", 0.0)
-    crops, predicted, found = answer(
-        network, recipe, faces, tuple(trained["point_ids"]), detector, doubt
-    )
+        detector = detectors.load(options.boxes, yunet.place(options.data))
+    crops, predicted, found = predict_faces(
+        network.to(best_device(options.device)), recipe, faces, tuple(trained["point_ids"]),
+        detector, trained.get("flip_disagreement", 0.0),
+    )  # fmt: skip
     if not len(crops):
-        raise UserError(f"--boxes {boxes}: finds no face of {faces.name}; choose another")
-    share = {"found": found} if detector else {}
+        raise UserError(f"--boxes {options.boxes}: finds no face of {faces.name}; choose another")
     metrics = measure(predicted, crops, trained["mean_shape"], recipe)
-    metrics |= {"n_test": len(crops), "dataset": faces.name, "boxes": boxes, **share}
-    return json.dumps(metrics, indent=1) if as_json else table(metrics)
+    metrics |= {"n_test": len(crops), "dataset": faces.name, "boxes": options.boxes}
+    metrics |= {"found": found} if detector else {}
+    print(json.dumps(metrics, indent=1) if options.as_json else table(metrics))
 
 
 def table(metrics: dict) -> str:

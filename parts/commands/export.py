@@ -1,12 +1,16 @@
-"""A trained network as an ONNX file, for programs without PyTorch: ``python run_part.py export``.
+"""``python run_part.py export``: a trained network as an ONNX file, for programs without PyTorch.
 
-The file holds, as metadata, all that is needed to cut the crops that the network knows.
+The file holds, as metadata, all that is needed to crop faces for the network. Needs the packages
+of the extra ``export``.
 """
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,42 +25,110 @@ from common.system.files import write_atomically
 from datasets import catalog
 from datasets.synthetic import cached
 from datasets.synthetic.render import render
-from parts.commands.onnx_files import INPUT, OUTPUT, OnnxNetwork, as_onnx
+from parts import toolkit  # noqa: F401 - registers the networks
 
-CHECKED = 16  # drawn faces on which the file is held against PyTorch
-ALLOWED = 0.05  # pixels of the crop by which its answers may differ
+INPUT, OUTPUT = "faces", "fractions"
+CHECKED = 16  # synthetic faces on which the file is compared with PyTorch
+ALLOWED = 0.05  # pixels of the crop by which its predictions may differ
 
 
-def export(checkpoint: Path, output: Path, overwrite: bool = False) -> str:
-    """Write ``checkpoint`` as an ONNX file; returns what to tell.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``export``."""
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("output", type=Path, metavar="OUT.onnx")
+    parser.add_argument("--overwrite", action="store_true", help="OUT.onnx if it is there already")
 
-    The file is written only if ONNX Runtime answers drawn faces as PyTorch does, to within
-    ``ALLOWED`` pixels, one by one and all at once.
-    Raises UserError where it does not, where the checkpoint is missing or damaged, or where
-    ``output`` is there already and ``overwrite`` is not asked for.
+
+def run(options: argparse.Namespace) -> None:
+    """Write a checkpoint as an ONNX file and print its size and accuracy.
+
+    The file is written only if ONNX Runtime's predictions for synthetic faces are PyTorch's, to
+    within ``ALLOWED`` pixels, one by one and all at once.
+    Raises UserError where they are not, where packages or checkpoint are missing or damaged, or
+    where the file exists already and may not be overwritten.
     """
-    if output.exists() and not overwrite:
+    onnx_packages()
+    output = options.output
+    if output.exists() and not options.overwrite:
         raise UserError(f"{output}: is there already; add --overwrite or choose another name")
-    trained = checkpoints.load(checkpoint)
+    trained = checkpoints.load(options.checkpoint)
     network, recipe = checkpoints.network_of(trained), checkpoints.recipe_of(trained)
     model = as_onnx(network, recipe.height, recipe.width, crop_facts(trained))
-    faces = drawn_faces(SCHEMES[trained["scheme"]], recipe)
+    faces = synthetic_faces(SCHEMES[trained["scheme"]], recipe)
     off = largest_difference(network, OnnxNetwork(model), faces)
-    if not off <= ALLOWED:  # also where it is no number
+    if not off <= ALLOWED:  # also where it is NaN
         raise UserError(
-            f"{output}: not written, ONNX Runtime answers {off:.3g} px beside PyTorch; install "
-            "other versions of onnxscript and onnxruntime"
+            f"{output}: not written, ONNX Runtime's predictions differ from PyTorch's by "
+            f"{off:.3g} px; install other versions of onnxscript and onnxruntime"
         )
     write_atomically(output, lambda file: file.write(model))
-    return (
-        f"{output}: {len(model) / 1e6:.1f} MB; on {len(faces)} drawn faces of "
-        f"{recipe.width} × {recipe.height} pixels its answers differ from PyTorch's by at most "
-        f"{off:.2g} px"
+    print(
+        f"{output}: {len(model) / 1e6:.1f} MB; on {len(faces)} synthetic faces of "
+        f"{recipe.width} × {recipe.height} pixels its predictions differ from PyTorch's by at "
+        f"most {off:.2g} px"
     )
 
 
+def onnx_packages() -> tuple[ModuleType, ModuleType]:
+    """``onnx`` and ``onnxruntime``; raises UserError where a package of the extra is missing."""
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401 - torch's exporter imports it
+    except ImportError as fault:
+        raise UserError(
+            f"the package {fault.name} is missing; ONNX needs more packages than the rest, install "
+            'them with: python -m pip install -e ".[export]"'
+        ) from None
+    return onnx, onnxruntime
+
+
+def as_onnx(network: nn.Module, height: int, width: int, facts: dict[str, str]) -> bytes:
+    """A network as the bytes of an ONNX file, in float32 and for any number of faces at once.
+
+    network: float32 (B, 1, height, width) in -0.5..0.5 -> fractions (B, k, 2); the file's input
+        ``faces`` and output ``fractions`` are the same.
+    facts: written into the file's metadata.
+    """
+    onnx, _ = onnx_packages()
+    network = network.float().cpu().eval()
+    faces = torch.zeros(2, 1, height, width)  # a batch of one would be taken for a fixed size
+    program = torch.onnx.export(
+        network,
+        (faces,),
+        dynamo=True,
+        verbose=False,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
+    model = program.model_proto
+    onnx.helper.set_model_props(model, facts)
+    return model.SerializeToString()
+
+
+class OnnxNetwork:
+    """A network of ONNX Runtime on the CPU, called as those of PyTorch are, on as many threads.
+
+    model: the bytes of an ONNX file.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        _, onnxruntime = onnx_packages()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, faces: Tensor) -> Tensor:
+        """float32 (B, 1, H, W) -> fractions (B, k, 2)."""
+        (fractions,) = self.session.run([OUTPUT], {INPUT: np.ascontiguousarray(faces.numpy())})
+        return torch.from_numpy(fractions)
+
+
 def crop_facts(trained: Checkpoint) -> dict[str, str]:
-    """What a program must know to cut crops for the network and to read its answers."""
+    """What a program must know to crop faces for the network and to read its predictions."""
     recipe, scheme = checkpoints.recipe_of(trained), SCHEMES[trained["scheme"]]
     crop = "the whole picture, resized"
     if recipe.box_scale:
@@ -82,15 +154,15 @@ def crop_facts(trained: Checkpoint) -> dict[str, str]:
         "scheme": scheme.name,
         "points": ",".join(map(str, kept)),
         "flip_order": ",".join(map(str, flip_order_within(scheme, kept).tolist())),
-        "flip_average": f"{recipe.flip_tta}: whether the project answers the mean of the face "
-        "and of its mirror image, mirrored back and its points reordered by flip_order",
+        "flip_average": f"{recipe.flip_tta}: whether the project predicts the mean of the face "
+        "and of its mirror image, flipped back and its points reordered by flip_order",
         "data": trained["dataset"],
         "data_licence": catalog.licence(trained["dataset"]),
     }
 
 
-def drawn_faces(scheme: Scheme, recipe: Recipe) -> Tensor:
-    """Faces as the network gets them, float32 (CHECKED, 1, h, w); no data set is needed."""
+def synthetic_faces(scheme: Scheme, recipe: Recipe) -> Tensor:
+    """Inputs of the network, float32 (CHECKED, 1, h, w); no data set is needed."""
     setting = next(name for name, points in cached.SCHEMES.items() if points is scheme)
     size = recipe.height, recipe.width
     images, _, _ = render(range(CHECKED), scheme, setting, size)
@@ -99,7 +171,8 @@ def drawn_faces(scheme: Scheme, recipe: Recipe) -> Tensor:
 
 @torch.inference_mode()
 def largest_difference(network: nn.Module, other: OnnxNetwork, faces: Tensor) -> float:
-    """How far the answers lie apart at most, one face at a time and all at once, in pixels."""
+    """The largest difference of two networks' predictions, one face at a time and all at once, in
+    pixels of the crop."""
     off = [
         to_pixels(network(batch), *faces.shape[-2:]) - to_pixels(other(batch), *faces.shape[-2:])
         for batch in (*faces.split(1), faces)

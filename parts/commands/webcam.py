@@ -1,11 +1,12 @@
-"""The webcam: what ``python run_part.py webcam`` does, with a camera or with a video file.
+"""``python run_part.py webcam``: the faces of a camera or a video file, tracked and decorated.
 
-Each frame goes the same way: read it, follow the faces in it, put a filter or the points on them,
-show and record it. What each of these takes is written on the picture.
+Each frame goes the same way: read it, track the faces in it, draw a face filter or the points on
+them, show and record it. The time of each of these stages is written on the picture.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from contextlib import ExitStack
@@ -21,101 +22,112 @@ from PIL import Image
 from common.photos import face_filters
 from common.photos.drawing import draw_faces
 from common.photos.finder import FaceKeypoints
-from common.photos.stopwatch import Stopwatch
 from common.photos.tracking import Track, Tracker
-from common.photos.video import Frames, Recorder, check_window
+from common.photos.video import Frames, Recorder, Stopwatch, check_window
 from common.system.files import write_atomically
+from parts.commands.options import add_checkpoint, add_data, add_detector, add_device
 from parts.toolkit import FILTERS, face_keypoints
 
 WINDOW = "faces"
 KEYS = "f filter   space pause   s save   q quit"
+ESCAPE = 27
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``webcam``."""
+    add_data(parser)
+    add_device(parser)
+    add_detector(parser)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--camera", type=int, default=0, metavar="N", help="which one (default: 0)")
+    source.add_argument("--video", type=Path, metavar="FILE", help="instead of a camera")
+    parser.add_argument(
+        "--filter", metavar="NAME", help="what to put on the faces: sunglasses, ..."
+    )
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="write what is shown, .mp4 or .avi"
+    )
+    parser.add_argument("--no-window", dest="window", action="store_false", help="show nothing")
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="a recording that is there already"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Track faces until the video ends or somebody quits, then print the times in one line.
+
+    Raises UserError where camera, files, filter or window are missing or cannot be used.
+    """
+    view = View.load(options.filter)
+    if options.window:
+        check_window()
+    finder = face_keypoints(
+        options.checkpoint, options.detector, options.data, options.device, video=True
+    )
+    with ExitStack() as closing:
+        frames = Frames(options.camera if options.video is None else options.video)
+        closing.callback(frames.close)
+        recorder = None
+        if options.record is not None:
+            recorder = Recorder(options.record, frames.rate, frames.size, options.overwrite)
+            closing.callback(recorder.close)
+        print(track(frames, finder, view, recorder, options.window))
 
 
 @dataclass
 class View:
-    """What is shown of the faces: a filter, or the points where there is none."""
+    """What is drawn on the faces: one of several face filters, or the points.
+
+    names: what the key ``f`` goes through; None stands for the points.
+    loaded: the face filter of each name.
+    at: the index in ``names`` of what is drawn now.
+    """
 
     names: list[str | None]
-    art: dict[str | None, face_filters.Filter]
+    loaded: dict[str | None, face_filters.FaceFilter]
     at: int = 0
 
     @classmethod
     def load(cls, name: str | None) -> View:
-        """All filters, that of ``name`` first; raises UserError where there is no such filter."""
-        art: dict[str | None, face_filters.Filter] = {}
-        if name is not None:
-            art[name] = face_filters.load(name, FILTERS)
-        art |= {
-            other: face_filters.load(other, FILTERS)
-            for other in face_filters.names(FILTERS)
-            if other not in art
-        }
-        return cls([*art, None] if name else [None, *art], art)
+        """All face filters, ``name`` first; raises UserError where there is no such filter."""
+        first = [] if name is None else [name]
+        others = [other for other in face_filters.names(FILTERS) if other != name]
+        loaded = {each: face_filters.load(each, FILTERS) for each in first + others}
+        return cls([*loaded, None] if name else [None, *loaded], loaded)
 
     def next(self) -> None:
-        """The next filter; after the last the points."""
+        """The next face filter; after the last the points."""
         self.at = (self.at + 1) % len(self.names)
 
     def draw(self, image: np.ndarray, tracks: list[Track]) -> np.ndarray:
         """A copy of ``image``, uint8 (H, W, 3) RGB, with every face's filter or points."""
-        art = self.art.get(self.names[self.at])
-        if art is not None:
-            for track in tracks:
-                image = art.apply(image, track.keypoints)
+        face_filter = self.loaded.get(self.names[self.at])
+        if face_filter is not None:
+            for face in tracks:
+                image = face_filter.apply(image, face.keypoints)
             return image
         image = draw_faces(image, tracks, ("points",))
-        for track in tracks:
-            left, top = track.keypoints.min(axis=0).astype(int).tolist()
-            write(image, str(track.number), top - 6, left)
+        for face in tracks:
+            left, top = face.keypoints.min(axis=0).astype(int).tolist()
+            write(image, str(face.number), top - 6, left)
         return image
 
 
-def webcam(
-    camera: int = 0,
-    video: Path | None = None,
-    art: str | None = None,
-    record: Path | None = None,
-    window: bool = True,
-    checkpoint: Path | None = None,
-    detector: str = "haar",
-    overwrite: bool = False,
-    data: Path | None = None,
-    device: str | None = None,
-) -> str:
-    """Follow the faces of a camera or, with ``video``, of a file until it ends.
-
-    art: a filter's name or path; points are drawn without one. record: the video that is written.
-    checkpoint, detector, data, device: as in ``own_photos.predict``.
-    Returns one line: frames, frames a second, milliseconds a stage. Raises UserError where
-    camera, files, filter or window are not there or cannot be used.
-    """
-    view = View.load(art)
-    if window:
-        check_window()
-    finder = face_keypoints(checkpoint, detector, data, device).for_video()
-    with ExitStack() as closing:
-        frames = Frames(camera if video is None else video)
-        closing.callback(frames.close)
-        recorder = None
-        if record is not None:
-            recorder = Recorder(record, frames.rate, frames.size, overwrite)
-            closing.callback(recorder.close)
-        return str(follow(frames, finder, view, recorder, window))
-
-
-def follow(
+def track(
     frames: Frames, finder: FaceKeypoints, view: View, recorder: Recorder | None, window: bool
 ) -> Stopwatch:
-    """The loop over all frames, until they end or somebody quits; returns what it took.
+    """The loop over all frames, until they end or somebody quits; returns the time of each stage.
 
-    The network leaves one core to the threads that read and search, and OpenCV starts no more of
-    its own: they would hold each other up.
+    The network leaves one core to the threads that read and search, and OpenCV starts no threads
+    of its own: they would compete for the cores.
     """
     cores, helpers = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(max(1, cores - 1))
     cv2.setNumThreads(1)
     clock = Stopwatch()
-    tracker = Tracker(partial(finder.detect, turned=False), finder.follow, clock)
+    detect = partial(finder.detect, turned=False)
+    tracker = Tracker(detect, partial(finder.keypoints, average=False), clock)
     source = iter(frames)
     try:
         while True:
@@ -144,9 +156,9 @@ def follow(
 
 
 def show(image: np.ndarray, clock: Stopwatch, view: View, seconds: float, live: bool) -> bool:
-    """Show a frame with the times on it and do what a key asks; False to quit.
+    """Show a frame with the times on it and act on a key; False to quit.
 
-    seconds: the frame's own time; a file is shown no faster than it was taken.
+    seconds: the frame's own time; a file is shown no faster than it was filmed.
     """
     picture = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     stages = "  ".join(f"{name} {spent:.1f}" for name, spent in clock.per_frame().items())
@@ -164,7 +176,7 @@ def show(image: np.ndarray, clock: Stopwatch, view: View, seconds: float, live: 
         view.next()
     elif key == ord("s"):
         print(save(image))
-    return key not in (ord("q"), 27)  # 27: escape
+    return key not in (ord("q"), ESCAPE)
 
 
 def save(image: np.ndarray, folder: Path = Path()) -> Path:

@@ -1,12 +1,15 @@
-"""One network, trained on some of a part's training faces and asked for others of them.
+"""One network, trained on some of a part's training faces and evaluated on others of them.
 
-Choices are made by these: ``python run_part.py ladder`` tries one after the other,
-``python -m benchmarks.folds`` one by hand. No test face is looked at, but for ``dlib_list``.
+Recipes are chosen by such experiments: ``python run_part.py ladder`` runs a whole study,
+``python -m benchmarks.folds`` one of your own. No test face is used, except by ``dlib_list``.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
+import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import ModuleType
@@ -20,12 +23,13 @@ from common.faces import Faces
 from common.inference import predict_keypoints
 from common.keypoints import IBUG_68
 from common.loading import Crops, load_crops
-from common.metrics import errors_per_face, nme
+from common.metrics import errors_per_face, mean_shape, measure, nme
 from common.recipe import Options, Recipe
+from common.system.device import best_device, computes_in_bfloat16
 from common.system.errors import NotHereError
 from common.training import fit
 from datasets.splits import split, train_and_test
-from parts import part1_nose_tip, part2_full_face, part3_large_dataset
+from parts import part1_nose_tip, part2_full_face, part3_large_dataset, part3_variants
 
 FOLDS = 4
 PARTS: dict[str, tuple[ModuleType, str]] = {  # the part and its data set
@@ -38,17 +42,22 @@ History = list[dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What is tried: a part's network by a recipe, and whatever else may be changed.
+class Experiment:
+    """A part's network, its recipe and everything else that a study may change.
 
-    kernels: sides of the convolutions' filters, parts 1 and 2. points: those that are learned;
-    None: the part's own. pairs: whether left and right change names in a mirrored face. boxes:
-    "landmarks" or, in part 3, "file", dlib's. faces: learn from so many, chosen by chance; 0: all.
-    pretrained: start part 3 from ImageNet's weights. dlib_list: be tested on the standard test
-    faces that stand in dlib's training list, having learned from the standard training faces
-    ("unseen") or, these test faces among them, from that list ("seen"); "": the faces held out.
-    network: of ``part3_large_dataset.NETWORKS``, to learn from YouTube Faces and be asked for the
-    people taken out; "": the part's own.
+    part: "1", "2" or "3".
+    recipe: of the training.
+    kernels: sides of the convolutions' kernels, in parts 1 and 2; (): the part's own.
+    points: indices of the points that are learned; None: the part's own.
+    pairs: whether left and right points exchange their names in a mirrored face.
+    boxes: "landmarks" or, in part 3, "file": dlib's.
+    faces: number of training faces, drawn at random; 0: all.
+    pretrained: start part 3 from ImageNet's weights.
+    dlib_list: evaluate on the standard test faces that are in dlib's training list, after training
+        on the standard training faces ("unseen") or on that list ("seen"); "": on held-out faces.
+    network: of ``part3_variants.NETWORKS``, trained on YouTube Faces and evaluated on its
+        held-out people; "": the part's own.
+    seed: of initial weights and training.
     """
 
     part: str
@@ -61,141 +70,185 @@ class Trial:
     pretrained: bool = False
     dlib_list: str = ""
     network: str = ""
+    seed: int = 0
 
-    def changed(self, **changes: object) -> Trial:
-        """The trial with some values of its own or of its recipe replaced."""
-        own = {name: changes.pop(name) for name in OWN if name in changes}
-        return replace(self, recipe=replace(self.recipe, **changes), **own)
+    def changed(self, **values: object) -> Experiment:
+        """The experiment with some values of its own or of its recipe replaced."""
+        own = {name: values.pop(name) for name in OWN if name in values}
+        return replace(self, recipe=replace(self.recipe, **values), **own)
 
-    def told(self) -> dict[str, Any]:
-        """All values that are not the default ones: the same for the same trial, whatever fields
-        later versions add."""
+    def settings(self) -> dict[str, Any]:
+        """All values but the seed that differ from their defaults, so that fields that later
+        versions add do not change it."""
         values = asdict(self) | asdict(self.recipe)
-        usual = {field.name: field.default for field in (*fields(Trial), *fields(Recipe))}
-        return {k: v for k, v in values.items() if k != "recipe" and v != usual[k]}
+        usual = {field.name: field.default for field in (*fields(Experiment), *fields(Recipe))}
+        left_out = ("recipe", "seed")
+        return {k: v for k, v in values.items() if k not in left_out and v != usual[k]}
+
+    def key(self, train: Crops) -> str:
+        """A file name for the result: the same for the same settings, seed and data set."""
+        values = [self.settings(), self.seed, (train.faces.dataset, len(train))]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-OWN = {field.name for field in fields(Trial)} - {"part", "recipe"}
+OWN = {field.name for field in fields(Experiment)} - {"part", "recipe"}
 
 
-def held_out(faces: Faces, fold: int = 0) -> Tensor:
-    """Which of the training faces are kept for the questions, bool (N,).
+def is_held_out(faces: Faces, fold: int = 0) -> Tensor:
+    """Which of the training faces are held out, bool (N,).
 
     Where groups are persons of several faces, every fourth person, from ``fold`` on; else every
     tenth face.
     """
-    people = [group.removeprefix("person ") for group in faces.groups]  # so drawn ones are called
+    people = [group.removeprefix("person ") for group in faces.groups]  # of synthetic faces
     if people[0].isdigit() and len(set(people)) < len(people):
         return torch.tensor([int(person) % FOLDS == fold for person in people])
     return torch.arange(len(faces)) % 10 == 0
 
 
-def crops_of(trial: Trial, data: Path | None, fold: int = 0) -> tuple[Crops, Crops]:
-    """The faces that the trial learns from and those that it is asked for.
+def crops_of(experiment: Experiment, data: Path | None, fold: int = 0) -> tuple[Crops, Crops]:
+    """The training faces and the held-out faces of the experiment.
 
     Raises NotHereError where the data set has no such boxes or lists.
     """
-    if trial.network:
-        learned, asked = (
-            load_crops(split("youtube_faces", name, data, "landmarks", IBUG_68), trial.recipe)
+    recipe = experiment.recipe
+    if experiment.network:
+        train, held_out = (
+            load_crops(split("youtube_faces", name, data, "landmarks", IBUG_68), recipe)
             for name in ("train", "validation")
         )
-        return learned, asked
-    part, dataset = PARTS[trial.part]
-    points = trial.points or getattr(part, "NOSE", None)
+        return train, held_out
+    part, dataset = PARTS[experiment.part]
+    points = experiment.points or getattr(part, "NOSE", None)
     faces, _ = train_and_test(dataset, None, data)
-    if trial.boxes != "landmarks" or trial.dlib_list:
+    if experiment.boxes != "landmarks" or experiment.dlib_list:
         if faces.synthetic:
-            raise NotHereError("drawn faces have neither dlib's boxes nor dlib's lists")
-        faces = split(dataset, "train", data, trial.boxes, faces.scheme)
-    if not trial.pairs:
+            raise NotHereError("synthetic faces have neither dlib's boxes nor dlib's lists")
+        faces = split(dataset, "train", data, experiment.boxes, faces.scheme)
+    if not experiment.pairs:
         faces = replace(faces, scheme=replace(faces.scheme, flip_pairs=()))
-    if trial.dlib_list:
-        train, asked = around_dlibs_list(faces, trial.dlib_list == "seen", data)
-        return load_crops(train, trial.recipe, points), load_crops(asked, trial.recipe, points)
-    crops = load_crops(faces, trial.recipe, points)
-    out = held_out(crops.faces, fold)
+    if experiment.dlib_list:
+        both = around_dlibs_list(faces, experiment.dlib_list == "seen", data)
+        return load_crops(both[0], recipe, points), load_crops(both[1], recipe, points)
+    crops = load_crops(faces, recipe, points)
+    out = is_held_out(crops.faces, fold)
     rest = (~out).nonzero().flatten()
-    if trial.faces:
-        rest = rest[_some(len(rest), trial.faces)]
+    if experiment.faces:
+        rest = rest[_random_subset(len(rest), experiment.faces)]
     return crops.take(rest), crops.take(out.nonzero().flatten())
 
 
 def around_dlibs_list(faces: Faces, seen: bool, data: Path | None) -> tuple[Faces, Faces]:
-    """As many faces to learn from either way, and the standard test faces of dlib's list."""
+    """Training faces, as many whether ``seen`` or not, and the standard test faces in dlib's
+    training list."""
     listed = split("ibug", "dlib/train", data, "landmarks", faces.scheme)
     _, test = train_and_test("ibug", "ibug", data)
     names = set(listed.files)
-    asked = test.take([i for i, file in enumerate(test.files) if file in names], "ibug/listed")
-    learned = listed if seen else faces
+    held_out = test.take([i for i, file in enumerate(test.files) if file in names], "ibug/listed")
+    train = listed if seen else faces
     count = min(len(listed), len(faces))
-    return learned.take(_some(len(learned), count), f"{learned.name}-{count}"), asked
+    return train.take(_random_subset(len(train), count), f"{train.name}-{count}"), held_out
 
 
-def _some(count: int, wanted: int) -> Tensor:
-    """Indices of ``wanted`` among ``count`` faces, always the same, in their order."""
+def _random_subset(count: int, wanted: int) -> Tensor:
+    """Indices of ``wanted`` of ``count`` faces, always the same ones, in their order."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     return order[:wanted].sort().values
 
 
-def network_of(trial: Trial, seed: int) -> nn.Module:
-    """The trial's network, its first weights drawn from ``seed``.
+def network_of(experiment: Experiment) -> nn.Module:
+    """The experiment's network, its initial weights drawn from the seed.
 
-    Raises NotHereError where ImageNet's are asked for and cannot be had.
+    Raises NotHereError where ImageNet's weights are requested and cannot be downloaded.
     """
-    recipe = trial.recipe
-    if trial.network:
-        options = Options(network=trial.network, seed=seed)
-        return part3_large_dataset.new_network(recipe, options, IBUG_68.n_points)
-    torch.manual_seed(seed)
+    recipe = experiment.recipe
+    if experiment.network:
+        options = Options(network=experiment.network, seed=experiment.seed)
+        return part3_variants.new_network(recipe, options, IBUG_68.n_points)
+    torch.manual_seed(experiment.seed)
     shape = {"height": recipe.height, "width": recipe.width}
-    shape |= {"kernels": trial.kernels} if trial.kernels else {}
-    if trial.part == "1":
+    shape |= {"kernels": experiment.kernels} if experiment.kernels else {}
+    if experiment.part == "1":
         return part1_nose_tip.NoseNet(**shape)
-    if trial.part == "2":
-        return part2_full_face.FaceNet(**shape, n_points=len(trial.points or range(58)))
+    if experiment.part == "2":
+        return part2_full_face.FaceNet(**shape, n_points=len(experiment.points or range(58)))
     network = part3_large_dataset.HEADS[recipe.head]()
-    if trial.pretrained:
+    if experiment.pretrained:
         try:
-            part3_large_dataset.load_imagenet(network.resnet)
+            part3_variants.load_imagenet(network.resnet)
         except NotHereError:
-            raise NotHereError("ImageNet's weights cannot be fetched here") from None
+            raise NotHereError("ImageNet's weights cannot be downloaded here") from None
     return network
 
 
-def train(
-    network: nn.Module, learned: Crops, recipe: Recipe, options: Options, checkpoint: Path
-) -> History:
-    """Train ``network`` in place and return its history; ``options.resume`` goes on from
-    ``checkpoint``. It watches no more than one face, as nothing is chosen on the way."""
-    return fit(network, learned, learned.take([0]), recipe, options, checkpoint)
+def trained(
+    experiment: Experiment,
+    train: Crops,
+    options: Options | None = None,
+    checkpoint: Path | None = None,
+) -> tuple[nn.Module, History]:
+    """The experiment's network after training, and the history.
+
+    options: device and whether to resume. checkpoint: where to write while training; None keeps
+    nothing.
+    """
+    network = network_of(experiment)
+    options = replace(options or Options(), seed=experiment.seed)
+    watched = train.take([0])  # one face, as nothing is selected during training
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = checkpoint or Path(folder) / "checkpoint.pt"
+        return network, fit(network, train, watched, experiment.recipe, options, checkpoint)
 
 
-def ask(network: nn.Module, asked: Crops, recipe: Recipe) -> tuple[dict[str, float], Tensor]:
-    """The mean errors of ``network`` on faces that it did not learn from, and its answers.
+def evaluate(
+    network: nn.Module, held_out: Crops, recipe: Recipe
+) -> tuple[dict[str, float], Tensor]:
+    """The mean errors of ``network`` on faces that it was not trained on, and its predictions.
 
     Errors by their names in metrics.json; also ``nme_nose``, the NME of part 1's point alone,
-    where it is learned. Answers are fractions of the crop (N, k, 2).
+    where it is learned. Predictions are fractions of the crop (N, k, 2).
     """
-    predicted = predict_keypoints(network, asked.images, asked.flip_order, recipe)
-    errors = errors_per_face(predicted, asked, recipe)
+    predicted = predict_keypoints(network, held_out.images, held_out.flip_order, recipe)
+    errors = errors_per_face(predicted, held_out, recipe)
     means = {name: errors[name].double().mean().item() for name in ("nme", "mse_ratio")}
-    if asked.faces.scheme.n_points == 58 and NOSE in asked.point_ids:
-        place = [asked.point_ids.index(NOSE)]
-        truth = asked.points[:, place] - recipe.margin
-        means["nme_nose"] = nme(predicted[:, place], truth, asked.eye_distance).mean().item()
+    if held_out.faces.scheme.n_points == 58 and NOSE in held_out.point_ids:
+        place = [held_out.point_ids.index(NOSE)]
+        truth = held_out.points[:, place]
+        means["nme_nose"] = nme(predicted[:, place], truth, held_out.eye_distance).mean().item()
     return means, to_fractions(predicted, recipe.height, recipe.width)
 
 
-def trained(trial: Trial, seed: int, learned: Crops) -> nn.Module:
-    """The trial's network, trained now; nothing is kept."""
-    network = network_of(trial, seed)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "checkpoint.pt"
-        train(network, learned, trial.recipe, Options(seed=seed), file)
-    return network
+def mean_face_error(train: Crops, held_out: Crops, recipe: Recipe) -> float:
+    """The NME in % of always predicting the mean face of ``train``."""
+    metrics = measure(held_out.points, held_out, mean_shape(train, recipe), recipe)
+    return metrics["baseline_mean_face"]["nme"]
 
 
-def score(trial: Trial, seed: int, learned: Crops, asked: Crops) -> dict[str, float]:
-    """Train the trial's network and return its mean errors, see ``ask``."""
-    return ask(trained(trial, seed, learned), asked, trial.recipe)[0]
+def run(experiment: Experiment, options: Options, checkpoint: Path) -> dict[str, Any]:
+    """Run the experiment, resuming from ``checkpoint`` if it exists; what it measured, for JSON.
+
+    Raises NotHereError where boxes, lists or initial weights are not available here.
+    """
+    train, held_out = crops_of(experiment, options.data)
+    clock, work = time.monotonic(), time.process_time()
+    network, history = trained(experiment, train, replace(options, resume=True), checkpoint)
+    cores = (time.process_time() - work) / (time.monotonic() - clock)  # busy on average
+    errors, predictions = evaluate(network, held_out, experiment.recipe)
+    return {
+        "settings": experiment.settings(),
+        "seed": experiment.seed,
+        "faces": [len(train), len(held_out)],
+        "errors": errors,
+        "seconds": sum(epoch["seconds"] for epoch in history) * cores,
+        "parameters": sum(weights.numel() for weights in network.parameters()),
+        "prediction": predictions[0].tolist(),  # fractions of the crop, for the first face
+        "torch": str(torch.__version__),
+        "device": device_name(best_device(options.device)),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words, as far as seconds depend on it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return str(device) if computes_in_bfloat16(device) else f"{device} without bfloat16"

@@ -1,280 +1,322 @@
-"""What each step buys: the steps of ``python run_part.py ladder 1`` (2, 3), part by part.
-
-A ladder leads from the course's recipe to ours, one change at a time; then each change is taken
-away from the top alone, and questions are asked beside it. ``climbing.py`` trains and tells.
-"""
+"""The studies of ``python run_part.py ladder 1`` (2, 3): what changes from the course's recipe
+to ours, and questions beside it, part by part, as data that ``ladder.py`` runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from common.recipe import Recipe
-from common.report.ablation_page import Question, Step
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset
-from parts.studies.experiment import Trial
+from parts.studies.experiment import Experiment
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A part's ladder. start: the course's recipe. ours: where it leads, at the ladder's size and
-    epochs. minutes: what a run took one processor core, measured. quick, quick_seeds: what is
-    changed in every step, and the seeds, for a first look at the ladder alone."""
+class Change:
+    """One named change of an experiment.
 
-    start: Trial
-    ours: Recipe
-    steps: tuple[Step, ...]
-    questions: tuple[Question, ...]
-    minutes: float
+    name: as tables show it.
+    why: why it may help, in one sentence.
+    values: new values of the experiment or its recipe; several only where one without the others
+        means nothing, such as height and width.
+    """
+
+    name: str
+    why: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+COURSE = Change("the course's recipe", "Where the study begins.")
+COMPARED = "What the others are compared with."
+OURS = Change("all changes together", COMPARED)
+NOT_REVERTED = {"batch", "epochs"}  # else the others would train for less time, or far longer
+
+
+@dataclass(frozen=True)
+class Study:
+    """Changes and what they are compared with: a part's study, or a question beside it.
+
+    title, text: heading and introduction of its table.
+    changes: the rows of the table.
+    baseline: the first row; of a question, with the values that all its rows share.
+    measure: the error that is compared, as ``experiment.evaluate`` names it.
+    shows_flips: whether to draw what the first change, flips without renaming, leads to.
+    start: the experiment that is changed; None of a question: the one with all changes.
+    cumulative: each change keeps those before it and is compared with the one before; else each
+        is made alone and compared with the baseline.
+
+    Of a part's study alone:
+    questions: studies beside it.
+    minutes: measured time of one experiment on one core.
+    quick: values of a first look, which no change sets. quick_seeds: its seeds.
+    """
+
+    title: str
+    text: str
+    changes: tuple[Change, ...]
+    baseline: Change = OURS
+    measure: str = "nme"
+    shows_flips: bool = False
+    start: Experiment | None = None
+    cumulative: bool = False
+    questions: tuple[Study, ...] = ()
+    minutes: float = 0.0
     quick: Mapping[str, Any] = field(default_factory=dict)
     quick_seeds: int = 3
 
+    def experiments(self) -> list[tuple[Change, Experiment]]:
+        """The rows of the table, each with the experiment that measures it."""
+        rows = [(self.baseline, self.start.changed(**self.baseline.values))]
+        for change in self.changes:
+            before = rows[-1 if self.cumulative else 0][1]
+            rows.append((change, before.changed(**change.values)))
+        return rows
 
-def steps(ours: Recipe, *told: tuple[str, str, str]) -> tuple[Step, ...]:
-    """Steps to the values of ``ours``: each a name, the recipe's lines that change, and why.
+    def left_out(self) -> Study:
+        """Each change reverted alone, all others kept."""
+        begin = asdict(self.start) | asdict(self.start.recipe)
+        kept = [change.name for change in self.changes if change.values.keys() <= NOT_REVERTED]
+        text = (
+            "What a change adds to all others, not only to those before it. "
+            f"Not reverted, as they set the training time of all: {', '.join(kept)}."
+        )
+        reverted = (
+            Change(f"without {change.name}", change.why, {k: begin[k] for k in change.values})
+            for change in self.changes
+            if change.name not in kept
+        )
+        return Study("Each change left out", text, tuple(reverted))
 
-    Batch and epochs are not taken away again: all others would get less time, or far more.
-    """
-    return tuple(
-        Step(name, why, {k: getattr(ours, k) for k in lines.split()}, lines not in KEPT)
-        for name, lines, why in told
+    def parts(self, quick: bool) -> list[Study]:
+        """The study itself and those beside it; a quick one is itself alone, shortened."""
+        top = self.experiments()[-1][1]
+        if not quick:
+            beside = (self.left_out(), *self.questions)
+            return [self, *(replace(study, start=top) for study in beside)]
+        epochs = top.recipe.epochs
+        minutes = self.minutes * self.quick.get("epochs", epochs) / epochs
+        return [replace(self, start=self.start.changed(**self.quick), minutes=minutes)]
+
+
+def _study(
+    part: str, course: Recipe, ours: Recipe, rows: list[tuple[str, str, str]], **more: object
+) -> Study:
+    """A part's study. rows: a change's name, the fields that it sets to the values of ``ours``,
+    and why."""
+    changes = (
+        Change(name, why, {line: getattr(ours, line) for line in lines.split()})
+        for name, lines, why in rows
+    )
+    return Study(
+        "Changes, one at a time",
+        "Each row keeps the changes of the rows above it.",
+        tuple(changes),
+        COURSE,
+        start=Experiment(part, course),
+        cumulative=True,
+        **more,
     )
 
 
-KEPT = ("batch", "epochs")
-SEEN = "How much of the picture a filter sees at once; the course takes"
+def _question(title: str, text: str, *changes: Change, **more: object) -> Study:
+    return Study(title, text, changes, **more)
 
-OURS1 = replace(part1_nose_tip.Best(), epochs=60)
-PART1 = Plan(
-    start=Trial("1", part1_nose_tip.Course()),
-    ours=OURS1,
-    steps=steps(
-        OURS1,
-        ("larger batch", "batch", "One steadier step for 16 faces, so a sixteenth of the steps."),
-        ("more epochs", "epochs", "Gives back some of the steps."),
-        ("mean-face start", "init_bias_to_mean", "The rest is easier to learn."),
-        ("higher rate", "learning_rate", "Learns faster, if it does not jump."),
-        ("falling rate", "cosine", "The last steps only polish."),
-        ("weight decay", "optimizer weight_decay", "Keeps weights small that nothing asks for."),
-        ("SmoothL1", "loss", "Squares the small errors, but lets no single face shout."),
-        ("shift", "shift", "People do not sit in the middle."),
-        ("rotation", "rotation", "Heads tilt."),
-        ("scale", "scale", "People sit nearer or farther."),
-        ("flip", "flip", "Mirrored faces are faces: twice the people."),
-        ("brightness", "brightness", "Lamps differ."),
-        ("contrast", "contrast", "Cameras differ."),
-        (
-            "mirror mean",
-            "flip_tta",
-            "A face and its mirror image: two answers err less than one.",
-        ),
-        ("bfloat16", "bfloat16", "Half the bits: the same answers for less time?"),
+
+# Rows and questions of more than one part
+BATCH = "larger batch", "batch", "One less noisy step for 16 faces, so a sixteenth of the steps."
+EPOCHS = "more epochs", "epochs", "Brings back some of the steps."
+COSINE = "falling learning rate", "cosine", "Small last steps come closer to the minimum."
+TRAINING = (
+    ("mean-face start", "init_bias_to_mean", "Leaves only the differences from it to learn."),
+    ("higher learning rate", "learning_rate", "Learns faster, if training does not diverge."),
+    COSINE,
+    ("weight decay", "optimizer weight_decay", "Keeps weights small that the loss does not need."),
+    ("SmoothL1", "loss", "Quadratic near zero, linear beyond: robust to outliers."),
+)
+SHIFT = "shift", "shift", "Faces are not always in the middle of the picture."
+SCALE = "scale", "scale", "People sit nearer to the camera or farther from it."
+FLIP = "flip", "flip", "A mirrored face is a face, too: twice the training data."
+FLIP_TTA = "test-time flip", "flip_tta", "Errors for a face and its mirror image partly cancel."
+BFLOAT16 = "bfloat16", "bfloat16", "Half the bits: the same error in less time?"
+STEPS = (
+    _question(
+        "Batch size",
+        "As many epochs: small batches make more steps, large ones less noisy steps.",
+        Change("batch of 4", "Four times the steps.", {"batch": 4}),
+        Change("batch of 48", "A third of the steps.", {"batch": 48}),
     ),
+    _question(
+        "Learning rate",
+        "The size of a step.",
+        Change("a quarter of it", "Stable, but slow.", {"learning_rate": 5e-4}),
+        Change("four times it", "Fast, if it does not diverge.", {"learning_rate": 8e-3}),
+    ),
+)
+PIXELS = "How many pixels the network gets of the whole picture."
+KERNELS = "How much of the picture a kernel covers; the course takes"
+
+PART1 = _study(
+    "1",
+    part1_nose_tip.Course(),
+    replace(part1_nose_tip.Best(), epochs=60),
+    [
+        BATCH,
+        EPOCHS,
+        *TRAINING,
+        SHIFT,
+        ("rotation", "rotation", "Heads tilt."),
+        SCALE,
+        FLIP,
+        ("brightness", "brightness", "Lighting differs from picture to picture."),
+        ("contrast", "contrast", "Contrast differs from camera to camera."),
+        FLIP_TTA,
+        BFLOAT16,
+    ],
     questions=(
-        Question(
-            "Batch size",
-            "As many epochs: small batches take more steps, large ones steadier steps.",
-            (
-                Step("batch of 4", "Four times the steps.", {"batch": 4}),
-                Step("batch of 48", "A third of the steps.", {"batch": 48}),
-            ),
-        ),
-        Question(
-            "Learning rate",
-            "How far a step goes.",
-            (
-                Step("a quarter of the rate", "Sure, but slow.", {"learning_rate": 5e-4}),
-                Step("four times the rate", "Quick, if it does not jump.", {"learning_rate": 8e-3}),
-            ),
-        ),
-        Question(
+        *STEPS,
+        _question(
             "Input size",
-            "How many pixels the network gets of the whole picture.",
-            (
-                Step("60×45", "About half the pixels.", {"height": 45, "width": 60}),
-                Step("120×90", "More than twice the pixels.", {"height": 90, "width": 120}),
-            ),
+            PIXELS,
+            Change("60×45", "About half the pixels.", {"height": 45, "width": 60}),
+            Change("120×90", "More than twice the pixels.", {"height": 90, "width": 120}),
         ),
-        Question(
+        _question(
             "Kernel size",
-            f"{SEEN} 7, 5 and 3.",
-            (
-                Step("3-3-3", "Fine.", {"kernels": (3, 3, 3)}),
-                Step("5-5-5", "Even.", {"kernels": (5, 5, 5)}),
-                Step("9-7-3", "Coarse.", {"kernels": (9, 7, 3)}),
-            ),
+            f"{KERNELS} 7, 5 and 3.",
+            Change("3-3-3", "Small details.", {"kernels": (3, 3, 3)}),
+            Change("5-5-5", "The same in every layer.", {"kernels": (5, 5, 5)}),
+            Change("9-7-3", "Large shapes.", {"kernels": (9, 7, 3)}),
         ),
     ),
     minutes=0.15,
 )
 
-OURS2 = replace(part2_full_face.Best(), epochs=40)
-MISTAKE = "names kept"
-PART2 = Plan(
-    start=Trial("2", part2_full_face.Course()),
-    ours=OURS2,
-    steps=steps(
-        OURS2,
-        ("larger batch", "batch", "One steadier step for 16 faces, so a sixteenth of the steps."),
-        ("more epochs", "epochs", "Gives back some of the steps."),
-        ("He's weights", "he_init", "The picture does not fade on its way through five layers."),
-        ("mean-face start", "init_bias_to_mean", "The rest is easier to learn."),
-        ("higher rate", "learning_rate", "Learns faster, if it does not jump."),
-        ("falling rate", "cosine", "The last steps only polish."),
-        ("weight decay", "optimizer weight_decay", "Keeps weights small that nothing asks for."),
-        ("SmoothL1", "loss", "Squares the small errors, but lets no single face shout."),
-        ("grey light", "colour saturation hue", "The network sees grey: why turn hues?"),
-        ("brightness", "brightness", "Lamps differ more than the course says."),
-        ("contrast", "contrast", "Cameras differ more than the course says."),
-        ("shift", "shift", "People do not sit in the middle."),
-        ("scale", "scale", "People sit nearer or farther."),
-        ("flip", "flip", "Mirrored faces are faces: twice the people."),
-        (
-            "mirror mean",
-            "flip_tta",
-            "A face and its mirror image: two answers err less than one.",
-        ),
-        ("bfloat16", "bfloat16", "Half the bits: the same answers for less time?"),
-    ),
+PART2 = _study(
+    "2",
+    part2_full_face.Course(),
+    replace(part2_full_face.Best(), epochs=40),
+    [
+        BATCH,
+        EPOCHS,
+        ("He's weights", "he_init", "Signals keep their size through all layers."),
+        *TRAINING,
+        ("grey light", "colour saturation hue", "The network sees grey: why vary colours?"),
+        ("brightness", "brightness", "Lighting differs more than the course assumes."),
+        ("contrast", "contrast", "Contrast differs more than the course assumes."),
+        SHIFT,
+        SCALE,
+        FLIP,
+        FLIP_TTA,
+        BFLOAT16,
+    ],
     questions=(
-        Question(
+        _question(
             "Flip pairs",
-            "In a mirrored face left and right exchange their names. The classic mistake moves "
-            "the points and keeps their names.",
-            (
-                Step(MISTAKE, "Half of the faces call their right eye left.", {"pairs": False}),
-                Step("no flip", "Without mirror images.", {"flip": 0.0, "flip_tta": False}),
-            ),
+            "In a mirrored face left and right points exchange their names. The classic mistake "
+            "mirrors the points and keeps their names.",
+            Change("names kept", "Half of the faces have left as right.", {"pairs": False}),
+            Change("no flip", "No mirror images at all.", {"flip": 0.0, "flip_tta": False}),
+            shows_flips=True,
         ),
-        Question(
+        _question(
             "Number of points",
-            "Does the nose tip of part 1 gain from points around it? The error is its own alone.",
-            (
-                Step("the nose", "Its 11 points.", {"points": tuple(range(47, 58))}),
-                Step("the nose tip", "Part 1's question.", {"points": part1_nose_tip.NOSE}),
-            ),
+            "Does part 1's nose tip gain from points around it? The error is its own alone.",
+            Change("the nose", "Its 11 points.", {"points": tuple(range(47, 58))}),
+            Change("the nose tip", "Part 1's task.", {"points": part1_nose_tip.NOSE}),
             measure="nme_nose",
         ),
-        Question(
+        _question(
             "Rotation",
-            "The course turns faces as well, and ours keeps that.",
-            (Step("no rotation", "Heads tilt.", {"rotation": 0.0}),),
+            "The course rotates faces as well, and ours keeps that.",
+            Change("no rotation", "Heads tilt.", {"rotation": 0.0}),
         ),
-        *PART1.questions[:2],
-        Question(
+        *STEPS,
+        _question(
             "Input size",
-            "How many pixels the network gets of the whole picture.",
-            (
-                Step("120×90", "About half the pixels.", {"height": 90, "width": 120}),
-                Step("240×180", "More than twice the pixels.", {"height": 180, "width": 240}),
-            ),
+            PIXELS,
+            Change("120×90", "About half the pixels.", {"height": 90, "width": 120}),
+            Change("240×180", "More than twice the pixels.", {"height": 180, "width": 240}),
         ),
-        Question(
+        _question(
             "Kernel size",
-            f"{SEEN} 7, 5, 3, 3 and 3.",
-            (
-                Step("3-3-3-3-3", "Fine.", {"kernels": (3, 3, 3, 3, 3)}),
-                Step("9-5-3-3-3", "Coarse.", {"kernels": (9, 5, 3, 3, 3)}),
-            ),
+            f"{KERNELS} 7, 5, 3, 3 and 3.",
+            Change("3-3-3-3-3", "Small details.", {"kernels": (3, 3, 3, 3, 3)}),
+            Change("9-5-3-3-3", "Large shapes.", {"kernels": (9, 5, 3, 3, 3)}),
         ),
     ),
     minutes=0.2,
-    quick_seeds=2,  # three would take a quarter of an hour of two slow cores
+    quick_seeds=2,  # three would take a quarter of an hour on two slow cores
 )
 
 SMALL = {"height": 64, "width": 64, "margin": 8, "epochs": 12}  # what two cores have time for
-OURS3 = replace(part3_large_dataset.Best(), **SMALL)
-FACES = 2794  # to learn from, every tenth training face held out
-PART3 = Plan(
-    start=Trial("3", replace(part3_large_dataset.Course(), **SMALL)),
-    ours=OURS3,
-    steps=steps(
-        OURS3,
+FACES = 2794  # for training, every tenth training face held out
+PART3 = _study(
+    "3",
+    replace(part3_large_dataset.Course(), **SMALL),
+    replace(part3_large_dataset.Best(), **SMALL),
+    [
         (
             "larger batch",
             "batch",
             "Batch normalisation needs a batch: of one crop of 64 pixels the last layers have 4 "
             "values to normalise by; of the course's 224, 49.",
         ),
-        ("wing loss", "loss", "Keeps pulling when the error is a fraction of a pixel."),
-        ("falling rate", "cosine", "The last steps only polish."),
+        ("wing loss", "loss", "Its gradient stays large for errors below a pixel."),
+        COSINE,
         ("warm-up", "warmup", "Small steps until batch normalisation has settled."),
         ("weight decay", "optimizer weight_decay", "Eleven million weights for 2794 faces."),
-        ("bfloat16", "bfloat16", "Half the bits: the same answers for less time?"),
-        ("heatmaps", "head", "A map of each point keeps its place."),
-        ("cross-entropy of maps", "heatmap_weight", "Tells every cell what it should be."),
-        ("flip", "flip", "Mirrored faces are faces."),
+        BFLOAT16,
+        ("heatmaps", "head", "A heatmap keeps the position of its point."),
+        ("cross-entropy of heatmaps", "heatmap_weight", "Gives every cell a target."),
+        FLIP,
         ("more rotation", "rotation", "Photographed heads tilt more than 10°."),
-        (
-            "box error",
-            "scale box_shift box_scale_spread",
-            "A detector's box is never quite the landmarks' box.",
-        ),
-        ("occlusion", "occlusion", "Hands, hair, microphones."),
-        (
-            "calm end",
-            "no_aug_fraction",
-            "Faces as they are, but for mirroring and the box's error.",
-        ),
-        (
-            "mirror mean",
-            "flip_tta",
-            "A face and its mirror image: two answers err less than one.",
-        ),
+        ("box error", "scale box_shift box_scale_spread", "Detectors' boxes are not exact."),
+        ("occlusion", "occlusion", "Hands, hair and microphones cover faces."),
+        ("unvaried end", "no_aug_fraction", "Ends on faces as they are, but for flips and boxes."),
+        FLIP_TTA,
         ("closer crop", "box_scale", "More pixels for the face; only the worst boxes lose by it."),
-    ),
+    ],
     questions=(
-        Question(
+        _question(
             "Loss",
             "Four losses on the same coordinates.",
-            (
-                Step("MSE", "Squares every error.", {"loss": "mse"}),
-                Step("L1", "Pulls alike at every distance.", {"loss": "l1"}),
-                Step("SmoothL1", "Squares small errors alone.", {"loss": "smooth_l1"}),
-            ),
-            first={"head": "coordinates"},
-            against="wing",
+            Change("MSE", "Squares every error.", {"loss": "mse"}),
+            Change("L1", "The same gradient at every distance.", {"loss": "l1"}),
+            Change("SmoothL1", "Squares small errors only.", {"loss": "smooth_l1"}),
+            baseline=Change("wing", COMPARED, {"head": "coordinates"}),
         ),
-        Question(
+        _question(
             "Crop box",
-            "Most published figures cut a face by its true points; users live with a detector.",
-            (Step("dlib's boxes", "To learn from and to be asked with.", {"boxes": "file"}),),
+            "Most published results crop a face by its true points; users depend on a detector.",
+            Change("dlib's boxes", "For training and evaluation.", {"boxes": "file"}),
         ),
-        Question(
-            "First weights",
+        _question(
+            "Initial weights",
             "Random, or those that torchvision trained on ImageNet's photos.",
-            (Step("ImageNet's", "Edges need not be learned anew.", {"pretrained": True}),),
+            Change("ImageNet's", "Edges are learned already.", {"pretrained": True}),
         ),
-        Question(
+        _question(
             "Input side",
             "More pixels cost more time.",
-            (
-                Step(
-                    "96",
-                    "Two and a quarter times as many.",
-                    {"height": 96, "width": 96, "margin": 12},
-                ),
-                Step("128", "The recipe's own.", {"height": 128, "width": 128, "margin": 16}),
-            ),
+            Change("96", "2¼ times as many.", {"height": 96, "width": 96, "margin": 12}),
+            Change("128", "The recipe's own.", {"height": 128, "width": 128, "margin": 16}),
         ),
-        Question(
-            "More variation",
-            "What else real pictures vary in. A short run has to learn the faces first.",
-            (
-                Step("rotation by 30°", "Some heads lie down.", {"rotation": 30.0}),
-                Step("brightness", "Sun and lamps differ by more.", {"brightness": 0.3}),
-                Step("contrast", "And cameras.", {"contrast": 0.3}),
-                Step("light from one side", "A window.", {"side_light": 0.3}),
-                Step("blur", "Motion and bad focus.", {"blur": 0.2}),
-                Step("compression", "Pictures from the web.", {"compression": 0.2}),
-            ),
+        _question(
+            "More augmentation",
+            "What else varies in real pictures. A short training has to learn the faces first.",
+            Change("rotation by 30°", "Some heads lie on their side.", {"rotation": 30.0}),
+            Change("brightness", "Sun and lamps differ by more.", {"brightness": 0.3}),
+            Change("contrast", "Cameras differ.", {"contrast": 0.3}),
+            Change("light from one side", "Faces beside a window.", {"side_light": 0.3}),
+            Change("blur", "Motion and bad focus.", {"blur": 0.2}),
+            Change("compression", "Pictures from the web.", {"compression": 0.2}),
         ),
-        Question(
+        _question(
             "Number of training faces",
             "The learning curve: fewer faces, each seen more often, in about as many steps.",
-            tuple(
-                Step(
+            *(
+                Change(
                     f"{count} faces",
                     f"{100 * count / FACES:.0f} % of them.",
                     {"faces": count, "epochs": SMALL["epochs"] * FACES // count},
@@ -282,18 +324,17 @@ PART3 = Plan(
                 for count in (250, 500, 1000, 2000)
             ),
         ),
-        Question(
+        _question(
             "dlib's leaky split",
-            "dlib's two lists are a random split of all of 300-W. Both networks learn from as many "
-            "faces, and are asked for those standard test faces that stand in dlib's training "
-            "list. One has seen them.",
-            (Step("dlib's split", "It has seen the faces asked for.", {"dlib_list": "seen"}),),
-            first={"dlib_list": "unseen"},
-            against="the standard split",
+            "dlib's two lists are a random split of all of 300-W. Both networks train on as many "
+            "faces and are evaluated on the standard test faces that are in dlib's training list. "
+            "One has seen them.",
+            Change("dlib's split", "It has seen its test faces.", {"dlib_list": "seen"}),
+            baseline=Change("the standard split", COMPARED, {"dlib_list": "unseen"}),
         ),
     ),
     minutes=5.0,
     quick={"epochs": 1, "max_steps": 150},  # in batches of 16 most of an epoch
     quick_seeds=1,
 )
-PLANS = {"1": PART1, "2": PART2, "3": PART3}
+STUDIES = {"1": PART1, "2": PART2, "3": PART3}

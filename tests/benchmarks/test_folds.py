@@ -10,7 +10,7 @@ from benchmarks.folds import HARDER, changed, harder, main
 from common.metrics import nme
 from common.recipe import Recipe
 from common.system.errors import UserError
-from parts.studies.experiment import Trial, crops_of
+from parts.studies.experiment import Experiment, crops_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +43,7 @@ class TheMiddle(nn.Module):
 def test_what_befalls_a_face_leaves_its_points_as_far_from_the_middle(small_root):
     """Light, blur and patches do not move points, and turning moves them around the middle."""
     recipe = Recipe(height=32, width=32, margin=4, box_scale=1.3)
-    _, held_out = crops_of(Trial("3", recipe), small_root)
+    _, held_out = crops_of(Experiment("3", recipe), small_root)
     off = nme(torch.full_like(held_out.points, 19.5), held_out.points, held_out.eye_distance)
     told = harder(TheMiddle(), recipe, held_out)
     assert told == {name: pytest.approx(off.mean().item(), rel=1e-5) for name in HARDER}

@@ -49,7 +49,8 @@ def seed():
 def batch(count=FACES):
     """``count`` times the same picture of dots, uint8 (B, 1, H, W), and its points (B, K, 2)."""
     picture = torch.from_numpy(draw(POINTS, HIGH, WIDE))
-    return picture.expand(count, 1, -1, -1), torch.tensor(POINTS).expand(count, -1, -1)
+    points = torch.tensor(POINTS) - PLAIN.margin  # of the network's crop
+    return picture.expand(count, 1, -1, -1), points.expand(count, -1, -1)
 
 
 def moved(count=FACES, **values):

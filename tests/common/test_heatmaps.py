@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.heatmaps import cross_entropy, soft_argmax
-from common.losses import LOSSES, training_loss
+from common.losses import LOSSES, coordinate_loss, training_loss
 from common.recipe import Recipe
 
 inside = st.floats(0.2, 0.8)
@@ -81,9 +81,8 @@ def test_maps_are_judged_by_their_mean_and_by_their_cells_coordinates_by_themsel
     recipe = Recipe(loss="wing", heatmap_weight=0.5, heatmap_sigma=1.0)
     maps, truth = spot(0.4, 0.6), torch.tensor([[[0.45, 0.58]]])
     answer = soft_argmax(maps)[0]
-    objective, loss = training_loss(maps, truth, recipe)
+    loss, objective = (judge(maps, truth, recipe) for judge in (coordinate_loss, training_loss))
     torch.testing.assert_close(loss, LOSSES["wing"](answer, truth))
     torch.testing.assert_close(objective, loss + 0.5 * cross_entropy(maps, truth, 1.0))
-    objective, loss = training_loss(answer, truth, recipe)
-    assert objective is loss
-    torch.testing.assert_close(loss, LOSSES["wing"](answer, truth))
+    for judge in (coordinate_loss, training_loss):
+        torch.testing.assert_close(judge(answer, truth, recipe), LOSSES["wing"](answer, truth))

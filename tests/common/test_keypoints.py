@@ -2,8 +2,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from skimage.transform import estimate_transform
 
-from common.keypoints import IBUG_68, IMM_58, SCHEMES, flip_order_within, neighbours
+from common.keypoints import (
+    IBUG_68,
+    IMM_58,
+    SCHEMES,
+    fit_similarity,
+    flip_order_within,
+    neighbours,
+)
 from common.system.errors import UserError
 from datasets import ibug, imm
 
@@ -97,3 +105,11 @@ def test_neighbours_are_joined_where_both_are_kept_by_their_places():
     joined = neighbours(IBUG_68, range(68))
     assert len(joined) == sum(len(line) - 1 for line in IBUG_68.lines)
     assert (0, 1) in joined and (16, 17) not in joined  # jaw and brow are two lines
+
+
+def test_a_fitted_similarity_is_that_of_scikit_image():
+    sources = torch.rand(3, 20, 2, dtype=torch.float64) * 100
+    target = torch.rand(20, 2, dtype=torch.float64) * 50
+    for source, matrix in zip(sources, fit_similarity(sources, target), strict=True):
+        expected = estimate_transform("similarity", source.numpy(), target.numpy()).params[:2]
+        torch.testing.assert_close(matrix, torch.from_numpy(expected))

@@ -1,4 +1,5 @@
 import math
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from torch import nn
 
 from common import checkpoints, training
 from common.augmentation import to_network_input
-from common.crops import crop_matrices
+from common.crops import network_matrices
 from common.faces import Faces
 from common.keypoints import IMM_58
 from common.loading import Crops
@@ -52,7 +53,8 @@ def spots(count, seed=0):
     files = tuple(Path(f"{index}.png") for index in range(count))
     groups = ("01",) * count
     faces = Faces("imm/train", "imm", IMM_58, files, points, boxes, groups, groups)
-    return Crops(faces, images, crop_matrices(boxes, 16, 20), (52,))
+    matrices = network_matrices(boxes, PLAIN)  # the margin of all recipes here is 2
+    return Crops(faces, images, matrices, (52,))
 
 
 TRAIN, VALIDATION = spots(14), spots(6, seed=1)
@@ -63,6 +65,23 @@ def train(checkpoint, recipe=FULL, options=CPU):
     torch.manual_seed(options.seed)
     network = Tiny()
     return network, fit(network, TRAIN, VALIDATION, recipe, options, checkpoint)
+
+
+@contextmanager
+def stopped_in(epoch):
+    """The training within it is stopped in that epoch, counted from 0, as Ctrl-C does."""
+    train_epoch = training.train_epoch
+
+    def stop(network, crops, optimizer, schedule, ema):
+        if schedule.number == epoch * schedule.epoch_steps:
+            torch.rand(5)
+            raise KeyboardInterrupt
+        return train_epoch(network, crops, optimizer, schedule, ema)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+        patch.setattr(training, "train_epoch", stop)
+        yield
 
 
 def same_weights(one, other):
@@ -86,29 +105,12 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_others(tmp
     assert not same_weights(first, other)
 
 
-class Stopped(Exception):
-    pass
-
-
 @pytest.mark.parametrize("recipe", [FULL, replace(PLAIN, epochs=5)], ids=["everything", "plain"])
 @pytest.mark.parametrize("epoch", [1, 2, 4])
-def test_a_stopped_run_that_is_resumed_ends_with_the_same_weights(
-    tmp_path, monkeypatch, recipe, epoch
-):
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+def test_a_stopped_run_that_is_resumed_ends_with_the_same_weights(tmp_path, recipe, epoch):
     undisturbed, history = train(tmp_path / "undisturbed.pt", recipe)
-    train_epoch = training.train_epoch
-
-    def stop_within(*arguments):
-        if arguments[-1] == epoch:
-            torch.rand(5)
-            raise Stopped
-        return train_epoch(*arguments)
-
-    monkeypatch.setattr(training, "train_epoch", stop_within)
-    with pytest.raises(Stopped):
+    with stopped_in(epoch):
         train(tmp_path / "stopped.pt", recipe)
-    monkeypatch.setattr(training, "train_epoch", train_epoch)
     resumed, rows = train(tmp_path / "stopped.pt", recipe, replace(CPU, resume=True))
     assert same_weights(undisturbed, resumed)
     assert without_seconds(rows) == without_seconds(history)
@@ -200,7 +202,7 @@ def test_what_holds_nothing_to_go_on_from_is_told(tmp_path):
     shipped = checkpoints.load(path)
     del shipped["training"]
     checkpoints.save(shipped, path)
-    with pytest.raises(UserError, match=r"holds nothing to go on from; leave out --resume"):
+    with pytest.raises(UserError, match=r"holds nothing to resume; leave out --resume"):
         train(path, FULL, replace(CPU, resume=True))
 
 
@@ -208,7 +210,7 @@ def test_a_run_for_other_points_cannot_go_on(tmp_path):
     path = tmp_path / "one.pt"
     train(path, FULL)
     checkpoints.save(checkpoints.load(path) | {"point_ids": (41,)}, path)
-    with pytest.raises(UserError, match=r"learned other points; leave out --resume"):
+    with pytest.raises(UserError, match=r"was trained for other points; leave out --resume"):
         train(path, FULL, replace(CPU, resume=True))
 
 

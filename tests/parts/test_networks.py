@@ -11,7 +11,8 @@ from common.system.errors import NotHereError, UserError
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset
 from parts.part1_nose_tip import NoseNet
 from parts.part2_full_face import FaceNet
-from parts.part3_large_dataset import HeatmapResNet18, ResNet18, load_imagenet, new_network
+from parts.part3_large_dataset import HeatmapResNet18, ResNet18
+from parts.part3_variants import load_imagenet, new_network
 
 PARTS = (part1_nose_tip, part2_full_face, part3_large_dataset)
 

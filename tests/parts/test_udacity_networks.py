@@ -12,7 +12,8 @@ from common.recipe import Options, Recipe, reasons
 from common.system.errors import UserError
 from common.training import init_bias_to_mean
 from parts import udacity_networks
-from parts.part3_large_dataset import NETWORKS, HeatmapResNet18, ResNet18, new_network
+from parts.part3_large_dataset import HeatmapResNet18, ResNet18
+from parts.part3_variants import NETWORKS, new_network
 from parts.udacity_networks import FourConvNet, LightNet, LightNetBN, NaimishNet
 
 

@@ -3,11 +3,10 @@ import math
 import cv2
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.crops import square_boxes
+from common.crops import read_picture, square_boxes
 from common.faces import landmark_boxes
 from common.keypoints import IBUG_68
 from common.photos import detectors
@@ -21,8 +20,8 @@ from common.photos.detectors import (
     turned_back,
 )
 from common.system.errors import UserError
-from datasets import yunet
-from datasets.synthetic.render import render
+from datasets import ibug, yunet
+from datasets.synthetic import render
 
 AS_FOUND = (0.0, 0.0, 1.0)  # a fit that only makes boxes square
 
@@ -45,16 +44,18 @@ def bright(image):
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Twelve drawn people, uint8 (12, 240, 320, 3), and the squares about their keypoints."""
+    """Twelve synthetic people, uint8 (12, 240, 320, 3), and the squares about their keypoints."""
     images, points, _ = render(range(12), IBUG_68, "portrait", size=(240, 320))
     return images.permute(0, 2, 3, 1).numpy(), square_boxes(landmark_boxes(points), 1.0).numpy()
 
 
 @pytest.mark.parametrize(
     ("name", "at_least"),
-    [("haar", 8), ("lbp", 8), ("yunet", 12)],  # of 12: measured 10, 12, 12
+    [("haar", 8), pytest.param("lbp", 8, marks=pytest.mark.slow), ("yunet", 12)],  # of 12
 )
-def test_every_detector_finds_drawn_faces_where_their_landmarks_are(name, at_least, drawn, request):
+def test_every_detector_finds_synthetic_faces_where_their_landmarks_are(
+    name, at_least, drawn, request
+):
     model = None
     if name == "yunet":
         model = yunet.place(request.getfixturevalue("real_data"))
@@ -62,7 +63,7 @@ def test_every_detector_finds_drawn_faces_where_their_landmarks_are(name, at_lea
             pytest.skip("YuNet's file is not here")
     detector = detectors.load(name, model)
     overlaps = [
-        max([overlap(np.array(face.box), truth) for face in detect(image, detector)], default=0)
+        overlap(np.array([face.box for face in detect(image, detector)]), truth).max(initial=0)
         for image, truth in zip(*drawn, strict=True)
     ]
     assert sum(share > 0.5 for share in overlaps) >= at_least
@@ -98,14 +99,14 @@ def test_large_pictures_are_shrunk_for_the_search_and_boxes_are_those_of_the_pic
 
 
 @given(st.floats(-180, 180), st.integers(10, 60), st.integers(10, 40))
-def test_a_place_in_the_turned_picture_is_told_in_the_pictures_own_pixels(angle, x, y):
+def test_a_box_in_the_turned_picture_is_in_the_pictures_own_pixels(angle, x, y):
     detector = Detector("bright", bright, longest=100, fit=AS_FOUND)
     (face,) = detect(dot((51, 71), (x, y)), detector, angle)
     assert face.angle == angle
     assert face.box == pytest.approx((x + 0.5 - 5, y + 0.5 - 5, 10, 10), abs=0.3)
 
 
-def test_a_face_that_is_turned_clockwise_stands_upright_after_turning_back():
+def test_a_face_that_is_turned_clockwise_is_upright_after_turning_back():
     image = np.zeros((61, 61), np.uint8)
     turn = math.radians(30)
     for far in range(-15, 16):  # what is vertical on the head points to the right at its top
@@ -126,30 +127,27 @@ def test_the_whole_picture_stays_in_sight_when_it_is_turned():
 
 
 def test_overlap_is_intersection_over_union():
-    one = np.array([0.0, 0, 4, 4])
-    assert overlap(one, one) == 1
-    assert overlap(one, np.array([2.0, 0, 4, 4])) == pytest.approx(8 / 24)
-    assert overlap(one, np.array([1.0, 1, 2, 2])) == pytest.approx(4 / 16)
-    assert overlap(one, np.array([4.0, 0, 4, 4])) == 0
-    assert overlap(one, np.array([9.0, 9, 1, 1])) == 0
+    one, others = [[0.0, 0, 4, 4]], [[0, 0, 4, 4], [2, 0, 4, 4], [1, 1, 2, 2], [4, 0, 4, 4]]
+    shares = overlap(np.array(one), np.array(others))
+    np.testing.assert_allclose(shares, [[1, 8 / 24, 4 / 16, 0]])
+    assert overlap(np.empty((0, 4)), np.array(others)).shape == (0, 4)
 
 
-def test_of_overlapping_boxes_the_surest_stays():
+def test_of_overlapping_boxes_the_one_with_the_best_score_stays():
     boxes = np.array([[0.0, 0, 10, 10], [1, 1, 10, 10], [30, 0, 10, 10], [2, 0, 10, 10]])
     assert distinct(boxes, np.array([1.0, 3, 2, 2.5])) == [1, 2]
-    assert distinct(np.empty((0, 4)), np.empty(0)) == []
     faces = [Detection((0, 0, 10, 10), 1.0, 20.0), Detection((1, 1, 10, 10), 3.0, 40.0)]
     assert merged(faces) == [faces[1]]
     assert merged([]) == []
 
 
-def test_an_opencv_that_dropped_the_haar_detector_is_told_with_the_remedy(monkeypatch):
+def test_an_opencv_without_the_haar_detector_is_an_error_with_its_remedy(monkeypatch):
     monkeypatch.delattr(cv2, "CascadeClassifier")
     with pytest.raises(UserError, match=r"^OpenCV \d.* no Haar detector; .*'opencv-python<5'$"):
         detectors.haar()
 
 
-def test_a_detector_that_there_is_not_is_told():
+def test_an_unknown_detector_is_an_error():
     with pytest.raises(UserError, match=r"--detector eyes: .*haar, lbp, yunet"):
         detectors.load("eyes")
 
@@ -161,19 +159,17 @@ def test_yunet_says_how_its_file_is_fetched(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no network", bytes(range(256)) * 9])
-def test_a_damaged_file_of_yunet_is_told_in_one_line(tmp_path, content, capfd):
+def test_a_damaged_file_of_yunet_is_an_error(tmp_path, content, capfd):
     (tmp_path / "yunet.onnx").write_bytes(content)
     with pytest.raises(UserError, match=r"yunet\.onnx: damaged"):
         detectors.load("yunet", tmp_path / "yunet.onnx")
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["haar", "lbp", "yunet"])
-def test_the_fit_takes_a_detectors_boxes_to_training_faces(name, real_data):
-    """On ten training faces, whatever else: the middle of them is not off by a tenth."""
-    from common.crops import read_picture
-    from datasets import ibug
-
+def test_the_fit_brings_a_detectors_boxes_to_training_faces(name, real_data):
+    """On ten training faces, whatever else: the median is off by less than a tenth."""
     faces = ibug.load(real_data, "lfpw/trainset")
     faces = faces.take(range(0, len(faces), len(faces) // 10))
     detector = detectors.load(name, yunet.place(real_data))
@@ -184,5 +180,4 @@ def test_the_fit_takes_a_detectors_boxes_to_training_faces(name, real_data):
             if overlap(np.array(face.box), box) > 0.4:
                 offsets.append((np.array(face.box) - box) / box[2])
     assert len(offsets) >= 7
-    assert np.abs(np.median(np.array(offsets), axis=0)).max() < 0.1
-    assert torch.tensor(detector.fit).isfinite().all()
+    assert np.abs(np.median(offsets, axis=0)).max() < 0.1

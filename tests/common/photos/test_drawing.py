@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -23,20 +24,27 @@ def difference(one, other):
     return np.abs(one.astype(int) - other.astype(int)).max(axis=2)
 
 
+def on_the_outline(what):
+    """Pixels that must be drawn for each of SHOWN, from the keypoints, the box or the pose."""
+    if what == "boxes":
+        return np.array([(59.5, y) for y in range(70, 230)])
+    if what == "pose":  # from the nose's tip to the chin's side, 10° down and 5° anticlockwise
+        down = np.array([math.sin(math.radians(5)), math.cos(math.radians(5))])
+        return POINTS[30] + np.arange(20, 80)[:, None] * down
+    if what == "mesh":  # every point has an edge, and its neighbour on the jaw is one
+        return (POINTS[:16] + POINTS[1:17]) / 2
+    return POINTS
+
+
 @pytest.mark.parametrize("grey", [0, 128, 255])
 @pytest.mark.parametrize("what", SHOWN)
-def test_everything_can_be_seen_on_any_photo(what, grey):
+def test_lines_and_points_stand_out_from_any_photo_where_they_belong(what, grey):
     before = photo(grey)
-    drawn = draw_faces(before, [FACE], [what])
+    drawn = difference(draw_faces(before, [FACE], [what]), before)
     assert (before == grey).all()  # the photo itself stays as it is
-    assert drawn.shape == before.shape
-    assert (difference(drawn, before) > 60).sum() > 200
-
-
-def test_every_keypoint_is_marked_where_it_is():
-    marked = difference(draw_faces(photo(0), [FACE], ["points"]), photo(0))
-    for x, y in POINTS.round().astype(int):
-        assert marked[y, x] > 150
+    columns, rows = on_the_outline(what).round().astype(int).T
+    near = np.max([drawn[rows + y, columns + x] for x in (-1, 0, 1) for y in (-1, 0, 1)], axis=0)
+    assert near.min() > 60
 
 
 def test_the_box_is_drawn_at_its_edges():
@@ -47,7 +55,7 @@ def test_the_box_is_drawn_at_its_edges():
 
 
 def test_the_nose_points_where_the_head_looks():
-    """Red lies on the side that the head is turned to."""
+    """Red lies on the side to which the head is turned."""
 
     def red(yaw):
         face = replace(FACE, pose=Pose(yaw, 0.0, 0.0))
@@ -65,21 +73,27 @@ def test_nothing_to_show_leaves_the_photo_as_it_is():
 
 
 @pytest.mark.parametrize("move", [(-150, -100), (200, 150), (-5000, 90000)])
-def test_a_face_that_reaches_out_of_the_photo_is_drawn_as_far_as_it_is_in(move):
-    box = (FACE.box[0] + move[0], FACE.box[1] + move[1], *FACE.box[2:])
-    outside = replace(FACE, keypoints=POINTS + np.float32(move), box=box)
-    assert draw_faces(photo(50), [outside], SHOWN).shape == photo(50).shape
+def test_a_face_that_reaches_out_of_the_photo_is_drawn_as_on_a_larger_photo(move):
+    shown = [what for what in SHOWN if what != "boxes"]  # whose text is kept inside
+    outside = replace(FACE, keypoints=POINTS + np.float32(move))
+    drawn = draw_faces(photo(50), [outside], shown)
+    larger = np.full((900, 900, 3), 50, np.uint8)
+    whole = draw_faces(larger, [replace(FACE, keypoints=POINTS + np.float32(move) + 300)], shown)
+    different = difference(drawn, whole[300:580, 300:600]) > 20
+    assert different[4:-4, 4:-4].mean() < 1e-4  # OpenCV smooths a line otherwise where it is cut
 
 
-def test_small_faces_get_thin_lines():
-    small = replace(FACE, keypoints=(POINTS - POINTS.mean(0)) / 6 + np.float32((150, 140)))
-    drawn = difference(draw_faces(photo(0), [small], ["points"]), photo(0))
-    assert 50 < (drawn > 60).sum() < 1500
+def test_lines_grow_with_the_face():
+    def width(scale):
+        points = (POINTS - POINTS[8]) * scale + np.float32((150, 250))
+        drawn = draw_faces(photo(0), [replace(FACE, keypoints=points)], ["points"])
+        return (drawn[242:258, 150].max(axis=1) > 60).sum()  # the dot on the chin, with soft edges
+
+    assert width(0.5) < width(2.5) == pytest.approx(2 * 180 * 2.5 / 110, abs=3)
 
 
 def test_the_mesh_covers_the_face_with_triangles_between_its_points():
-    corners = triangles(POINTS)
-    assert corners.shape[1:] == (3, 2)
+    corners = triangles(POINTS)  # (T, 3, 2)
     assert len(corners) == pytest.approx(2 * 68 - 2 - 22, abs=12)  # 2 n - 2 - the hull's points
     known = {tuple(point) for point in POINTS.round(2).tolist()}
     assert {tuple(point) for point in corners.reshape(-1, 2).round(2).tolist()} == known

@@ -4,7 +4,9 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
+from common.faces import landmark_boxes
 from common.photos.detectors import Detection, overlap
 from common.photos.tracking import (
     CHECK_EVERY,
@@ -12,8 +14,7 @@ from common.photos.tracking import (
     SEARCH_TAKES,
     OneEuro,
     Tracker,
-    box_of,
-    share,
+    smoothing,
 )
 
 RATE = 30.0
@@ -22,31 +23,38 @@ FACE[[36, 45]] = [[-30, -10], [30, -10]]  # the outer eye corners, level
 FRAME = np.zeros((480, 640, 3), np.uint8)
 
 
+def box_of(points):
+    return landmark_boxes(torch.from_numpy(points)[None])[0].numpy()
+
+
+def iou(one, other):
+    return overlap(one, other).item()
+
+
 def run(smooth, places):
-    """What the filter answers to a face that stands at each of ``places``, x of its middle."""
-    answers = [smooth(FACE + [place, 0.0], index / RATE) for index, place in enumerate(places)]
-    return np.array([(answer - FACE)[:, 0].mean() for answer in answers])
+    """The filtered x of a face's middle that lies at each of ``places``."""
+    filtered = [smooth(FACE + [place, 0.0], index / RATE) for index, place in enumerate(places)]
+    return np.array([(points - FACE)[:, 0].mean() for points in filtered])
 
 
-def test_the_share_is_that_of_the_papers_equations():
+def test_smoothing_is_that_of_the_papers_equations():
     # tau = 1 / (2 pi cutoff), alpha = 1 / (1 + tau / passed)
-    assert share(1 / (2 * math.pi), 1.0) == pytest.approx(0.5)
-    assert share(3 / (2 * math.pi), 1.0) == pytest.approx(0.75)
-    assert share(1e9, 0.01) == pytest.approx(1)
+    assert smoothing(1 / (2 * math.pi), 1.0) == pytest.approx(0.5)
+    assert smoothing(3 / (2 * math.pi), 1.0) == pytest.approx(0.75)
 
 
 def test_a_step_is_approached_as_a_low_pass_filter_does():
     cutoff, passed = 2.0, 1 / RATE
     alpha = 1 / (1 + 1 / (2 * math.pi * cutoff * passed))
-    answers = run(OneEuro(least_cutoff=cutoff, gain=0.0), [0.0] + [8.0] * 20)
-    assert answers == pytest.approx(8 * (1 - (1 - alpha) ** np.arange(21)), abs=1e-4)
+    filtered = run(OneEuro(least_cutoff=cutoff, gain=0.0), [0.0] + [8.0] * 20)
+    assert filtered == pytest.approx(8 * (1 - (1 - alpha) ** np.arange(21)), abs=1e-4)
 
 
 def test_a_steady_motion_is_followed_at_the_distance_that_the_equations_give():
     step, size = 5.0, np.ptp(FACE, axis=0).max()
     smooth = OneEuro(least_cutoff=1.0, gain=10.0, speed_cutoff=1.0)
     behind = 399 * step - run(smooth, np.arange(400) * step)[-1]
-    # The paper takes the speed from the last answer, which was as far behind one step ago.
+    # The paper takes the speed from the last filtered point, which was as far behind one step ago.
     assert smooth.speed[:, 0] == pytest.approx((step + behind) * RATE, rel=1e-4)
     cutoff = 1.0 + 10.0 * (step + behind) * RATE / size
     assert behind == pytest.approx(step / (2 * math.pi * cutoff / RATE), rel=1e-3)
@@ -62,7 +70,7 @@ def test_twice_as_large_a_face_is_smoothed_alike():
     assert other == pytest.approx(2 * one, abs=1e-3)
 
 
-def test_noise_at_rest_is_taken_away_and_motion_is_not_held_up():
+def test_noise_at_rest_is_removed_and_motion_does_not_lag():
     random = np.random.default_rng(2)
     noise = random.normal(0, 0.4, (150, 68, 2))
     rest, motion = OneEuro(), OneEuro()
@@ -73,10 +81,10 @@ def test_noise_at_rest_is_taken_away_and_motion_is_not_held_up():
 
 
 class Scene:
-    """Faces that are where they are; stands in for detector and network.
+    """Faces at known places; stands in for detector and network.
 
-    places: of each face, (x, y) of its middle in every frame, or None where it cannot be seen. The
-    first is in front: where two overlap by more than half, only it is seen.
+    places: of each face, (x, y) of its middle in every frame, or None where it is hidden. The first
+    is in front: where two overlap by more than half, only it is seen.
     """
 
     def __init__(self, *places, **how):
@@ -88,7 +96,7 @@ class Scene:
         for places in self.places:
             place = places[min(self.frame, len(places) - 1)]
             face = None if place is None else FACE + np.float32(place)
-            if face is not None and all(overlap(box_of(face), box_of(o)) < 0.5 for o in faces):
+            if face is not None and all(iou(box_of(face), box_of(o)) < 0.5 for o in faces):
                 faces.append(face)
         return faces
 
@@ -100,98 +108,99 @@ class Scene:
         self.checks.append(check)
         points, sure = np.zeros((len(boxes), 68, 2), np.float32), np.zeros(len(boxes), np.float32)
         for index, box in enumerate(boxes):
-            near = {overlap(box, box_of(face)): face for face in self.shown()}
-            if near and max(near) > 0.2:  # a network answers the face that is nearest
+            near = {iou(box, box_of(face)): face for face in self.shown()}
+            if near and max(near) > 0.2:  # a network predicts the face that is nearest
                 points[index], sure[index] = near[max(near)], 1.0
-            else:  # and something the size of the box where there is none
+            else:  # and a face in the middle of an empty box
                 points[index] = FACE + box[:2] + box[2:] / 2
         return points, sure if check else np.ones_like(sure)
 
     def play(self, count):
         """For each frame the identities, each with the middle of its points."""
-        told = []
+        seen = []
         for self.frame in range(count):
             tracks = self.tracker.update(FRAME, self.frame / RATE)
-            told.append({track.number: (track.keypoints - FACE).mean(axis=0) for track in tracks})
+            seen.append({track.number: (track.keypoints - FACE).mean(axis=0) for track in tracks})
         self.tracker.close()
-        return told
+        return seen
 
 
-def test_a_face_is_searched_once_and_then_followed():
+def test_a_face_is_detected_once_and_then_tracked():
     scene = Scene([(100 + 5 * i, 200) for i in range(SEARCH_EVERY)])
-    told = scene.play(SEARCH_EVERY)
+    seen = scene.play(SEARCH_EVERY)
     assert scene.searches == [0]
-    assert all(list(faces) == [1] for faces in told)
-    assert told[-1][1] == pytest.approx((100 + 5 * (SEARCH_EVERY - 1), 200), abs=6)
+    assert all(list(faces) == [1] for faces in seen)
+    assert seen[-1][1] == pytest.approx((100 + 5 * (SEARCH_EVERY - 1), 200), abs=6)
     assert scene.checks.count(True) <= 1 + SEARCH_EVERY // CHECK_EVERY
 
 
-def test_while_there_is_no_face_every_frame_is_searched():
+def test_without_a_face_every_frame_is_searched():
     scene = Scene([None] * 6 + [(300, 200)])
-    told = scene.play(8)
+    seen = scene.play(8)
     assert scene.searches == list(range(7))
-    assert [list(faces) for faces in told] == [[]] * 6 + [[1]] * 2
+    assert [list(faces) for faces in seen] == [[]] * 6 + [[1]] * 2
 
 
-def test_a_face_that_comes_later_is_found_at_a_frame_that_does_not_depend_on_the_machine():
+def test_a_later_face_is_found_at_a_frame_that_does_not_depend_on_the_machine():
     scene = Scene([(150, 200)], [None] * 3 + [(450, 200)])
-    told = scene.play(SEARCH_EVERY + SEARCH_TAKES + 2)
-    first = next(index for index, faces in enumerate(told) if 2 in faces)
+    seen = scene.play(SEARCH_EVERY + SEARCH_TAKES + 2)
+    first = next(index for index, faces in enumerate(seen) if 2 in faces)
     assert first == SEARCH_EVERY + SEARCH_TAKES
-    assert told[-1][2] == pytest.approx((450, 200), abs=1)
-    assert told[-1][1] == pytest.approx((150, 200), abs=1)
+    assert seen[-1][2] == pytest.approx((450, 200), abs=1)
+    assert seen[-1][1] == pytest.approx((150, 200), abs=1)
 
 
-def test_a_face_that_goes_leaves_and_comes_back_as_another():
+def test_a_face_that_leaves_comes_back_as_another():
     scene = Scene([(200, 200)] * 20 + [None] * 40 + [(200, 200)])
-    told = scene.play(90)
+    seen = scene.play(90)
     gone = 20 + CHECK_EVERY
-    assert all(list(faces) == [1] for faces in told[:20])
-    assert not any(told[gone:60])
-    assert list(told[-1]) == [2]
+    assert all(list(faces) == [1] for faces in seen[:20])
+    assert not any(seen[gone:60])
+    assert list(seen[-1]) == [2]
 
 
-def test_a_face_that_is_hidden_for_a_moment_keeps_its_identity():
+def test_a_face_that_is_hidden_for_a_moment_keeps_its_number():
     scene = Scene(
         [(200 + i, 200) for i in range(20)] + [None] * 10 + [(230 + i, 200) for i in range(60)]
     )
-    told = scene.play(70)
-    assert list(told[-1]) == [1]
-    assert not any({2} & faces.keys() for faces in told)
+    seen = scene.play(70)
+    assert list(seen[-1]) == [1]
+    assert not any({2} & faces.keys() for faces in seen)
 
 
-def test_confidence_is_asked_for_as_often_as_it_is_wanted():
+def test_confidence_is_measured_as_often_as_requested():
     scene = Scene([(200, 200)] * 12 + [None] * 3, check_every=1)
-    told = scene.play(15)
+    seen = scene.play(15)
     assert all(scene.checks)
-    assert [list(faces) for faces in told] == [[1]] * 12 + [[]] * 3  # gone at once, not 10 later
+    assert [list(faces) for faces in seen] == [[1]] * 12 + [[]] * 3  # gone at once, not 10 later
 
 
+@pytest.mark.slow
 def test_the_detector_searches_one_frame_at_a_time():
     searching, most = threading.Semaphore(), []
 
     class Slow(Scene):
         def detect(self, image):
             most.append(searching.acquire(blocking=False))
-            time.sleep(0.02)
+            time.sleep(0.005)
             searching.release()
             return super().detect(image)
 
-    # One leaves, and with him what is followed, while he is still searched for.
+    # A face leaves, and with it the last track, while a search still runs.
     for stays in range(SEARCH_EVERY - 4, SEARCH_EVERY + 4):
         Slow([(200, 200)] * stays + [None]).play(stays + 30)
     assert len(most) > 100 and all(most)
 
 
 @pytest.mark.parametrize("apart", [0, 40, 80])
-def test_faces_that_cross_keep_their_identities(apart):
+def test_faces_that_cross_keep_their_numbers(apart):
     # Over two seconds from side to side; the second passes behind, or above and below.
     front = [(120 + 7 * i, 240) for i in range(60)]
     behind = [(540 - 7 * i, 240 - apart) for i in range(60)]
-    told = Scene(front, behind).play(60)
+    seen = Scene(front, behind).play(60)
     numbers = {
-        place: min(told[0], key=lambda n: abs(told[0][n][0] - place)) for place in (120, 540)
+        place: min(seen[0], key=lambda n: abs(seen[0][n][0] - place)) for place in (120, 540)
     }
-    assert told[-1].keys() == {1, 2}
-    assert told[-1][numbers[120]] == pytest.approx(front[-1], abs=12)
-    assert told[-1][numbers[540]] == pytest.approx(behind[-1], abs=12)
+    assert seen[-1].keys() == {1, 2}
+    assert seen[-1][numbers[120]] == pytest.approx(front[-1], abs=12)
+    assert seen[-1][numbers[540]] == pytest.approx(behind[-1], abs=12)

@@ -145,7 +145,7 @@ def test_without_a_data_set_a_part_says_so_and_learns_from_drawn_faces(
     monkeypatch.setenv("FACE_DATA", str(tmp_path))
     assert run_part.main([part, "--epochs", "1", "--reports", str(tmp_path / "reports")]) == 0
     told = capsys.readouterr().err
-    assert "imm: not found" in told and "data imm --download" in told and "drawn faces" in told
+    assert "imm: not found" in told and "data imm --download" in told and "synthetic faces" in told
     page = (tmp_path / "reports" / f"part{part}" / "index.html").read_text()
     assert "Synthetic faces" in page
     assert (

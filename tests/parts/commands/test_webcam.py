@@ -1,5 +1,5 @@
-"""``run_part.py webcam`` on drawn videos, with a finder that knows where their faces are; finding
-and following themselves are tested in tests/common."""
+"""``run_part.py webcam`` on synthetic videos, with a stand-in that knows where their faces are;
+finding and tracking themselves are tested in tests/common."""
 
 import time
 
@@ -11,13 +11,13 @@ from PIL import Image
 from small_network import checkpoint_of
 
 import run_part
+from common.faces import landmark_boxes
 from common.keypoints import IBUG_68
 from common.photos import face_filters
 from common.photos.detectors import Detection
 from common.photos.finder import FaceKeypoints
-from common.photos.stopwatch import Stopwatch
-from common.photos.tracking import Track, box_of
-from common.photos.video import Frames, Recorder
+from common.photos.tracking import Track
+from common.photos.video import Frames, Recorder, Stopwatch
 from datasets.synthetic.render import render
 from parts.commands import webcam
 from parts.toolkit import FILTERS
@@ -27,7 +27,7 @@ SIZE, STEP, COUNT = (320, 240), 3, 30  # pixels, pixels a frame, frames
 
 @pytest.fixture(scope="module")
 def drawn():
-    """A drawn face, uint8 (240, 320, 3), and its points (68, 2)."""
+    """A synthetic face, uint8 (240, 320, 3), and its points (68, 2)."""
     images, points, _ = render([1], IBUG_68, size=SIZE[::-1])
     return images[0].permute(1, 2, 0).numpy(), points[0].numpy()
 
@@ -50,17 +50,15 @@ class Knower:
     def __init__(self, points):
         self.points, self.frame = points, 0
 
-    def for_video(self):
-        return self
-
     def now(self):
         return self.points + np.float32([STEP * self.frame - 45, 0])
 
     def detect(self, image, turned):
-        return [Detection(tuple(box_of(self.now())), 1.0)]
+        (box,) = landmark_boxes(torch.from_numpy(self.now())[None]).tolist()
+        return [Detection(tuple(box), 1.0)]
 
-    def follow(self, image, boxes, angles, check):
-        assert image.shape == (SIZE[1], SIZE[0], 3)
+    def keypoints(self, image, boxes, angles, flip, average):
+        assert image.shape == (SIZE[1], SIZE[0], 3) and not average
         points = np.repeat(self.now()[None], len(boxes), axis=0)
         self.frame += 1
         return points, np.ones(len(boxes), np.float32)
@@ -83,7 +81,7 @@ def call(capfd, monkeypatch, tmp_path):
 @pytest.fixture
 def knower(monkeypatch, drawn):
     finder = Knower(drawn[1])
-    monkeypatch.setattr(FaceKeypoints, "load", lambda *_: finder)
+    monkeypatch.setattr(FaceKeypoints, "load", lambda *options: options[-1] and finder)  # video
     return finder
 
 
@@ -106,7 +104,6 @@ def test_a_video_is_recorded_with_the_filter_on_the_moving_face(call, knower, fi
     places = []
     for new, old in zip(shown, plain, strict=True):
         changed = np.abs(new.astype(int) - old).max(axis=2) > 25
-        assert 200 < changed.sum() < 0.3 * changed.size
         places.append(changed.nonzero()[1].mean())
     eyes = knower.points[36:48, 0].mean() - 45
     assert places[0] == pytest.approx(eyes, abs=25)
@@ -124,6 +121,7 @@ def test_without_a_filter_the_points_are_drawn_and_numbered(knower, drawn):
     assert (shown is not image) and (image == drawn[0]).all()
 
 
+@pytest.mark.slow
 def test_a_network_that_learned_nothing_goes_through_as_well(call, film, tmp_path):
     checkpoint = checkpoint_of(tmp_path / "c.pt")
     line = ["--video", film, "--no-window", "--checkpoint", checkpoint, "--device", "cpu"]
@@ -135,7 +133,7 @@ def test_a_network_that_learned_nothing_goes_through_as_well(call, film, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "fault"),
     [
         (["--video", "none.mp4", "--no-window"], "none.mp4: no such file"),
         (["--video", "c.pt", "--no-window"], "c.pt: not a video"),
@@ -151,7 +149,7 @@ def test_a_network_that_learned_nothing_goes_through_as_well(call, film, tmp_pat
         (["--video", "FILM"], "--no-window"),
     ],
 )
-def test_a_persons_mistake_is_told_in_one_line(call, film, tmp_path, monkeypatch, line, told):
+def test_a_persons_mistake_is_one_line(call, film, tmp_path, monkeypatch, line, fault):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("QT_QPA_PLATFORM", "xcb")
@@ -163,7 +161,7 @@ def test_a_persons_mistake_is_told_in_one_line(call, film, tmp_path, monkeypatch
     status, out, errors = call(*line)
     assert (status, out) == (2, "")
     (last,) = [text for text in errors if text.startswith("error: ")]
-    assert told in last
+    assert fault in last
     assert not any("Traceback" in text for text in errors)
     assert (tmp_path / "there.avi").read_bytes() == b"mine"
 
@@ -195,7 +193,7 @@ def test_keys_change_the_filter_save_pause_and_quit(call, monkeypatch, tmp_path,
     assert set(view.names) == {None, *face_filters.names(FILTERS)}
 
 
-def test_a_file_goes_on_at_its_own_pace_after_a_pause(monkeypatch, drawn):
+def test_a_file_keeps_its_own_pace_after_a_pause(monkeypatch, drawn):
     waited, keys, now = [], [ord(" "), ord("x"), -1], [0.0]
 
     def wait(ms):
@@ -214,14 +212,14 @@ def test_a_file_goes_on_at_its_own_pace_after_a_pause(monkeypatch, drawn):
 
 
 def test_ctrl_c_keeps_what_was_recorded(call, knower, film, tmp_path, monkeypatch):
-    follow = knower.follow
+    keypoints = knower.keypoints
 
-    def stopped(*asked):
+    def stopped(*arguments, **more):
         if knower.frame == 10:
             raise KeyboardInterrupt
-        return follow(*asked)
+        return keypoints(*arguments, **more)
 
-    monkeypatch.setattr(knower, "follow", stopped)
+    monkeypatch.setattr(knower, "keypoints", stopped)
     status, out, errors = call("--video", film, "--no-window", "--record", "out.avi")
     assert (status, errors) == (0, ["stopped"])
     assert out.startswith("10 frames in ")
@@ -233,15 +231,15 @@ def test_the_network_leaves_a_core_to_reading_and_searching(drawn, film, cores, 
     counted = []
 
     class Counter(Knower):
-        def follow(self, *asked):
+        def keypoints(self, *arguments, **more):
             counted.append((torch.get_num_threads(), cv2.getNumThreads()))
-            return super().follow(*asked)
+            return super().keypoints(*arguments, **more)
 
     before, helpers = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(cores)
     frames = Frames(film)
     try:
-        webcam.follow(frames, Counter(drawn[1]), webcam.View([None], {}), None, window=False)
+        webcam.track(frames, Counter(drawn[1]), webcam.View([None], {}), None, window=False)
         after = torch.get_num_threads()
     finally:
         torch.set_num_threads(before)

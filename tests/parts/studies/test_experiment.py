@@ -1,114 +1,133 @@
+from dataclasses import replace
+
 import pytest
 import small_sets
 import torch
 
 from common.keypoints import IBUG_68
+from common.metrics import nme
+from common.recipe import Options
 from common.system.errors import NotHereError
-from datasets import splits
+from datasets import ibug, splits
 from datasets.synthetic import cached
 from parts import udacity_networks
-from parts.studies import experiment, ladder_plans
-from parts.studies.experiment import Trial, ask, crops_of, held_out
+from parts.studies import experiment
+from parts.studies.experiment import Experiment, crops_of, evaluate, is_held_out, network_of
+from parts.studies.ladder_plans import PART1, PART2, PART3
 
 
 def test_persons_are_held_out_whole_and_each_in_one_fold(small_root):
-    trial = ladder_plans.PART1.start
-    asked = [crops_of(trial, small_root, fold)[1] for fold in range(experiment.FOLDS)]
-    groups = [set(crops.faces.groups) for crops in asked]
-    assert sorted(int(person) for fold in groups for person in fold) == [1, 2, 3, 32]
-    for fold, persons in enumerate(groups):
-        learned, _ = crops_of(trial, small_root, fold)
-        assert not persons & set(learned.faces.groups)
-        assert all(int(person) % 4 == fold for person in persons)
+    folds = [crops_of(PART1.start, small_root, fold) for fold in range(experiment.FOLDS)]
+    people = [[set(crops.faces.groups) for crops in fold] for fold in folds]
+    assert sorted(int(person) for _, out in people for person in out) == [1, 2, 3, 32]
+    for fold, (train, held_out) in enumerate(people):
+        assert train and not train & held_out
+        assert all(int(person) % 4 == fold for person in held_out)
 
 
-def test_drawn_people_are_held_out_whole_too(tmp_path, monkeypatch):
-    monkeypatch.setitem(cached.COUNTS, ("portrait", "train"), 48)
-    faces = cached.load("portrait", "train")
-    folds = [held_out(faces, fold) for fold in range(experiment.FOLDS)]
-    assert torch.stack(folds).sum(dim=0).tolist() == [1] * 48
+@pytest.mark.slow
+def test_synthetic_people_are_held_out_whole_too():
+    faces = cached.load("portrait", "train", 24)
+    folds = [is_held_out(faces, fold) for fold in range(experiment.FOLDS)]
+    assert torch.stack(folds).sum(dim=0).tolist() == [1] * 24
     for out in folds:
         people = [{faces.groups[i] for i in which.nonzero()} for which in (out, ~out)]
         assert people[0] and not people[0] & people[1]
 
 
 def test_of_faces_without_persons_every_tenth_is_held_out(small_root):
-    learned, asked = crops_of(ladder_plans.PART3.start, small_root)
-    assert (len(learned), len(asked)) == (5, 1)
-    assert held_out(learned.faces).tolist() == [True] + [False] * 4
+    train, held_out = crops_of(PART3.start, small_root)
+    assert (len(train), len(held_out)) == (5, 1)
+    assert is_held_out(train.faces).tolist() == [True] + [False] * 4
 
 
 def test_without_pairs_a_flip_keeps_all_names(small_root):
-    start = ladder_plans.PART2.start
-    with_pairs, _ = crops_of(start, small_root)
-    without, asked = crops_of(start.changed(pairs=False), small_root)
+    with_pairs, _ = crops_of(PART2.start, small_root)
+    without, held_out = crops_of(PART2.start.changed(pairs=False), small_root)
     assert not torch.equal(with_pairs.flip_order, torch.arange(58))
-    assert torch.equal(without.flip_order, torch.arange(58))
-    assert torch.equal(asked.flip_order, torch.arange(58))
+    for crops in (without, held_out):
+        assert torch.equal(crops.flip_order, torch.arange(58))
     assert torch.equal(with_pairs.points, without.points)
     assert torch.equal(with_pairs.eye_distance, without.eye_distance)
 
 
 def test_fewer_faces_are_some_of_all(small_root):
-    start = ladder_plans.PART3.start
-    all_files = crops_of(start, small_root)[0].faces.files
-    few = crops_of(start.changed(faces=2), small_root)[0].faces.files
-    assert len(few) == 2 and set(few) < set(all_files)
-    assert few == crops_of(start.changed(faces=2), small_root)[0].faces.files
+    every, few, again = (
+        crops_of(PART3.start.changed(faces=count), small_root)[0].faces.files for count in (0, 2, 2)
+    )
+    assert len(few) == 2 and set(few) < set(every)
+    assert few == again
 
 
-def test_dlibs_split_has_seen_what_it_is_asked_for(real_data):
+@pytest.mark.slow
+def test_dlibs_split_has_seen_its_test_faces(real_data):
     faces = splits.split("ibug", "train", real_data, "landmarks", IBUG_68)
-    seen, asked = experiment.around_dlibs_list(faces, True, real_data)
+    seen, test = experiment.around_dlibs_list(faces, True, real_data)
     unseen, again = experiment.around_dlibs_list(faces, False, real_data)
     assert len(seen) == len(unseen) == 2888
-    assert asked.files == again.files and len(asked) == 188
-    assert set(asked.files) <= set(seen.files)
-    assert not set(asked.files) & set(unseen.files)
+    assert test.files == again.files and len(test) == 188
+    assert set(test.files) <= set(seen.files)
+    assert not set(test.files) & set(unseen.files)
 
 
-def test_drawn_faces_have_no_lists(tmp_path, monkeypatch):
-    few = {key: 12 if key[1] == "train" else 3 for key in cached.COUNTS}
-    monkeypatch.setattr(cached, "COUNTS", few)
-    for change in ({"boxes": "file"}, {"dlib_list": "seen"}):
-        with pytest.raises(NotHereError, match="dlib's lists"):
-            crops_of(ladder_plans.PART3.start.changed(**change), tmp_path)
+@pytest.mark.parametrize("change", [{"boxes": "file"}, {"dlib_list": "seen"}])
+def test_synthetic_faces_have_no_lists(small_root, monkeypatch, change):
+    faces = replace(ibug.load(small_root, "train"), synthetic=True)
+    monkeypatch.setattr(experiment, "train_and_test", lambda *_: (faces, faces))
+    with pytest.raises(NotHereError, match="dlib's lists"):
+        crops_of(PART3.start.changed(**change), small_root)
 
 
-def test_a_network_of_the_udacity_route_is_asked_for_people_it_never_saw(tmp_path):
+def test_a_network_of_the_udacity_route_is_evaluated_on_people_it_never_saw(tmp_path):
     small_sets.write_youtube_faces(tmp_path)
-    recipe = udacity_networks.Course()
-    trial = Trial("3", recipe, network="LightNet")
-    learned, asked = crops_of(trial, tmp_path)
-    assert learned.faces.groups and asked.faces.groups
-    assert not set(learned.faces.groups) & set(asked.faces.groups)
-    network, again = (experiment.network_of(trial, seed=1) for _ in range(2))
+    light = Experiment("3", udacity_networks.Course(), network="LightNet", seed=1)
+    train, held_out = crops_of(light, tmp_path)
+    assert train.faces.groups and held_out.faces.groups
+    assert not set(train.faces.groups) & set(held_out.faces.groups)
+    network, again = network_of(light), network_of(light)
     assert isinstance(network, udacity_networks.LightNet)
     assert torch.equal(network.head[-1].weight, again.head[-1].weight)
-    assert trial.told() != Trial("3", recipe, network="LightNetBN").told()
 
 
 def test_the_nose_tip_is_measured_by_itself(small_root):
-    start = ladder_plans.PART2.start
-    _, asked = crops_of(start, small_root)
-    network = experiment.network_of(start, 0)
-    errors, answers = ask(network, asked, start.recipe)
+    start = PART2.start
+    _, held_out = crops_of(start, small_root)
+    errors, predictions = evaluate(network_of(start), held_out, start.recipe)
     side = torch.tensor([160.0, 120.0])
-    off = (answers * side - 0.5 - asked.points)[:, 52].norm(dim=1)
-    expected = (100 * off / asked.eye_distance).mean().item()
+    off = (predictions * side - 0.5 - held_out.points)[:, 52].norm(dim=1)
+    expected = (100 * off / held_out.eye_distance).mean().item()
     assert errors["nme_nose"] == pytest.approx(expected, rel=1e-4)
     assert errors["nme_nose"] != pytest.approx(errors["nme"], rel=1e-2)
 
     alone = start.changed(points=(52,))
-    _, asked = crops_of(alone, small_root)
-    errors, answers = ask(experiment.network_of(alone, 0), asked, alone.recipe)
-    assert answers.shape == (len(asked), 1, 2)
+    _, held_out = crops_of(alone, small_root)
+    errors, _ = evaluate(network_of(alone), held_out, alone.recipe)
     assert errors["nme_nose"] == pytest.approx(errors["nme"])
 
 
-def test_the_same_seed_gives_the_same_score(small_root):
-    trial = Trial("1", ladder_plans.PART1.start.recipe).changed(epochs=1, batch=4)
-    learned, asked = crops_of(trial, small_root)
-    first, again = (experiment.score(trial, 3, learned, asked) for _ in range(2))
-    assert first == again
-    assert experiment.score(trial, 4, learned, asked) != first
+def test_the_mean_face_is_that_of_the_training_faces(small_root):
+    train, held_out = crops_of(PART3.start, small_root)
+    shape = train.points.mean(dim=0).expand(len(held_out), -1, -1)
+    truth = held_out.points
+    expected = nme(shape, truth, held_out.eye_distance).mean().item()
+    found = experiment.mean_face_error(train, held_out, PART3.start.recipe)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_run_is_repeated_by_its_seed_and_names_the_device_of_its_seconds(
+    small_root, tmp_path, monkeypatch
+):
+    start, options = PART1.start.changed(epochs=1, batch=4), Options(data=small_root, device="cpu")
+    runs = []
+    for number, (seed, can) in enumerate([(3, True), (3, False), (4, True)]):
+        monkeypatch.setattr(experiment, "computes_in_bfloat16", lambda device, can=can: can)
+        one = replace(start, seed=seed)
+        runs.append(experiment.run(one, options, tmp_path / f"{number}.pt"))
+    assert [run["device"] for run in runs] == ["cpu", "cpu without bfloat16", "cpu"]
+    assert runs[0]["errors"] == runs[1]["errors"] != runs[2]["errors"]
+    assert runs[0]["faces"] == [6, 2] and runs[0]["seed"] == 3 and runs[0]["seconds"] > 0
+    train, held_out = crops_of(start, small_root)
+    network, _ = experiment.trained(replace(start, seed=3), train)
+    assert evaluate(network, held_out, start.recipe)[1][0].tolist() == runs[0]["prediction"]
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    assert experiment.device_name(torch.device("cuda")) == "NVIDIA H100 80GB HBM3"

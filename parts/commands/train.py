@@ -1,0 +1,66 @@
+"""``python run_part.py 1`` (2, 3): train one part's network and write its page."""
+
+from __future__ import annotations
+
+import argparse
+
+from parts.commands.options import add_data, add_device, add_reports
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``1``, ``2`` and ``3``."""
+    number = parser.prog.split()[-1]
+    add_data(parser)
+    add_device(parser)
+    add_reports(parser)
+    recipes = ("course", "best") + (("long", "coordinates") if number == "3" else ())
+    parser.add_argument(
+        "--recipe", choices=recipes, default="best", help="the course's or ours (default: best)"
+    )
+    sets = "ibug, synthetic, mixed, youtube_faces" if number == "3" else "imm, synthetic"
+    parser.add_argument("--dataset", metavar="NAME", help=f"what to train on, of {sets}")
+    parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue a stopped run")
+    if number == "3":
+        _add_variants(parser)
+
+
+def _add_variants(parser: argparse.ArgumentParser) -> None:
+    """The options of part 3 alone."""
+    parser.add_argument(
+        "--head",
+        choices=("coordinates", "heatmap"),
+        help="what the network predicts (default: the recipe's)",
+    )
+    parser.add_argument(
+        "--network",
+        choices=("NaimishNet", "LightNet", "LightNetBN", "FourConvNet", "ResNet18"),
+        help="one of the Udacity route, by its recipes (default: part 3's own ResNet18)",
+    )
+    parser.add_argument(
+        "--loss", choices=("mse", "smooth_l1", "l1", "wing"), help="instead of the recipe's"
+    )
+    parser.add_argument(
+        "--pretrained", nargs="?", const="imagenet", metavar="FILE",
+        help="start from a checkpoint's weights; without FILE from ImageNet's",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-random",
+        action="store_true",
+        help="if ImageNet's cannot be fetched, start from random ones",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train the part that is the command's name, alone or with the processes of torchrun."""
+    from common.recipe import Options
+    from common.system.distributed import process_group
+    from parts.toolkit import LESSONS
+
+    given = vars(options)
+    part = LESSONS[given.pop("command")]
+    with process_group():
+        part.run(Options(**given))

@@ -1,0 +1,238 @@
+"""Variations of part 3: other faces, other networks, other initial weights, longer training.
+
+``python run_part.py 3`` is the lesson, ``parts/part3_large_dataset.py``. What hangs on it is here:
+``--dataset mixed`` and ``youtube_faces``, ``--network``, ``--pretrained``, and the recipes long
+and coordinates.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import nn
+
+from common import checkpoints
+from common.loading import load_crops
+from common.recipe import Options, Recipe
+from common.report.run_report import write_run_report
+from common.system.distributed import finish_workers
+from common.system.errors import NotHereError, UserError
+from common.training import fit
+from datasets.splits import train_and_test
+from datasets.youtube_faces import people_in_both
+from parts import part3_large_dataset, udacity_networks
+from parts.part3_large_dataset import HEADS, LESSON, Best, ResNet18, lesson_of
+from parts.protocols_300w import protocols
+
+NETWORKS: dict[str, type[nn.Module]] = {**udacity_networks.NETWORKS, "ResNet18": ResNet18}
+
+
+@dataclass(frozen=True)
+class Long(Best):
+    """The same with larger crops and more time. The weights in ``parts/assets/weights`` are of its
+    fourth cycle; those before were made by an older recipe, see docs/part3.md."""
+
+    height: int = 160  # a finer grid of 40 x 40 cells
+    width: int = 160  # a square
+    margin: int = 20  # an eighth all around, for turned and shifted faces
+    epochs: int = 184  # six and a half hours of one core
+    restarts: int = 3  # the learning rate is high again after each quarter, and more is learned
+    weight_decay: float = 0.2  # so many steps would learn the training faces by heart
+    rotation: float = 30.0  # there is time for more variation
+    brightness: float = 0.3  # more than a short run has time for
+    contrast: float = 0.3  # likewise
+    side_light: float = 0.3  # windows stand on one side
+    blur: float = 0.2  # faces move, and lenses miss them
+    compression: float = 0.2  # pictures from the web are compressed
+    ema_decay: float = 0.998  # EMA: the mean of many steps has less noise than the last one
+
+
+@dataclass(frozen=True)
+class Coordinates(Best):
+    """The course's way to answer, begun where maps ended: with ``--pretrained
+    parts/assets/weights/part3.pt``. Random weights need more epochs, and 1e-3 as learning rate."""
+
+    height: int = 160  # as the weights that ship
+    width: int = 160  # a square
+    margin: int = 20  # an eighth all around, for turned and shifted faces
+    head: str = "coordinates"  # one linear layer after the mean over all places, as in the course
+    epochs: int = 24  # fifty minutes of one core
+    loss: str = "l1"  # without maps better than wing, 5.38 % to 5.69: docs/ladders.md
+    heatmap_weight: float = 0.0  # there are no maps
+    learning_rate: float = 3e-4  # low, as it does not begin at random; see docs/part3.md
+    ema_decay: float = 0.99  # EMA: single steps are still noisy
+
+
+RECIPES = {"long": Long, "coordinates": Coordinates}
+
+
+def run(options: Options) -> list[dict[str, float]]:
+    """Train what ``options`` say and return the history.
+
+    The lesson's network for ``reports/part3/``; with ``--dataset mixed``, trained twice, see
+    ``real_alone``, for ``reports/part3-mixed/``; with ``--network NAME`` that network, for
+    ``reports/part3-NAME/``.
+    """
+    if not is_variant(options):
+        return part3_large_dataset.run(options)
+    recipe, lesson, beside = options.choose(RECIPES | part3_large_dataset.RECIPES), LESSON, {}
+    if options.network:
+        recipe = options.choose(udacity_networks.RECIPES)
+        lesson = udacity_networks.lesson(options.network)
+    elif options.dataset == "youtube_faces":
+        lesson = FRAMES
+    elif options.dataset == "mixed":
+        lesson = MIXED
+        recipe, beside = real_alone(recipe, options)
+    lesson = lesson_of(recipe, lesson)
+    if options.pretrained:
+        began = f"The initial weights were not random: --pretrained {options.pretrained}."
+        lesson = replace(lesson, notes=(began, *lesson.notes))
+        if options.pretrained != "imagenet":  # its last layer knows more than the mean face
+            recipe = replace(recipe, init_bias_to_mean=False)
+
+    train, test = train_and_test("ibug", options.dataset, options.data)
+    if options.dataset == "youtube_faces":
+        people = people_in_both(train, test)
+        print(people, file=sys.stderr)
+        lesson = replace(lesson, notes=(people, *lesson.notes))
+    train, test = load_crops(train, recipe), load_crops(test, recipe)
+    network = new_network(recipe, options, train.faces.scheme.n_points)
+    folder = options.reports / lesson.folder
+    history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
+    finish_workers()
+    measured = protocols(network, train, recipe, options.data)
+    page = write_run_report(
+        network, train, test, recipe, history, lesson, options, beside, measured
+    )
+    print(f"the page: {page}")
+    return history
+
+
+def is_variant(options: Options) -> bool:
+    """Whether a run is more than the lesson of part 3."""
+    return bool(
+        options.network
+        or options.pretrained
+        or options.dataset in ("mixed", "youtube_faces")
+        or options.recipe not in part3_large_dataset.RECIPES
+    )
+
+
+def new_network(recipe: Recipe, options: Options, n_points: int) -> nn.Module:
+    """The network asked for, ResNet18 with the recipe's head by default; its first weights are
+    the seed's, ImageNet's or a checkpoint's.
+
+    Raises UserError where those that are asked for cannot be had.
+    """
+    kind = NETWORKS[options.network or "ResNet18"]
+    if kind is ResNet18:
+        kind = HEADS[recipe.head]
+    elif options.head or options.pretrained:
+        raise UserError(
+            f"--network {options.network}: has no other head and starts from random weights; leave "
+            "out --head and --pretrained, or take ResNet18"
+        )
+    torch.manual_seed(options.seed)
+    network = kind(n_points=n_points)
+    if options.pretrained == "imagenet":
+        try:
+            load_imagenet(network.resnet)
+        except UserError as fault:
+            if not options.allow_random:
+                raise
+            print(f"{fault}; going on from random weights", file=sys.stderr)
+    elif options.pretrained:
+        load_agreeing(network, Path(options.pretrained))
+    return network
+
+
+def real_alone(recipe: Recipe, options: Options) -> tuple[Recipe, dict[str, nn.Module]]:
+    """Train what real and drawn faces together are held against: the real ones alone.
+
+    Returns the recipe with which the mixed faces take as many steps, and the network by its name.
+    """
+    train, test = train_and_test("ibug", "ibug", options.data)
+    train, test = load_crops(train, recipe), load_crops(test, recipe)
+    network = new_network(recipe, options, train.faces.scheme.n_points)
+    fit(network, train, test, recipe, options, options.reports / MIXED.folder / "real-alone.pt")
+    steps = math.ceil(len(train) / recipe.batch)
+    return replace(recipe, max_steps=steps), {"real faces alone": network}
+
+
+def load_imagenet(resnet: torchvision.models.ResNet) -> None:
+    """Give a grey ResNet18 the weights that torchvision trained on ImageNet's photos.
+
+    Its first layer read red, green and blue, each divided by its deviation; a grey picture is the
+    same in all three, so their weights are added. The shift of the mean is left to batch
+    normalisation. Raises NotHereError where the weights (45 MB) cannot be fetched.
+    """
+    try:
+        weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True)
+    except (OSError, RuntimeError) as fault:
+        raise NotHereError(
+            f"--pretrained: the ImageNet weights cannot be fetched ({fault}); leave it out, or add "
+            "--allow-random, to start from random weights"
+        ) from None
+    deviation = torch.tensor([0.229, 0.224, 0.225])[:, None, None]  # (3, 1, 1)
+    weights["conv1.weight"] = (weights["conv1.weight"] / deviation).sum(dim=1, keepdim=True)
+    resnet.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")}, False)
+
+
+def load_agreeing(network: nn.Module, path: Path) -> None:
+    """Give a network the weights of a checkpoint wherever names and shapes agree.
+
+    What the checkpoint's network has not, such as another head, keeps its random weights. Raises
+    UserError where nothing agrees or ``path`` is no checkpoint.
+    """
+    known, own = checkpoints.load(path)["weights"], network.state_dict()
+    agreeing = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}
+    if not agreeing:
+        raise UserError(f"{path}: none of its weights fits; take a checkpoint of part 3's ResNet18")
+    network.load_state_dict(agreeing, strict=False)
+
+
+MIXED = replace(
+    LESSON,
+    folder="part3-mixed",
+    title="Part 3: real and drawn faces together",
+    question=(
+        "Do drawn faces, which cost nothing and whose points are exact, help to learn real ones? "
+        "Two networks with the same first weights take the same number of steps: one learns from "
+        "real and drawn faces together, the other from the real ones alone. Both are tested on "
+        "real faces."
+    ),
+    notes=(
+        *LESSON.notes,
+        "Real and drawn faces are shuffled together. An epoch here ends after as many batches as "
+        "the real faces alone fill, so each real face is seen less often.",
+    ),
+    try_next=(
+        "Learn from drawn faces alone: `python run_part.py 3 --dataset synthetic`.",
+        "Measure in the boxes that dlib found: `python run_part.py evaluate "
+        "reports/part3-mixed/checkpoint.pt --dataset ibug --split lfpw/testset --boxes file`.",
+    ),
+)
+
+
+FRAMES = replace(
+    LESSON,
+    folder="part3-youtube_faces",
+    title="Part 3 on frames of videos",
+    question=(
+        "Does the same network learn from the Udacity course's data set, frames of YouTube Faces: "
+        "blurred, compressed, and many of one person?"
+    ),
+    notes=(),
+    try_next=(
+        "See the course's own networks on these faces: `python run_part.py compare`.",
+        "Choose by people who are not learned from: `python run_part.py evaluate "
+        "reports/part3-youtube_faces/checkpoint.pt --dataset youtube_faces --split validation`.",
+        "Faces in the wild: leave out `--dataset youtube_faces`, and it learns from 300-W.",
+    ),
+)

@@ -1,0 +1,57 @@
+import torch
+from torch import nn
+
+from common.inference import predict_keypoints
+from common.recipe import Recipe
+
+RECIPE = Recipe(height=20, width=30, margin=2)
+PLACES = torch.tensor([[4, 5], [17, 3], [12, 14]])  # (3, 2) of 30 x 20 pixels
+
+
+class Brightest(nn.Module):
+    """Predicts two points: the brightest pixel, and the one that lies ``by`` to the right of it."""
+
+    def __init__(self, by=2):
+        super().__init__()
+        self.by = nn.Parameter(torch.tensor(float(by)))
+        self.batches = []
+
+    def forward(self, faces):
+        assert not self.training
+        self.batches.append(len(faces))
+        place = faces.flatten(1).argmax(dim=1)  # (B,)
+        first = torch.stack([place % 30, place // 30], dim=1).float()
+        second = first + torch.stack([self.by, torch.zeros(())])
+        fractions = torch.tensor([30.0, 20.0])
+        return (torch.stack([first, second], dim=1) + 0.5) / fractions  # (B, 2, 2)
+
+
+def pictures(places):
+    images = torch.zeros(len(places), 1, 24, 34, dtype=torch.uint8)
+    for image, (x, y) in zip(images, places.tolist(), strict=True):
+        image[0, y + 2, x + 2] = 200
+    return images
+
+
+def test_predictions_are_pixels_of_the_crop_without_its_margin():
+    predicted = predict_keypoints(Brightest(), pictures(PLACES), torch.tensor([1, 0]), RECIPE)
+    torch.testing.assert_close(predicted[:, 0], PLACES.float())
+    torch.testing.assert_close(predicted[:, 1], PLACES.float() + torch.tensor([2.0, 0.0]))
+
+
+def test_the_mean_of_a_face_and_its_mirror_image_is_taken_in_the_faces_own_pixels():
+    averaging = Recipe(height=20, width=30, margin=2, flip_tta=True)
+    predicted = predict_keypoints(Brightest(), pictures(PLACES), torch.tensor([1, 0]), averaging)
+    # In the mirror image the second point is found to the other side, and renamed the first:
+    # the first is predicted at 0 and at -2, the second at 2 and at 0.
+    torch.testing.assert_close(predicted[:, 0], PLACES + torch.tensor([-1.0, 0.0]))
+    torch.testing.assert_close(predicted[:, 1], PLACES + torch.tensor([1.0, 0.0]))
+
+
+def test_many_faces_are_predicted_in_batches_and_in_order():
+    places = torch.stack([torch.arange(300) % 28, torch.arange(300) % 19], dim=1)
+    network = Brightest()
+    predicted = predict_keypoints(network, pictures(places), torch.tensor([1, 0]), RECIPE)
+    torch.testing.assert_close(predicted[:, 0], places.float())
+    assert len(network.batches) > 1
+    assert sum(network.batches) == 300
