@@ -175,6 +175,7 @@ def test_confidence_is_measured_as_often_as_requested():
     assert [list(faces) for faces in seen] == [[1]] * 12 + [[]] * 3  # gone at once, not 10 later
 
 
+@pytest.mark.slow
 def test_the_detector_searches_one_frame_at_a_time():
     searching, most = threading.Semaphore(), []
 

@@ -72,7 +72,7 @@ def explain(tmp_path, photo, capsys):
     return call
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["coordinates", pytest.param("heatmap", marks=pytest.mark.slow)])
 def test_the_page_is_whole_and_small(explain, found, photo, tmp_path, kind):
     checkpoint = write_checkpoint(tmp_path / "net.pt", kind, photo[1])
     status, out, _ = explain(checkpoint)
@@ -115,6 +115,7 @@ def test_an_unknown_point_is_one_line(explain, tmp_path, more, named):
     assert errors.startswith(f"error: {named}: ") and errors.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_network_that_is_confident_of_no_face_is_shown_the_detectors(
     explain, photo, tmp_path, monkeypatch
 ):

@@ -71,7 +71,10 @@ def exported(tmp_path_factory, onnxruntime):
     return call
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS if name != "nose"]
+
+
+@pytest.mark.parametrize("name", ["nose", *SLOW])
 def test_the_file_predicts_as_pytorch_does_for_any_number_of_faces(
     exported, onnxruntime, name, capsys
 ):
@@ -90,7 +93,7 @@ def test_the_file_predicts_as_pytorch_does_for_any_number_of_faces(
         np.testing.assert_allclose(side * fractions, side * expected, atol=0.01)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["nose", *SLOW])
 def test_the_metadata_describe_network_crop_and_points(exported, onnxruntime, name, capsys):
     _, output, _ = exported(name, capsys)
     kind, _, recipe, scheme, kept, dataset = NETWORKS[name]
@@ -112,6 +115,7 @@ def test_the_metadata_describe_network_crop_and_points(exported, onnxruntime, na
     assert session.get_outputs()[0].name == facts["output"]
 
 
+@pytest.mark.slow
 def test_the_metadata_are_enough_to_predict_a_photo_as_the_project_does(
     exported, onnxruntime, capsys
 ):
@@ -146,6 +150,7 @@ def test_the_metadata_are_enough_to_predict_a_photo_as_the_project_does(
     np.testing.assert_allclose(found, ours.numpy(), atol=0.5)
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_without_overwrite(exported, onnxruntime, tmp_path, capsys):
     checkpoint, _, _ = exported("nose", capsys)
     output = tmp_path / "nose.onnx"
@@ -159,6 +164,7 @@ def test_nothing_is_overwritten_without_overwrite(exported, onnxruntime, tmp_pat
     onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("off", [0.06 / 80, float("nan")])  # of a picture 80 pixels wide
 def test_a_file_that_would_predict_otherwise_is_not_written(
     onnxruntime, tmp_path, capsys, monkeypatch, off

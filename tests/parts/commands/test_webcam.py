@@ -121,6 +121,7 @@ def test_without_a_filter_the_points_are_drawn_and_numbered(knower, drawn):
     assert (shown is not image) and (image == drawn[0]).all()
 
 
+@pytest.mark.slow
 def test_a_network_that_learned_nothing_goes_through_as_well(call, film, tmp_path):
     checkpoint = checkpoint_of(tmp_path / "c.pt")
     line = ["--video", film, "--no-window", "--checkpoint", checkpoint, "--device", "cpu"]
