@@ -1,21 +1,20 @@
-"""What dropout does to a network's answers: ``python -m benchmarks.dropout CHECKPOINT``.
+"""What dropout does to predictions: ``python -m benchmarks.dropout CHECKPOINT``.
 
-For the networks of the Udacity route, on the test frames of the set that the checkpoint is of.
+For the networks of the Udacity route, on the test frames of the checkpoint's data set.
 
-While training, dropout silences units by chance, and the network learns to be right with that.
-Where it is switched off, as it is for every answer, activations behind it are no longer the same
-on average, and an offset that all faces share may be left. It is told with dropout off and on,
-together with the units of the first dense layer that say the same of every face.
+In training, dropout sets random units to zero, and the network learns with that. In evaluation it
+is off, the mean activations behind it differ, and all faces may share an offset. It is printed
+with dropout off and on, and so are the units of the first dense layer that are constant.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks import parser_of
 from common import checkpoints
 from common.augmentation import to_network_input
 from common.crops import to_pixels
@@ -28,28 +27,27 @@ from parts.udacity_networks import NETWORKS
 
 @torch.inference_mode()
 def offsets(network: nn.Module, crops: Crops, recipe: Recipe) -> Tensor:
-    """How far each answer lies beside the truth: (N, K, 2) pixels of the crop."""
-    answers = [
-        network(to_network_input(images, recipe)) for images in crops.images.split(recipe.batch)
-    ]
-    return to_pixels(torch.cat(answers), recipe.height, recipe.width) - crops.points
+    """Prediction minus truth: (N, K, 2) pixels of the crop."""
+    batches = crops.images.split(recipe.batch)
+    fractions = torch.cat([network(to_network_input(images, recipe)) for images in batches])
+    return to_pixels(fractions, recipe.height, recipe.width) - crops.points
 
 
 def main() -> None:
-    """Print one line with dropout off and one with it on, and one on silent units."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Print one line with dropout off, one with it on, and one on constant units."""
+    parser = parser_of(__doc__)
     parser.add_argument("checkpoint", type=Path)
-    asked = parser.parse_args()
+    file = parser.parse_args().checkpoint
 
-    checkpoint = checkpoints.load(asked.checkpoint)
+    checkpoint = checkpoints.load(file)
     network, recipe = checkpoints.network_of(checkpoint).eval(), checkpoints.recipe_of(checkpoint)
     if type(network).__name__ not in NETWORKS:
-        raise UserError(f"{asked.checkpoint}: is none of {', '.join(NETWORKS)}; name another")
+        raise UserError(f"{file}: is none of {', '.join(NETWORKS)}; name another")
     _, test = train_and_test("ibug", checkpoint["dataset"], None)
     crops = load_crops(test, recipe)
 
-    said: list[Tensor] = []  # by the first dense layer's activation, (B, units) each
-    hook = network.head[1].register_forward_hook(lambda _module, _inputs, out: said.append(out))
+    outputs: list[Tensor] = []  # of the first dense layer's activation, (B, units) each
+    hook = network.head[1].register_forward_hook(lambda _module, _inputs, out: outputs.append(out))
     off = {"off": offsets(network, crops, recipe)}
     hook.remove()
     torch.manual_seed(0)
@@ -64,8 +62,10 @@ def main() -> None:
             f"dropout {state}: {whole:.2f} px off (root mean square), "
             f"{same:.2f} the same for every face, {rest:.2f} from face to face"
         )
-    silent = torch.cat(said).std(dim=0) < 1e-6  # (units,)
-    print(f"{silent.sum()} of {len(silent)} hidden units say the same of all {len(crops)} faces")
+    constant = torch.cat(outputs).std(dim=0) < 1e-6  # (units,)
+    print(
+        f"{constant.sum()} of {len(constant)} hidden units are the same for all {len(crops)} faces"
+    )
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
-"""Try a recipe without looking at a test face: ``python -m benchmarks.folds 1 loss=mse``.
+"""Evaluate a recipe without the test faces: ``python -m benchmarks.folds 1 loss=mse``.
 
-Parts 1 and 2: persons 1-32 are dealt into four folds; each fold is answered by a network that
-learned from the other three. Part 3: every tenth training face is held out; with ``--network`` a
-network of the Udacity route learns from YouTube Faces, every tenth person held out. The rest of
-the line changes the recipe, value by value, such as ``loss=mse rotation=15``. The trials are those
-of ``python run_part.py ladder``. ``--harder`` asks part 3 for the same faces in dlib's and YuNet's
-boxes as well, and turned, covered, blurred and so on.
+Parts 1 and 2: four-fold cross-validation over persons 1-32. Part 3: every tenth training face is
+held out; with ``--network`` a network of the Udacity route is trained on YouTube Faces, every tenth
+person held out. The other arguments change values of the recipe, such as ``loss=mse rotation=15``.
+The experiments are those of ``python run_part.py ladder``. ``--harder`` also evaluates part 3 on
+the same faces in dlib's and YuNet's boxes, and rotated, covered, blurred and so on.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from dataclasses import asdict, replace
@@ -18,6 +16,7 @@ from dataclasses import asdict, replace
 import torch
 from torch import nn
 
+from benchmarks import parser_of
 from common.augmentation import augment
 from common.crops import to_pixels
 from common.keypoints import IBUG_68
@@ -36,7 +35,7 @@ from parts.part3_variants import NETWORKS
 from parts.protocols_300w import predict_faces
 from parts.studies.experiment import FOLDS, PARTS, Experiment, crops_of, evaluate, trained
 
-HARDER = {  # one thing at a time, which befalls every face
+HARDER = {  # one change at a time, of every face
     "turned": {"rotation": 30.0},
     "covered": {"occlusion": 1.0},
     "blurred": {"blur": 1.0},
@@ -48,7 +47,7 @@ HARDER = {  # one thing at a time, which befalls every face
 
 def main() -> None:
     """Print one line per fold and seed, then their mean."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("changes", nargs="*", metavar="NAME=VALUE")
     parser.add_argument("--recipe", choices=("course", "best"), default="best")
@@ -57,65 +56,63 @@ def main() -> None:
     parser.add_argument("--folds", type=int, choices=folds, default=FOLDS, help="only the first N")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--harder", action="store_true", help="part 3: harder faces as well")
-    asked = parser.parse_intermixed_args()
-    need_one("--seeds", asked.seeds)
+    options = parser.parse_intermixed_args()
+    need_one("--seeds", options.seeds)
 
     detector = None
-    if asked.harder:  # refused before the training, not after it
-        if asked.part != "3" or asked.network:
+    if options.harder:  # refused before the training, not after it
+        if options.part != "3" or options.network:
             raise UserError("--harder: is for part 3's own network on 300-W; leave it out")
         detector = detectors.load("yunet", yunet.place(None))
         split("ibug", "train", None, "file", IBUG_68)
-    part = udacity_networks if asked.network else PARTS[asked.part][0]
-    recipe = changed(part.RECIPES[asked.recipe](), asked.changes)
-    experiment = Experiment(asked.part, recipe, network=asked.network)
+    part = udacity_networks if options.network else PARTS[options.part][0]
+    recipe = changed(part.RECIPES[options.recipe](), options.changes)
+    experiment = Experiment(options.part, recipe, network=options.network)
     scores = []
-    for fold in range(1 if asked.part == "3" else asked.folds):
-        learned, held_out = crops_of(experiment, None, fold)
-        for seed in range(asked.seeds):
+    for fold in range(1 if options.part == "3" else options.folds):
+        train, held_out = crops_of(experiment, None, fold)
+        for seed in range(options.seeds):
             began = time.monotonic()
-            network, _ = trained(replace(experiment, seed=seed), learned)
+            network, _ = trained(replace(experiment, seed=seed), train)
             scores.append(evaluate(network, held_out, recipe)[0])
-            print(
-                f"fold {fold} seed {seed}: mse_ratio {scores[-1]['mse_ratio']:.6f}, "
-                f"nme {scores[-1]['nme']:.3f} %, "
-                f"{time.monotonic() - began:.0f} s",
-                flush=True,
-            )
+            seconds = time.monotonic() - began
+            print(f"fold {fold} seed {seed}: {_line(scores[-1])}, {seconds:.0f} s", flush=True)
             if detector:
-                told = in_other_boxes(network, recipe, held_out, detector)
-                told |= harder(network, recipe, held_out)
-                print(", ".join(f"{name} {error:.2f} %" for name, error in told.items()))
+                errors = in_other_boxes(network, recipe, held_out, detector)
+                errors |= harder(network, recipe, held_out)
+                print(", ".join(f"{name} {error:.2f} %" for name, error in errors.items()))
     means = {key: statistics.mean(one[key] for one in scores) for key in ("mse_ratio", "nme")}
-    print(
-        f"part {asked.part} {' '.join(asked.changes) or asked.recipe}: mean of {len(scores)}: "
-        f"mse_ratio {means['mse_ratio']:.6f}, nme {means['nme']:.3f} %"
-    )
+    what = " ".join(options.changes) or options.recipe
+    print(f"part {options.part} {what}: mean of {len(scores)}: {_line(means)}")
+
+
+def _line(score: dict[str, float]) -> str:
+    return f"mse_ratio {score['mse_ratio']:.6f}, nme {score['nme']:.3f} %"
 
 
 def in_other_boxes(
     network: nn.Module, recipe: Recipe, held_out: Crops, yunets: detectors.Detector
 ) -> dict[str, float]:
     """The NME in % of part 3's held-out faces in dlib's boxes and in YuNet's, of those found."""
-    data, told = held_out.faces, {}
-    wanted = set(data.files)
+    data, errors = held_out.faces, {}
+    files = set(data.files)
     for name, boxes, detector in (("dlib's boxes", "file", None), ("YuNet's", "landmarks", yunets)):
         faces = split("ibug", "train", None, boxes, data.scheme)
-        places = [i for i, file in enumerate(faces.files) if file in wanted]
+        places = [i for i, file in enumerate(faces.files) if file in files]
         faces = faces.take(places, f"{faces.name}-held_out")
-        # A doubt of 1: every find counts, however unsure a network is that was trained for a trial.
+        # Flip disagreement 1: every detection counts, however uncertain a briefly trained network.
         crops, predicted, _ = predict_faces(
             network, recipe, faces, held_out.point_ids, detector, flip_disagreement=1.0
         )
-        told[name] = errors_per_face(predicted, crops, recipe)["nme"].mean().item()
-    return told
+        errors[name] = errors_per_face(predicted, crops, recipe)["nme"].mean().item()
+    return errors
 
 
 @torch.inference_mode()
 def harder(network: nn.Module, recipe: Recipe, held_out: Crops) -> dict[str, float]:
-    """The NME in % of the held-out faces after each of ``HARDER``, without their mirror images."""
+    """The NME in % of the held-out faces after each of ``HARDER``, without test-time flip."""
     plain = Recipe(height=recipe.height, width=recipe.width, margin=recipe.margin)
-    told = {}
+    errors = {}
     for name, change in HARDER.items():
         torch.manual_seed(1)  # the same faces for every network
         faces, truth = augment(
@@ -123,14 +120,15 @@ def harder(network: nn.Module, recipe: Recipe, held_out: Crops) -> dict[str, flo
         )
         fractions = torch.cat([network.eval()(batch) for batch in faces.split(64)])  # (N, k, 2)
         predicted = to_pixels(fractions, recipe.height, recipe.width)
-        told[name] = nme(predicted, truth, held_out.eye_distance).mean().item()
-    return told
+        errors[name] = nme(predicted, truth, held_out.eye_distance).mean().item()
+    return errors
 
 
 def changed(recipe: Recipe, changes: list[str]) -> Recipe:
     """The recipe with values replaced, each read as the type that the recipe has there.
 
-    Raises UserError where it has no such value, not of that type, or of no known name.
+    Raises UserError for an unknown name, a value of another type, or an unknown loss, optimizer
+    or head.
     """
     known = {"loss": LOSSES, "optimizer": OPTIMIZERS, "head": HEADS}
     for change in changes:

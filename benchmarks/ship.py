@@ -1,21 +1,22 @@
 """Make a trained network of part 3 the one that ships: ``python -m benchmarks.ship CHECKPOINT``.
 
-Writes ``parts/assets/weights/part3.pt``, in half precision and without what only training needs,
-in place of the last one, and beside it the model card, whose figures are measured with the file.
-What a find's confidence means is a property of the weights: ``python -m benchmarks.detectors
-confidence`` fits ``finder.FLIP_CALIBRATION`` again.
+Replaces ``parts/assets/weights/part3.pt``, in half precision and without the state of training,
+and the model card beside it, whose figures are measured with the file. The confidence of a
+detected face depends on the weights: ``python -m benchmarks.detectors confidence`` fits
+``finder.FLIP_CALIBRATION`` again.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import jinja2
 import torch
 
+from benchmarks import parser_of
 from common import checkpoints
 from common.keypoints import SCHEMES
+from common.loading import load_crops
 from common.metrics import errors_per_face
 from common.recipe import Recipe
 from common.report.face_measures import ATTRIBUTES, face_attributes
@@ -34,23 +35,23 @@ NEEDED = (
 
 
 def main() -> None:
-    """Write the weights and the card, and say where."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Write the weights and the card."""
+    parser = parser_of(__doc__)
     parser.add_argument("checkpoint", type=Path, help="such as reports/part3/checkpoint.pt")
     parser.add_argument("--device")
-    asked = parser.parse_args()
+    options = parser.parse_args()
 
-    checkpoint = checkpoints.load(asked.checkpoint)
+    checkpoint = checkpoints.load(options.checkpoint)
     if "training" not in checkpoint:
-        raise UserError(f"{asked.checkpoint}: is one that ships; name one of reports/part3")
+        raise UserError(f"{options.checkpoint}: is one that ships; name one of reports/part3")
     new = FILE.with_name(f"{FILE.name}.new")
     try:
         checkpoints.save(halved(checkpoint), new)
-        told = card(new, FILE.name, asked.device)  # what cannot be measured is not shipped
+        text = card(new, FILE.name, options.device)  # what cannot be measured is not shipped
         new.replace(FILE)
     finally:
         new.unlink(missing_ok=True)
-    FILE.with_name("README.md").write_text(told, encoding="utf-8")
+    FILE.with_name("README.md").write_text(text, encoding="utf-8")
     print(f"{FILE}: {FILE.stat().st_size / 1e6:.1f} MB, with its card beside it")
 
 
@@ -71,8 +72,10 @@ def halved(checkpoint: checkpoints.Checkpoint) -> checkpoints.Checkpoint:
 
 
 def card(file: Path, name: str, device: str | None) -> str:
-    """The model card of the weights in ``file``, measured on the faces that are here, for a file
-    that will be called ``name``."""
+    """The model card of the weights in ``file``, measured on the faces that are here.
+
+    name: what the file will be called.
+    """
     trained = checkpoints.load(file)
     recipe = checkpoints.recipe_of(trained)
     network = checkpoints.network_of(trained).to(best_device(device))
@@ -80,49 +83,44 @@ def card(file: Path, name: str, device: str | None) -> str:
     text = jinja2.Template(
         CARD.read_text(encoding="utf-8"), undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    return (
-        text.render(
-            file=name,
-            megabytes=file.stat().st_size / 1e6,
-            network=trained["network"].rpartition(".")[2],
-            parameters=sum(weight.numel() for weight in network.parameters()),
-            made_by=trained["made_by"],
-            recipe=recipe,
-            recipe_name=trained["recipe_name"],
-            folders={name: train.views.count(name) for name in sorted(set(train.views))},
-            n_train=len(train),
-            rows=protocols(network, recipe, train, None),
-            weak=weaknesses(network, recipe, trained["scheme"]),
-            torch=trained["versions"]["torch"],
-        )
-        + "\n"
+    card = text.render(
+        file=name,
+        megabytes=file.stat().st_size / 1e6,
+        network=trained["network"],
+        parameters=sum(weight.numel() for weight in network.parameters()),
+        made_by=trained["made_by"],
+        recipe=recipe,
+        recipe_name=trained["recipe_name"],
+        folders={name: train.views.count(name) for name in sorted(set(train.views))},
+        n_train=len(train),
+        rows=protocols(network, load_crops(train, recipe), recipe, None),
+        weak=weaknesses(network, recipe, trained["scheme"]),
+        torch=trained["versions"]["torch"],
     )
+    return card + "\n"
 
 
 def weaknesses(
     network: torch.nn.Module, recipe: Recipe, scheme: str, split_name: str = "test"
 ) -> list[dict[str, str | float]]:
-    """For each measure of a face, the NME in % of the tenth of the test faces in which it is most
-    extreme, and of the others; the measure that matters most comes first."""
+    """For each measure of a face, the NME in % of the tenth of the test faces that are most extreme
+    in it, and of the others; the largest difference comes first."""
     faces = split("ibug", split_name, None, "landmarks", SCHEMES[scheme])
     crops, predicted, _ = predict_faces(network, recipe, faces, tuple(range(faces.scheme.n_points)))
     error = errors_per_face(predicted, crops, recipe)["nme"]  # (N,)
     rows = []
-    for name, values in face_attributes(
-        crops.images[:, :1], crops.all_points, faces.scheme
-    ).items():
+    measures = face_attributes(crops.images[:, :1], crops.all_points, faces.scheme)
+    for name, values in measures.items():
         words = ATTRIBUTES[name]
         values = values.abs() if words.even else values  # the side does not matter
         ends = [(words.more, values)] + ([(words.less, -values)] if words.less else [])
         for comparative, order in ends:
             extreme = order >= order.quantile(0.9)
-            rows.append(
-                {
-                    "what": comparative,
-                    "extreme": error[extreme].mean().item(),
-                    "others": error[~extreme].mean().item(),
-                }
-            )
+            means = {
+                "extreme": error[extreme].mean().item(),
+                "others": error[~extreme].mean().item(),
+            }
+            rows.append({"what": comparative} | means)
     return sorted(rows, key=lambda row: row["others"] - row["extreme"])
 
 

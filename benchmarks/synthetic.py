@@ -1,12 +1,11 @@
-"""Drawn faces: how many a second, and a sheet to look at.
+"""Synthetic faces: how many per second, or a sheet of them: ``python -m benchmarks.synthetic``.
 
-``python -m benchmarks.synthetic [--count N]`` prints faces a second;
-``python -m benchmarks.synthetic --sheet FILE.jpg [--points]`` draws the train split's first 48.
+Prints faces per second; with ``--sheet FILE.jpg [--points]`` it renders the first 48 faces of the
+training split instead.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks import parser_of
 from common.keypoints import IBUG_68, IMM_58, SCHEMES
 from datasets.synthetic.render import SETTINGS, render
 
@@ -29,10 +29,10 @@ def measure(count: int) -> None:
         for processes in sorted({1, os.cpu_count() or 1}):
             with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
                 parts = [range(first, count, processes) for first in range(processes)]
-                draw = partial(render_quietly, scheme=scheme.name, setting=setting)
-                list(pool.map(draw, [range(2)] * processes))  # imports are no part of drawing
+                work = partial(render_on_one_thread, scheme=scheme.name, setting=setting)
+                list(pool.map(work, [range(2)] * processes))  # imports are not measured
                 began = time.perf_counter()
-                list(pool.map(draw, parts))
+                list(pool.map(work, parts))
                 seconds = time.perf_counter() - began
             height, width = SETTINGS[setting]
             print(
@@ -40,8 +40,8 @@ def measure(count: int) -> None:
             )
 
 
-def render_quietly(seeds: range, scheme: str, setting: str) -> None:
-    """Draw on one thread and keep nothing: what one process of the benchmark does."""
+def render_on_one_thread(seeds: range, scheme: str, setting: str) -> None:
+    """What one process of the benchmark does; nothing is kept."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     render(seeds, SCHEMES[scheme], setting)
@@ -60,16 +60,16 @@ def sheet(path: Path, points: bool, side: int = 112, columns: int = 8) -> None:
 
 
 def main() -> None:
-    """Read the arguments and do one of the two."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure, or write the sheet."""
+    parser = parser_of(__doc__)
     parser.add_argument("--count", type=int, default=200, help="faces per measurement (200)")
     parser.add_argument("--sheet", type=Path, help="write 48 faces to this file, measure nothing")
     parser.add_argument("--points", action="store_true", help="with the points on the sheet")
-    arguments = parser.parse_args()
-    if arguments.sheet:
-        sheet(arguments.sheet, arguments.points)
+    options = parser.parse_args()
+    if options.sheet:
+        sheet(options.sheet, options.points)
     else:
-        measure(arguments.count)
+        measure(options.count)
 
 
 if __name__ == "__main__":

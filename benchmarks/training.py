@@ -1,15 +1,15 @@
-"""Faces a second while training, three ways: ``python -m benchmarks.training``.
+"""Faces per second in training, three ways: ``python -m benchmarks.training``.
 
 For each part and device: the network alone, on one batch that is ready; our pipeline, which picks
-bytes and varies them in batches; and the classical one, as courses have it: a ``Dataset`` that
-opens, cuts and varies every face by itself, in a ``DataLoader`` with a worker for each core. All
-three run the training loop of ``common/training.py``; only where its batches come from differs.
-The classical one varies less than ours: it turns and relights, and does no more. "Batches alone"
-is the loop of either with a network that costs nothing.
+uint8 crops and augments them in batches; and the classical one, as courses have it: a ``Dataset``
+that opens, crops and augments every face by itself, in a ``DataLoader`` with a worker per core. All
+run the training loop of ``common/training.py``; only the source of the batches differs. The
+classical one augments less: rotation, brightness and contrast. "Batches alone" is the loop with a
+network that costs nothing.
 
-The ways take turns, and ratios are the median over the rounds, so that what else the machine does
-meanwhile counts little. Part 3 is measured from the small pictures at hand and from full-size
-photos, made of them for the purpose.
+The ways take turns, and ratios are the median over the rounds, so that other load on the machine
+matters little. Part 3 is measured from the small pictures at hand and from full-size photos, which
+are made of them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from unittest import mock
 
@@ -30,11 +32,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 from torchvision.transforms import functional
 
+from benchmarks import parser_of
 from benchmarks.folds import changed
 from common import training
 from common.augmentation import augment
@@ -46,20 +48,21 @@ from common.system.device import best_device, keep_freed_heap, preload_if_fits
 from datasets.splits import train_and_test
 from parts.studies.experiment import PARTS, Experiment, network_of
 
-OURS, OUR_BATCHES = "our pipeline", "our pipeline, batches alone"
+OURS, BATCHES_ALONE = "our pipeline", "{}, batches alone"
 PHOTOS = 64  # full-size photos that are made
 PHOTO_SIDE = 3000  # pixels of their longer side
-Augment = Callable[[Tensor, Tensor, Recipe, Tensor], tuple[Tensor, Tensor]]
+Augment = Callable[..., tuple[Tensor, Tensor]]
+"""Called as ``augmentation.augment``, returns a batch (B, 1, h, w) and its points (B, k, 2)."""
 
 
 class OneByOne(Dataset):
-    """Faces by index, each opened, cut, turned and relit by itself, as courses teach it."""
+    """Faces by index, each opened, cropped and augmented by itself, as courses teach it."""
 
-    def __init__(self, faces: Faces, recipe: Recipe, kept: tuple[int, ...]) -> None:
+    def __init__(self, faces: Faces, recipe: Recipe, point_ids: tuple[int, ...]) -> None:
         boxes = square_boxes(faces.boxes, recipe.box_scale) if recipe.box_scale else faces.boxes
         self.files, self.boxes = faces.files, boxes.tolist()
-        self.points, self.recipe = faces.points[:, list(kept)].numpy(), recipe
-        self.relight = transforms.ColorJitter(recipe.brightness, recipe.contrast)
+        self.points, self.recipe = faces.points[:, list(point_ids)].numpy(), recipe
+        self.jitter = transforms.ColorJitter(recipe.brightness, recipe.contrast)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -72,49 +75,52 @@ class OneByOne(Dataset):
         face = face.crop((left, top, left + wide, top + high)).resize((width, height))
         points = (self.points[index] + 0.5 - (left, top)) * (width / wide, height / high) - 0.5
         angle = random.uniform(-self.recipe.rotation, self.recipe.rotation)
-        face = functional.rotate(self.relight(face), angle, functional.InterpolationMode.BILINEAR)
+        face = functional.rotate(self.jitter(face), angle, functional.InterpolationMode.BILINEAR)
         cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         middle = np.array([width - 1, height - 1]) / 2
         points = (points - middle) @ np.array([[cosine, -sine], [sine, cosine]]) + middle
         return functional.to_tensor(face) - 0.5, torch.from_numpy(points).float()
 
 
-class Unmoved(nn.Module):
-    """Answers the same for every face (B, k, 2): what a step then costs is its batch."""
+class Constant(nn.Module):
+    """Predicts the same for every face (B, k, 2): the cost of a step is that of its batch."""
 
     def __init__(self, n_points: int) -> None:
         super().__init__()
-        self.answer = nn.Parameter(torch.full((n_points, 2), 0.5))
+        self.prediction = nn.Parameter(torch.full((n_points, 2), 0.5))
 
     def forward(self, faces: Tensor) -> Tensor:
         """(B, 1, H, W) -> (B, k, 2)."""
-        return self.answer.expand(len(faces), -1, -1)
+        return self.prediction.expand(len(faces), -1, -1)
 
 
 @dataclass(frozen=True)
 class Learner:
-    """A part's network and all that its training loop takes."""
+    """A network and all else that a training step takes."""
 
     network: nn.Module
-    optimizer: torch.optim.Optimizer
-    average: AveragedModel | None
-    crops: Crops
-    images: Tensor
     recipe: Recipe
+    crops: Crops
+    optimizer: torch.optim.Optimizer
+    ema: training.EMA
 
-    def speed(self, augment: Augment, seconds: float) -> float:
-        """Faces a second of the loop when ``augment`` hands out the batches."""
+    @property
+    def device(self) -> torch.device:
+        """What the network is computed on."""
+        return next(self.network.parameters()).device
+
+    def speed(self, source: Augment, seconds: float) -> float:
+        """Faces per second of the training loop whose batches come from ``source``."""
         steps, faces = 1, 0
         began = time.perf_counter()
         while (spent := time.perf_counter() - began) < seconds:
             if faces:  # as many steps as fill the time that is left
                 left = (seconds - spent) * faces / spent / self.recipe.batch
                 steps = max(1, min(round(left), len(self.crops) // self.recipe.batch))
-            with mock.patch.object(training, "augment", augment):
-                training.train_epoch(
-                    self.network, self.images, self.crops.points, self.crops.flip_order,
-                    replace(self.recipe, max_steps=steps), self.optimizer, self.average, 0,
-                )  # fmt: skip
+            recipe = replace(self.recipe, max_steps=steps)
+            schedule = training.Schedule(self.optimizer, recipe, len(self.crops))
+            with mock.patch.object(training, "augment", source):
+                training.train_epoch(self.network, self.crops, self.optimizer, schedule, self.ema)
             faces += steps * self.recipe.batch
         return faces / spent
 
@@ -124,55 +130,41 @@ def learner(number: str, changes: list[str], device: torch.device) -> Learner:
     part, dataset = PARTS[number]
     recipe = changed(part.RECIPES["best"](), changes)
     crops = load_crops(train_and_test(dataset, None, None)[0], recipe, getattr(part, "NOSE", None))
+    crops = replace(crops, images=preload_if_fits(crops.images, device))
     network = network_of(Experiment(number, recipe)).to(device, memory_format=torch.channels_last)
+    return _with(network, recipe, crops)
+
+
+def _with(network: nn.Module, recipe: Recipe, crops: Crops) -> Learner:
     optimizer = training.new_optimizer(network, recipe)
-    average = AveragedModel(network, use_buffers=True) if recipe.ema_decay else None
-    return Learner(
-        network, optimizer, average, crops, preload_if_fits(crops.images, device), recipe
-    )
-
-
-def without_network(learner: Learner) -> Learner:
-    """The same faces and recipe with a network that costs nothing."""
-    device = next(learner.network.parameters()).device
-    network = Unmoved(len(learner.crops.point_ids)).to(device)
-    optimizer = training.new_optimizer(network, learner.recipe)
-    return replace(learner, network=network, optimizer=optimizer, average=None)
+    return Learner(network, recipe, crops, optimizer, training.EMA(network, recipe.ema_decay))
 
 
 def ready(learner: Learner) -> Augment:
-    """Hands out one and the same batch, on the device."""
-    device = next(learner.network.parameters()).device
-    some = slice(learner.recipe.batch)
-    images, points = learner.crops.images[some].to(device), learner.crops.points[some].to(device)
-    batch = augment(images, points, learner.recipe, learner.crops.flip_order)
+    """Always the same batch, on the device."""
+    batch = learner.crops.batch(torch.arange(learner.recipe.batch), learner.device)
+    batch = augment(*batch, learner.recipe, learner.crops.flip_order)
     return lambda *_: batch
 
 
 def classical(faces: Faces, learner: Learner, workers: int) -> Augment:
-    """Hands out the batches of a ``DataLoader``, from now on."""
-    device = next(learner.network.parameters()).device
+    """The batches of a ``DataLoader``, which starts now."""
     dataset = OneByOne(faces, learner.recipe, learner.crops.point_ids)
     loader = DataLoader(
         dataset, learner.recipe.batch, num_workers=workers, drop_last=True,
         sampler=RandomSampler(dataset, num_samples=len(learner.crops)),
-        pin_memory=device.type == "cuda",
+        pin_memory=learner.device.type == "cuda",
     )  # fmt: skip
-
-    def without_end() -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            yield from loader
-
-    batches = without_end()
+    batches = chain.from_iterable(repeat(loader))
     for _ in range(2 * workers + 1):  # what the workers hold ready when the clock starts
         next(batches)
 
-    def augment(*_: object) -> tuple[Tensor, Tensor]:
+    def source(*_: object) -> tuple[Tensor, Tensor]:
         images, points = next(batches)
-        images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
-        return images, points.to(device, non_blocking=True)
+        images = images.to(learner.device, memory_format=torch.channels_last, non_blocking=True)
+        return images, points.to(learner.device, non_blocking=True)
 
-    return augment
+    return source
 
 
 def full_size(faces: Faces, folder: Path) -> Faces:
@@ -191,51 +183,51 @@ def full_size(faces: Faces, folder: Path) -> Faces:
 
 
 def compare(
-    number: str, changes: list[str], device: torch.device, asked: argparse.Namespace
+    number: str, changes: list[str], device: torch.device, options: argparse.Namespace
 ) -> None:
-    """Print faces a second of one part on one device, and the ratios."""
+    """Print faces per second of one part on one device, and the ratios."""
     keep_freed_heap()  # as the parts do
     one = learner(number, changes, device)
-    held_ready, costless = ready(one), without_network(one)
-    speeds: dict[str, list[float]] = {"network alone": [], OURS: [], "classical": []}
-    if asked.compile:
-        speeds["network alone, compiled"] = []
+    constant = Constant(len(one.crops.point_ids)).to(device)
+    costless = _with(constant, replace(one.recipe, ema_decay=0.0), one.crops)
+    batch = ready(one)
+    ways: dict[str, tuple[Learner, Callable[[], Augment]]] = {
+        "network alone": (one, lambda: batch),
+        OURS: (one, lambda: augment),
+        BATCHES_ALONE.format(OURS): (costless, lambda: augment),
+    }
+    if options.compile:
         compiled, began = replace(one, network=torch.compile(one.network)), time.perf_counter()
-        compiled.speed(held_ready, 0.1)
+        compiled.speed(batch, 0.1)
         print(f"compiled, and first steps, in {time.perf_counter() - began:.0f} s")
-    sources = {"classical": one.crops.faces}
+        ways["network alone, compiled"] = (compiled, lambda: batch)
     with tempfile.TemporaryDirectory() as folder:
+        sources = {"classical": one.crops.faces}
         if number == "3":
             sources["classical, full-size photos"] = full_size(one.crops.faces, Path(folder))
-            speeds["classical, full-size photos"] = []
-        speeds |= {OUR_BATCHES: []} | {f"{name}, batches alone": [] for name in sources}
-        for way in (held_ready, augment):
-            one.speed(way, 0.5)  # first steps are slow
-        for _ in range(asked.rounds):
-            speeds["network alone"].append(one.speed(held_ready, asked.seconds))
-            speeds[OURS].append(one.speed(augment, asked.seconds))
-            speeds[OUR_BATCHES].append(costless.speed(augment, asked.seconds))
-            if asked.compile:
-                speeds["network alone, compiled"].append(compiled.speed(held_ready, asked.seconds))
-            for name, faces in sources.items():
-                handed_out = classical(faces, one, asked.workers)
-                speeds[name].append(one.speed(handed_out, asked.seconds))
-                batches = costless.speed(handed_out, asked.seconds)
-                speeds[f"{name}, batches alone"].append(batches)
+        for name, faces in sources.items():
+            source = partial(classical, faces, one, options.workers)
+            ways |= {name: (one, source), BATCHES_ALONE.format(name): (costless, source)}
+        for source in (batch, augment):
+            one.speed(source, 0.5)  # first steps are slow
+        speeds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(options.rounds):
+            for name, (who, source) in ways.items():
+                speeds[name].append(who.speed(source(), options.seconds))
     for name, values in speeds.items():
-        ours = speeds[OUR_BATCHES if "batches" in name else OURS]
+        ours = speeds[BATCHES_ALONE.format(OURS) if "batches" in name else OURS]
         ratio = statistics.median(own / other for own, other in zip(ours, values, strict=True))
-        told = "" if values is ours else f"   ours: {ratio:.3g} times as fast"
+        times = "" if values is ours else f"   ours: {ratio:.3g} times as fast"
         print(
             f"part {number}  {device.type:4}  {name:42} "
-            f"{statistics.median(values):9.1f} faces/s{told}",
+            f"{statistics.median(values):9.1f} faces/s{times}",
             flush=True,
         )
 
 
 def main() -> None:
-    """Read the arguments and compare part by part."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Compare part by part."""
+    parser = parser_of(__doc__)
     parser.add_argument("changes", nargs="*", metavar="NAME=VALUE", help="of the parts' recipes")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=[*PARTS])
     parser.add_argument("--devices", nargs="+", metavar="D", help="default: cpu, and cuda if there")
@@ -243,11 +235,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compile", action="store_true", help="measure torch.compile as well")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="default: one a core")
-    asked = parser.parse_intermixed_args()
-    devices = asked.devices or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    options = parser.parse_intermixed_args()
+    devices = options.devices or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     for device in map(best_device, devices):
-        for number in asked.parts:
-            compare(number, asked.changes, device, asked)
+        for number in options.parts:
+            compare(number, options.changes, device, options)
 
 
 if __name__ == "__main__":
