@@ -159,6 +159,7 @@ def test_mixed_is_compared_with_real_faces_alone_after_as_many_steps(few, tmp_pa
     assert {name: by_itself[name] for name in alone} == pytest.approx(alone, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_mixed_trains_on_both_and_is_tested_on_real_faces(few, real_data):
     train, test = splits.train_and_test("ibug", "mixed", real_data)
     assert len(train) == 3105 + 4 and len(test) == 224
