@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 from common.keypoints import IBUG_68
-from datasets.synthetic.head import Array, curve, on_sheet, places, soft
+from datasets.synthetic.head import Array, curve, on_sheet, places, shaped, soft
 from datasets.synthetic.people import Person, Scene
+from datasets.synthetic.scene import Posed
 from datasets.synthetic.shading import look_up, mix, sample_noise
 
 _MAP_SCALE, _MAP_LEFT, _MAP_TOP = 4.0, -60.0, -50.0  # texels per degree; first azimuth, elevation
@@ -137,15 +138,12 @@ class _Points:
         return np.exp(((self.side - x) ** 2 + (self.y - y) ** 2) * (-0.5 / reach**2))
 
 
-def paint_head(
-    person: Person, scene: Scene, angles: Array, place: Array, grid: Array, teeth_at: float
-) -> tuple[Array, Array, Array]:
+def paint_head(subject: Posed, angles: Array, place: Array) -> tuple[Array, Array, Array]:
     """Colour (N, 3), gloss (N,) and softness (N,), 1 for skin, of points on the head.
 
-    angles: (N, 2) on the sheet.
-    place: (N, 3) in the head's own frame; grid: its vertices.
-    teeth_at: where the upper teeth end, y in the head's own frame.
+    angles: (N, 2) on the sheet; place: (N, 3) in the head's own frame.
     """
+    person, scene = subject.person, subject.scene
     texels = _texels(angles).T
     maps = (np.ascontiguousarray(look_up(one, *texels).T) for one in _paint_maps())
     x, y = 82 * angles[:, 0], 35 + 82 * angles[:, 1]
@@ -155,13 +153,13 @@ def paint_head(
     colour = person.skin * (1 + person.blemish * (0.035 * fine + 0.06 * coarse))[:, None]
     ones = np.ones(len(x), np.float32)
     p = _Points(x, y, place, fine, coarse, *chain(*maps), colour, ones, ones.copy())
-    lids = on_sheet(grid, places(IBUG_68)[36:68])
+    lids = on_sheet(subject.grid, places(IBUG_68)[36:68])
     _paint_skin(p, person, scene)
     _paint_beard(p, person)
     _paint_brows(p, person)
     _paint_nostrils(p)
     _paint_lips(p, person)
-    _paint_mouth(p, lids, teeth_at)
+    _paint_mouth(p, person, lids)
     _paint_eyes(p, person, scene, lids)
     return p.colour, p.gloss, p.softness
 
@@ -230,13 +228,14 @@ def _paint_lips(p: _Points, person: Person) -> None:
     p.gloss[n] += 0.5 * soft(-0.5, 0.5, inside)
 
 
-def _paint_mouth(p: _Points, lids: Array, upper: float) -> None:
+def _paint_mouth(p: _Points, person: Person, lids: Array) -> None:
     """Teeth, tongue and dark; the upper teeth stay with the skull, the lower go with the jaw.
 
-    lids: iBUG points 36 to 67 in the head's own frame (32, 3). upper: where the upper teeth end.
+    lids: iBUG points 36 to 67 in the head's own frame (32, 3).
     """
     n = np.flatnonzero(p.mouth > -0.2)
     x, y, inside = p.place[n, 0], p.place[n, 1], p.mouth[n]
+    upper = shaped(person.proportions, person.scale, {})[62, 1] + 3.5  # where the teeth end
     lower = float(lids[66 - 36, 1]) - 2.0
     gaps = 1 - 0.3 * np.exp(-(((x / 7.4 + 0.5) % 1 - 0.5) ** 2) / 0.006)
     teeth = soft(upper + 0.6, upper - 0.6, y - 0.006 * x**2)
@@ -244,9 +243,8 @@ def _paint_mouth(p: _Points, lids: Array, upper: float) -> None:
     white = (gaps * (0.4 + 0.6 * np.exp(-((x / 18) ** 2))))[:, None]
     white = np.array([0.74, 0.68, 0.57], np.float32) * white
     tongue = np.exp(-((x / 12) ** 2 + ((y - lower - 1) / 6) ** 2))[:, None]
-    dark = np.array([0.035, 0.010, 0.008], np.float32) + tongue * np.array(
-        [0.20, 0.05, 0.045], np.float32
-    )
+    dark = tongue * np.array([0.20, 0.05, 0.045], np.float32)
+    dark += np.array([0.035, 0.010, 0.008], np.float32)
     gap = np.float32(lids[66 - 36, 1] - lids[62 - 36, 1])  # between the lips
     colour = mix(dark, white, teeth)
     colour *= soft(0.0, 3.0, gap) * 0.9

@@ -57,7 +57,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Posed:
-    """A person in the camera's frame.
+    """A person in a scene, in the camera's frame.
 
     grid: vertices (ROWS, COLUMNS, 3) in the head's own frame.
     posed, outward: the same and their normals, in the camera's frame.
@@ -68,6 +68,8 @@ class Posed:
     hair, strands: what ``Hair.mesh`` returns, None for bald heads.
     """
 
+    person: Person
+    scene: Scene
     grid: Array
     posed: Array
     outward: Array
@@ -102,7 +104,10 @@ def pose(person: Person, scene: Scene, scheme: Scheme, size: tuple[int, int]) ->
     hair = strands = None
     if person.hair is not None:
         hair, strands = person.hair.mesh(posed, outward, person.wobble)
-    return Posed(grid, posed, outward, points, places, at_points, face, camera, turn, hair, strands)
+    return Posed(
+        person, scene, grid, posed, outward, points, places, at_points, face, camera, turn, hair,
+        strands,
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------- mesh
@@ -112,9 +117,7 @@ _HEAD_TRIANGLES = head.sheet_triangles(head.ROWS, head.COLUMNS)
 _TORSO_TRIANGLES = head.sheet_triangles(body.TORSO_ROWS, body.TORSO_COLUMNS)
 
 
-def bust(
-    subject: Posed, person: Person, scene: Scene
-) -> tuple[Array, NDArray[np.int32], NDArray[np.int8], Array]:
+def bust(subject: Posed) -> tuple[Array, NDArray[np.int32], NDArray[np.int8], Array]:
     """Head, ears, neck and shoulders in one mesh.
 
     Returns vertices float32 (V, 3) in the camera's frame; triangles (T, 3); their kinds (T,), HEAD,
@@ -122,12 +125,12 @@ def bust(
     azimuth and elevation, 8 and 9 share of the first light and of the ambient light that arrives.
     """
     centre, turn = head.CENTRE.astype(np.float32), subject.turn
-    ears, ear_triangles = body.ears(subject.grid, *person.ears)
+    ears, ear_triangles = body.ears(subject.grid, *subject.person.ears)
     posed_ears = (ears - centre) @ turn.T
     right, left = posed_ears.reshape(2, body.EAR_ROWS, body.EAR_COLUMNS, 3)
-    torso, with_head = body.torso(*person.neck)
+    torso, with_head = body.torso(*subject.person.neck)
     share = with_head[:, None, None].astype(np.float32)
-    with_body = (torso - centre) @ rotation(*scene.body_turn).T
+    with_body = (torso - centre) @ rotation(*subject.scene.body_turn).T
     posed_torso = share * ((torso - centre) @ turn.T) + (1 - share) * with_body
 
     vertices = _joined(subject.posed, posed_ears, posed_torso)
@@ -144,7 +147,7 @@ def bust(
         _joined(subject.outward, *normals),
         _joined(subject.grid, ears, torso),
         angles,
-        _blurred(_shadow(vertices, casting, scene.lights[0][0]))[:, None],
+        _blurred(_shadow(vertices, casting, subject.scene.lights[0][0]))[:, None],
         np.concatenate(ambient)[:, None],
     )
     parts = (_HEAD_TRIANGLES, ear_triangles, _TORSO_TRIANGLES)
