@@ -194,7 +194,7 @@ def test_part_3_trains_a_network_of_the_route(call, tmp_path, root, recipe, caps
     page = (folder / "index.html").read_text()
     assert told[0] in page and "Part 3: LightNetBN" in page
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["per_group"].keys() == {"person learned from", "person never seen"}
+    assert metrics["per_group"].keys() == {"person in training", "new person"}
     assert metrics["network"] == "LightNetBN"
     assert metrics["smooth_l1_224"] > 0
     assert checkpoints.load(folder / "checkpoint.pt")["recipe"]["loss"] == "l1"
