@@ -27,12 +27,6 @@ def write_set(folder, counts):
             write_pts(folder / name / f"face_{index}.pts")
 
 
-@pytest.mark.parametrize("header", [True, False])
-def test_pts_count_from_1_with_and_without_header(tmp_path, header):
-    file = write_pts(tmp_path / "a.pts", [(1, 1), (3.25, 80)], header, picture=None)
-    assert ibug.read_pts(file).tolist() == [[0, 0], [2.25, 79]]
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -78,22 +72,15 @@ def test_boxes_are_those_around_the_landmarks_by_default(ibug_folder, split):
     assert torch.equal(faces.boxes, landmark_boxes(faces.points))
 
 
-def test_boxes_reaching_out_of_the_picture_stay_as_they_are(ibug_folder):
-    write_pts(ibug_folder / "afw/a.pts", from_1(FACE))
-    write_list(ibug_folder, [("afw/a.jpg", (-20, -3, 200, 190), FACE)])
+def test_every_face_of_a_picture_is_read_and_boxes_may_reach_out_of_it(ibug_folder):
+    write_picture(ibug_folder / "my faces/one & two.jpg")
+    boxes = [(-20, -3, 200, 190), (2, 2, 8, 8)]
+    entries = zip(["my faces/one &amp; two.jpg"] * 2, boxes, (FACE, ELSEWHERE), strict=True)
+    write_list(ibug_folder, entries)
     faces = ibug.load(ibug_folder.parent, "dlib/test", boxes="file")
-    assert faces.boxes.tolist() == [[-20, -3, 200, 190]]
-
-
-def test_every_face_of_a_picture_with_several_is_read(ibug_folder):
-    write_picture(ibug_folder / "afw/two.jpg")
-    write_list(
-        ibug_folder,
-        [("afw/two.jpg", (1, 1, 9, 9), FACE), ("afw/two.jpg", (2, 2, 8, 8), ELSEWHERE)],
-    )
-    faces = ibug.load(ibug_folder.parent, "dlib/test", boxes="file")
-    assert faces.files == (ibug_folder / "afw/two.jpg",) * 2
-    assert faces.boxes.tolist() == [[1, 1, 9, 9], [2, 2, 8, 8]]
+    assert faces.files == (ibug_folder / "my faces/one & two.jpg",) * 2
+    assert faces.boxes.tolist() == [list(box) for box in boxes]
+    assert faces.groups == ("my faces",) * 2
 
 
 def test_file_boxes_come_from_the_list_entry_of_the_same_face(ibug_folder):
@@ -155,14 +142,6 @@ def test_pictures_are_found_by_name_whatever_their_ending(ibug_folder, ending):
     assert face == ibug_folder / f"afw/with two blanks{ending}"
 
 
-def test_blanks_in_names_are_read_from_the_list(ibug_folder):
-    write_picture(ibug_folder / "my faces/one & two.jpg")
-    write_list(ibug_folder, [("my faces/one &amp; two.jpg", (1, 1, 9, 9), FACE)])
-    faces = ibug.load(ibug_folder.parent, "dlib/test")
-    assert faces.files == (ibug_folder / "my faces/one & two.jpg",)
-    assert faces.groups == ("my faces",)
-
-
 def test_the_standard_protocol_goes_by_folder(ibug_folder):
     counts = dict(zip(ibug.FOLDERS, (1, 2, 3, 4, 5, 6), strict=True))
     write_set(ibug_folder, counts)
@@ -178,17 +157,13 @@ def test_the_standard_protocol_goes_by_folder(ibug_folder):
     assert train.name == "ibug/train"
 
 
-def test_test_takes_the_folders_that_are_there_and_full_wants_all(ibug_folder):
-    write_set(ibug_folder, {"lfpw/testset": 2})
+def test_a_split_is_any_folder_test_those_that_are_there_and_full_all_of_them(ibug_folder):
+    write_set(ibug_folder, {"lfpw/testset": 2, "my own": 1})
+    assert ibug.load(ibug_folder.parent, "my own").groups == ("my own",)
     assert ibug.load(ibug_folder.parent, "test").groups == ("lfpw/testset",) * 2
     for split in ("full", "common", "train"):
         with pytest.raises(UserError, match=f"no such folder for split {split}"):
             ibug.load(ibug_folder.parent, split)
-
-
-def test_any_folder_of_faces_is_a_split(ibug_folder):
-    write_set(ibug_folder, {"my own": 2})
-    assert len(ibug.load(ibug_folder.parent, "my own")) == 2
 
 
 def test_wrong_names_are_reported_with_the_known_ones(ibug_folder):
