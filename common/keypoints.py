@@ -75,6 +75,25 @@ def flip_order_within(scheme: Scheme, kept: Sequence[int]) -> Tensor:
     return torch.tensor([place[index] for index in mirrored])
 
 
+def similarity(points: Tensor, target: Tensor) -> Tensor:
+    """The rotation, scale and shift that move points onto others with least squared error.
+
+    Ordinary Procrustes analysis without reflection, in closed form (Umeyama, PAMI 1991).
+
+    points: (..., K, 2).
+    target: (K, 2), or (..., K, 2).
+    Returns (..., 2, 3): matrices as ``crops.transform_points`` takes them.
+    """
+    centre, aim = points.mean(dim=-2), target.mean(dim=-2)  # (..., 2)
+    x, y = (points - centre[..., None, :]).unbind(-1)  # (..., K) each
+    u, v = (target - aim[..., None, :]).unbind(-1)
+    square = (x * x + y * y).sum(-1)
+    cosine, sine = (x * u + y * v).sum(-1) / square, (x * v - y * u).sum(-1) / square
+    turn = torch.stack([cosine, -sine, sine, cosine], dim=-1).unflatten(-1, (2, 2))
+    shift = aim[..., None] - turn @ centre[..., None]  # (..., 2, 1)
+    return torch.cat([turn, shift], dim=-1)
+
+
 def _run(first: int, last: int, closed: bool = False) -> tuple[int, ...]:
     return (*range(first, last + 1), first) if closed else tuple(range(first, last + 1))
 

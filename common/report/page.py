@@ -1,6 +1,6 @@
 """What every page under ``reports`` is made with: templates, figures with their words, numbers.
 
-``common/report/templates`` holds the pages, ``common/report/figures.py`` draws.
+``common/report/templates`` holds the pages, ``figures`` and ``image_figures`` draw.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ class Picture:
 
 
 class Gallery:
-    """Saves figures below the page's folder and tells what the page must know of them."""
+    """Saves a page's figures below its folder; mark: text on each, see ``figures.save``."""
 
     def __init__(self, folder: Path, mark: str) -> None:
         self.folder, self.mark = folder, mark
@@ -55,11 +56,11 @@ class Gallery:
 
 
 def write_page(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Let ``fill`` write a page, ``index.html``, and what belongs to it, with a ``figures`` folder.
+    """Let ``fill`` write a page, ``index.html``, its figures and files into a folder, and move it.
 
-    Everything is made in a folder of its own and then renamed into place; the old page leaves
-    first and the new one comes last, so that a kill leaves no page beside the numbers or figures
-    of another run. Returns the page's path; raises UserError where it cannot be written.
+    Everything is made in a temporary folder and then renamed into ``folder``; the old page is
+    removed first and the new one comes last, so that a kill leaves no page beside the numbers or
+    figures of another run. Returns the page's path; raises UserError where it cannot be written.
     """
     work = folder / f".writing-{os.getpid()}-{time.time_ns()}"  # others may write it, too
     try:
@@ -78,6 +79,12 @@ def write_page(folder: Path, fill: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder / "index.html"
+
+
+def render(folder: Path, template: str, contents: dict[str, Any]) -> None:
+    """Write ``index.html`` into ``folder``."""
+    page = templates().get_template(template).render(contents)
+    (folder / "index.html").write_text(page, encoding="utf-8")
 
 
 def templates() -> jinja2.Environment:
@@ -109,7 +116,7 @@ def hundredths(value: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them, a dash for what is missing."""
+    """Seconds, or minutes from 100 s on; a dash for what is missing."""
     if seconds is None:
         return "–"
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
