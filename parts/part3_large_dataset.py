@@ -27,7 +27,7 @@ from common.heatmaps import soft_argmax
 from common.inference import flip_disagreement_p99
 from common.loading import load_crops
 from common.recipe import Options, Recipe
-from common.report.part_page import Lesson
+from common.report.lesson import Lesson
 from common.report.run_report import write_run_report
 from common.system.distributed import finish_workers
 from common.system.errors import NotHereError, UserError
@@ -370,9 +370,7 @@ def run(options: Options) -> list[dict[str, float]]:
     # 5. The same measures, those of the papers' protocols, and the same page.
     doubt = flip_disagreement_p99(network.eval(), train, recipe)
     measured = protocols(network, recipe, train.faces, options.data, doubt)
-    page = write_run_report(
-        network, train, test, recipe, history, lesson, options, beside, measured
-    )
+    page = write_run_report(network, train, test, recipe, lesson, options, beside, measured)
     print(f"the page: {page}")
     return history
 

@@ -15,102 +15,45 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from common.report.page import hundredths
-
 LEAST_FACES = 20  # with fewer, no effect is looked for
 LEAST_PEOPLE, MOST_PARTS = 8, 50  # see ``_parts``
 SHUFFLES = 4000  # of people among groups; ten lie beyond the limit that 20 measures share
 FALSE_ALARM = 0.05  # probability of finding any effect in pure noise
-NAMED = 3  # effects that a sentence names
 
 
 @dataclass(frozen=True)
 class Effect:
-    """How one thing that was measured of N faces goes with their errors.
-
-    name: what was measured.
-    of_groups: whether it puts the faces into groups, else it is a number.
-    size: of a number, Spearman's rank correlation ρ, -1 to 1; of groups, epsilon squared ε², at
-        most 1 and 0 on average where the groups do not differ.
-    low: lower end of ρ's interval; None for groups.
-    high: upper end of ρ's interval; for groups, the ε² that noise may reach.
-    explains: share of the variance of the errors' ranks, %, less what noise gives.
-    found: whether the interval leaves out 0, or ε² lies beyond noise.
-    """
+    """How one thing that was measured of N faces goes with their errors."""
 
     name: str
-    of_groups: bool
-    size: float
-    low: float | None
-    high: float
-    explains: float
-    found: bool
+    of_groups: bool  # whether it puts the faces into groups, else it is a number
+    size: float  # Spearman's ρ, -1 to 1; of groups ε², at most 1, 0 on average without effect
+    low: float | None  # lower end of ρ's interval
+    high: float  # upper end of ρ's interval; of groups, the ε² that noise may reach
+    explains: float  # share of the variance of the errors' ranks, %, less what noise gives
+    found: bool  # whether the interval leaves out 0, or ε² lies beyond noise
 
     @property
     def word(self) -> str:
         """The name without its unit, for a sentence."""
         return self.name.partition(",")[0].partition(":")[0]
 
-    @property
-    def numbers(self) -> str:
-        """The size with its interval or limit, for a sentence."""
-        if self.of_groups:
-            return f"ε² {hundredths(self.size)}, where noise may reach {hundredths(self.high)}"
-        low, high = hundredths(self.low), hundredths(self.high)
-        return f"ρ {hundredths(self.size)}, {low} to {high}"
-
 
 @dataclass(frozen=True)
 class Findings:
-    """What goes with the error and what does not.
+    """What goes with the error and what does not."""
 
-    effects: the one that explains most comes first; none where the faces are too few.
-    faces: N.
-    parts: how many parts of the faces were left out in turn for the intervals.
-    people: whether a part is a person.
-    same: what is the same for all faces, and so explains nothing.
-    """
-
-    effects: tuple[Effect, ...]
-    faces: int
-    parts: int
-    people: bool
-    same: tuple[str, ...]
+    effects: tuple[Effect, ...]  # the strongest first; empty where the faces are too few
+    faces: int  # N
+    parts: int  # of the faces, each left out once for the intervals
+    people: bool  # whether a part is a person
+    same: tuple[str, ...]  # what is the same for all faces, and so explains nothing
 
     @property
     def reach(self) -> float:
         """How far an interval of ρ reaches to either side, on average."""
         numbers = [effect for effect in self.effects if not effect.of_groups]
         return sum((effect.high - effect.low) / 2 for effect in numbers) / max(len(numbers), 1)
-
-    def __str__(self) -> str:
-        """What was found, in sentences that follow from the numbers."""
-        faces = f"the {self.faces} test faces"
-        if not self.effects:
-            return (
-                f"Nothing is claimed from the errors of {faces}: it takes {LEAST_FACES} or more, "
-                "with different errors, to tell an effect from noise."
-            )
-        found = [effect for effect in self.effects if effect.found]
-        others = [effect for effect in self.effects if not effect.found]
-        nearest = f"“{others[0].word}” ({others[0].numbers})" if others else ""
-        text = f"Of {len(self.effects)} things that were measured of {faces}"
-        if not found:
-            return (
-                f"{text}, none goes with the error beyond noise: no effect found. Nearest to one "
-                f"comes {nearest}. Whoever names a cause here is guessing."
-            )
-        clauses = [_clause(effect) for effect in found[:NAMED]]
-        if more := len(found) - len(clauses):
-            clauses.append(f"goes with {more} more, see the table")
-        text += f", {len(found)} {'go' if len(found) > 1 else 'goes'} with the error. It "
-        text += f"{'; it '.join(clauses)}."
-        if others:
-            text += (
-                f" Of {len(others)} {'others' if len(others) > 1 else 'other'} no effect was found;"
-                f" nearest to one comes {nearest}."
-            )
-        return text
 
 
 def find_effects(
@@ -179,13 +122,6 @@ def epsilon_squared(ranks: np.ndarray, groups: np.ndarray) -> float:
     within = np.square(ranks - means[groups]).sum()
     total = np.square(ranks - ranks.mean()).sum()
     return float(1 - within / total * (len(ranks) - 1) / (len(ranks) - len(sizes)))
-
-
-def _clause(effect: Effect) -> str:
-    if effect.of_groups:
-        return f"differs by {effect.word} ({effect.numbers})"
-    how = "grows" if effect.size > 0 else "falls"
-    return f"{how} with {effect.word} ({effect.numbers}; explains {effect.explains:.0f} %)"
 
 
 def _of_numbers(

@@ -21,7 +21,7 @@ from common.keypoints import IBUG_68
 from common.report import image_figures
 from common.report.image_figures import Overlay
 from common.report.index_page import write_index
-from common.report.network_summary import Note, forward_hooks, kernels_and_responses
+from common.report.network_summary import Note, convolutions, forward_hooks
 from common.report.page import Gallery, Picture, render, write_page
 
 PLACES = 24  # the patch is put to so many places across and down
@@ -31,18 +31,12 @@ SHOWN = 8  # maps of a layer on the page
 
 @dataclass(frozen=True)
 class Subject:
-    """One face and the network that predicts its keypoints.
+    """One face and the network that predicts its 68 keypoints."""
 
-    name: the photo's, for captions.
-    network: predicts 68 points.
-    face: float32 (1, 1, h, w) in -0.5..0.5, on the network's device.
-    n_faces: how many faces the photo holds.
-    """
-
-    name: str
+    name: str  # the photo's, for captions
     network: nn.Module
-    face: Tensor
-    n_faces: int
+    face: Tensor  # float32 (1, 1, h, w) in -0.5..0.5, on the network's device
+    n_faces: int  # how many faces the photo holds
 
     @property
     def size(self) -> tuple[int, int]:
@@ -52,7 +46,7 @@ class Subject:
 
 @torch.inference_mode()
 def predict(network: nn.Module, faces: Tensor) -> Tensor:
-    """Keypoints of (B, 1, h, w) without test-time flip: (B, K, 2) pixels of the crop, on the CPU."""
+    """Keypoints of faces (B, 1, h, w), not flipped: (B, K, 2) pixels of the crop, on the CPU."""
     return to_pixels(network(faces).float().cpu(), *faces.shape[-2:])
 
 
@@ -116,10 +110,10 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
     predicted = predict(network, face)[0]  # (68, 2)
     middles, moved = occlusion(network, face)
     effects = 100 * moved / IBUG_68.eye_distance(predicted)  # (PLACES², 68), % of the eye distance
-    first = effects[:, points[0]]
 
     def fill(work: Path) -> None:
         gallery = Gallery(work, "")
+        crop = image_figures.face(face[0, 0].cpu(), predicted, IBUG_68, range(68))
         contents = {
             "name": subject.name,
             "network": type(network).__name__,
@@ -130,11 +124,8 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
             "heatmaps": hasattr(network, "heatmaps"),
             "places": PLACES,
             "patch": round(PATCH * subject.size[1]),
-            "first": _name(points[0]),
-            "most": first.max().item(),
-            "median": first.median().item(),
-            "face": _face(gallery, subject, predicted),
-            "filters": kernels_and_responses(gallery, network, face, subject.name, first=1),
+            "face": gallery.add("face", crop),
+            "convolutions": convolutions(gallery, network, face, first=1),
             "layers": _layers(gallery, subject),
             "points": [
                 _point(gallery, subject, predicted, middles, effects[:, n], n) for n in points
@@ -147,68 +138,52 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
     return page
 
 
-def _face(gallery: Gallery, subject: Subject, predicted: Tensor) -> Picture:
-    figure = image_figures.face(subject.face[0, 0].cpu(), predicted, IBUG_68, range(68))
-    caption = (
-        f"{subject.name}: the face as the network gets it, rotated upright and cropped, with its "
-        "68 predictions."
-    )
-    return gallery.add("face", figure, "The face's crop with the network's 68 points", caption)
-
-
 def _layers(gallery: Gallery, subject: Subject) -> list[Picture]:
     """The most varied maps of every layer but the first, whose kernels are shown elsewhere."""
     pictures = []
     layers = list(feature_maps(subject.network, subject.face).items())[1:]
-    for name, maps in layers:
+    for number, (name, maps) in enumerate(layers, 1):
         strength = maps.flatten(1).std(dim=1)  # (C,)
         chosen = strength.argsort(descending=True, stable=True)[:SHOWN]
-        count, height, width = maps.shape
-        below = 100 * (maps <= 0).double().mean().item()
-        caption = (
-            f"{name}: the {len(chosen)} most varied of {count} maps of {width} × {height}; a value "
-            f"stands for {subject.size[1] / width:.0f} × {subject.size[0] / height:.0f} pixels of "
-            "the crop. Each map has its own colours, orange above zero and purple below; the "
-            f"largest value of all maps is {maps.max():.1f}, and {below:.0f} % are not above zero."
-        )
         names = [f"map {index + 1}" for index in chosen.tolist()]
         figure = image_figures.responses(None, maps[chosen], names)
-        alt = f"The {len(chosen)} most varied maps of layer {name} for the face"
-        pictures.append(gallery.add(f"layer-{len(pictures) + 1}", figure, alt, caption))
+        facts = {"layer": name, "shown": len(chosen), "shape": maps.shape, "most": maps.max()}
+        not_above = 100 * (maps <= 0).double().mean().item()
+        pictures.append(gallery.add(f"layer-{number}", figure, **facts, not_above=not_above))
     return pictures
 
 
 def _point(
     gallery: Gallery, subject: Subject, predicted: Tensor, middles: Tensor, effect: Tensor, n: int
 ) -> Picture:
-    """What point ``n`` depends on and, of a network that predicts heatmaps, its own."""
+    """What point ``n`` depends on and, of a network that predicts heatmaps, its own.
+
+    effect: (PLACES²,), how far a patch at each of ``middles`` moves it, % of the eye distance.
+    """
     eyes, own = IBUG_68.eye_distance(predicted), predicted[n]
     away = 100 * (middles - own).norm(dim=-1) / eyes  # (PLACES²,), % of the eye distance
     most, here, order = int(effect.argmax()), int(away.argmin()), away.argsort()
-    half = away[order][effect[order].cumsum(0) >= effect.sum() / 2][0]
     covered = int((predicted - middles[most]).norm(dim=-1).argmin())
-    where = "" if covered == n else f"; the prediction nearest to that is {_name(covered)}"
-    caption = (
-        f"{_name(n).capitalize()}. A grey patch moves it by up to {effect[most]:.2g} % of the "
-        f"eye distance, by {effect[here]:.2g} % where it hides the point itself, by "
-        f"{effect.median():.2g} % at the median place. It moves it most at the dashed square, "
-        f"{away[most]:.0f} % of the eye distance away{where}. Half of all movement comes from "
-        f"patches within {half:.0f} %."
-    )
+    facts = {
+        "point": n,
+        "name": _name(n),
+        "most": effect[most].item(),
+        "here": effect[here].item(),
+        "median": effect.median().item(),
+        "away": away[most].item(),
+        "covered": None if covered == n else _name(covered),
+        "half": away[order][effect[order].cumsum(0) >= effect.sum() / 2][0].item(),
+    }
     image = subject.face[0, 0].cpu()
     square = middles[most], (PATCH * image.shape[1], PATCH * image.shape[0])
     overlays = [Overlay("moves by, % of eye distance", effect.view(PLACES, PLACES), square)]
-    alt = f"The face, coloured by how far a patch there moves point {n}"
     if hasattr(subject.network, "heatmaps"):
         heatmap, spread = _heatmap(subject, n)
         overlays.append(Overlay("heatmap, % of the sum", 100 * heatmap))
-        caption += (
-            f" On the right its heatmap, whose mean is the prediction: of {heatmap.shape[1]} × "
-            f"{heatmap.shape[0]} cells the highest holds {100 * heatmap.max():.0f} %, and the "
-            f"standard deviation is {100 * spread / eyes:.1f} % of the eye distance."
-        )
-        alt += ", beside its heatmap"
-    return gallery.add(f"point-{n}", image_figures.overlays(image, own, overlays), alt, caption)
+        facts["cells"] = heatmap.shape[::-1]
+        facts["highest"] = 100 * heatmap.max().item()
+        facts["spread"] = 100 * spread / eyes.item()
+    return gallery.add(f"point-{n}", image_figures.overlays(image, own, overlays), **facts)
 
 
 @torch.inference_mode()

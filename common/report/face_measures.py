@@ -24,21 +24,13 @@ from common.photos.pose import LANDMARKS, Landmarks, openness
 
 @dataclass(frozen=True)
 class Attribute:
-    """One measure and the words for a face that stands out in it.
+    """One measure and the words for a face that stands out in it."""
 
-    name: what is measured, with its unit, for tables.
-    value: how a sentence quotes it, a format string for the number and its side.
-    more, less: the comparative for a high and for a low value; None where that end is ordinary,
-        such as a face close to the mean shape.
-    even: the words for neither side, of a measure whose sign is only the side of the picture, so
-        that its absolute value counts; None for all others.
-    """
-
-    name: str
-    value: str
-    more: str
-    less: str | None = None
-    even: str | None = None
+    name: str  # with its unit, for tables
+    value: str  # how a sentence quotes it, a format string for the number and its side
+    more: str  # the comparative for a high value
+    less: str | None = None  # for a low one; None where that end is ordinary
+    even: str | None = None  # the words for neither side, where the sign is only the side
 
 
 ATTRIBUTES: dict[str, Attribute] = {

@@ -25,20 +25,14 @@ KINDS = ("edge", "line", "spot", "grey")
 
 @dataclass(frozen=True)
 class KernelKind:
-    """What a kernel responds to.
+    """What a kernel responds to."""
 
-    kind: one of ``KINDS``, the pattern with the largest share of the kernel's energy.
-    share: that share, 0 to 1.
-    angle: degrees clockwise from the picture's right; of an edge, 0 to 360, the side on which the
-        picture must be brighter; of a line, 0 to 180, along which a bright line must run; else 0.
-    sign: 1 where bright spots or areas make the response positive, -1 where dark ones do; 1 for
-        edges and lines.
-    """
-
-    kind: str
-    share: float
+    kind: str  # of KINDS, the pattern with the largest share of the kernel's energy
+    share: float  # that share, 0 to 1
+    # Degrees clockwise from the picture's right: the side on which an edge is brighter, 0 to 360;
+    # along which a bright line runs, 0 to 180; else 0.
     angle: float = 0.0
-    sign: int = 1
+    sign: int = 1  # -1 for spots and areas that must be dark for a positive response
 
     def __str__(self) -> str:
         """One sentence, such as "An edge that is brighter at the top (90 % of its energy)"."""

@@ -122,16 +122,11 @@ def names(
 
 @dataclass(frozen=True)
 class Overlay:
-    """What is laid over a picture from edge to edge.
+    """What is laid over a picture from edge to edge."""
 
-    label: name and unit of the values.
-    values: (rows, columns), none negative.
-    square: middle (2,), width and height of a dashed frame, in pixels of the picture.
-    """
-
-    label: str
-    values: Tensor
-    square: tuple[Tensor, tuple[float, float]] | None = None
+    label: str  # name and unit of the values
+    values: Tensor  # (rows, columns), none negative
+    square: tuple[Tensor, tuple[float, float]] | None = None  # a frame: middle (2,), sides, pixels
 
 
 def overlays(image: Tensor, point: Tensor, layers: Sequence[Overlay]) -> Figure:

@@ -7,19 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Lesson:
-    """The words that a part gives to its page; text between backticks is code.
+    """The words that a part gives to its page; text between backticks is code."""
 
-    folder: where the page lies below ``reports``, such as ``part1``.
-    title: heading of the page.
-    question: what the part asks.
-    notes: facts to know before reading the numbers.
-    try_next: what to change, and what to look at then.
-    carries_over: what the next part takes from this one, for the start page.
-    """
-
-    folder: str
+    folder: str  # where the page lies below ``reports``, such as part1
     title: str
-    question: str
-    notes: tuple[str, ...]
-    try_next: tuple[str, ...]
-    carries_over: str = ""
+    question: str  # what the part asks
+    notes: tuple[str, ...]  # facts to know before reading the numbers
+    try_next: tuple[str, ...]  # what to change, and what to look at then
+    carries_over: str = ""  # what the next part takes from this one, for the start page

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from common.report import image_figures
-from common.report.page import Gallery, Picture, rounded
+from common.report.page import Gallery
 
 Note = Callable[[nn.Module, object, Tensor], None]
 """Gets a module, its inputs and its output."""
@@ -85,48 +86,43 @@ def layers(network: nn.Module, image: Tensor) -> list[Layer]:
     return rows
 
 
-def kernels_and_responses(
-    gallery: Gallery, network: nn.Module, image: Tensor, name: str, first: int = 2
-) -> list[Picture]:
-    """The kernels of the ``first`` convolutions, each followed by their responses to one face.
+def convolutions(
+    gallery: Gallery, network: nn.Module, image: Tensor, first: int = 2
+) -> list[dict[str, Any]]:
+    """Kernels of the ``first`` convolutions, and their responses to a face, for the template.
 
     image: float32 (1, 1, H, W) in -0.5..0.5.
-    name: the face's, for the captions.
     """
-    pictures = []
-    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)][:first]
-    for number, convolution in enumerate(convolutions, 1):
+    found = []
+    chosen_layers = [m for m in network.modules() if isinstance(m, nn.Conv2d)][:first]
+    for number, convolution in enumerate(chosen_layers, 1):
         weight = convolution.weight.detach().float().cpu()  # (out, in, h, w)
         count, channels, height, width = weight.shape
         maps = _output_of(network, convolution, image)  # (out, H, W)
         strength = maps.flatten(1).std(dim=1)  # (out,)
         chosen = strength.argsort(descending=True, stable=True)[:8]
-        names = [f"filter {index + 1}" for index in chosen.tolist()]
-
-        caption = (
-            f"The {count} filters of convolution {number}, {height} × {width} pixels, weights from "
-            f"{rounded(weight.min().item())} (purple) to {rounded(weight.max().item())} (orange)."
+        names = [f"kernel {index + 1}" for index in chosen.tolist()]
+        single = weight[chosen, 0] if channels == 1 else None
+        kernels = image_figures.kernels(weight if channels == 1 else weight[chosen])
+        responses = image_figures.responses(single, maps[chosen], names)
+        found.append(
+            {
+                "number": number,
+                "count": count,
+                "channels": channels,
+                "height": height,
+                "width": width,
+                "low": weight.min().item(),
+                "high": weight.max().item(),
+                "kernels": gallery.add(f"kernels-{number}", kernels),
+                "responses": gallery.add(f"responses-{number}", responses),
+                "shown": len(chosen),
+                "strongest": names[0],
+                "strength": strength.max().item(),
+                "median": strength.median().item(),
+            }
         )
-        if channels > 1:
-            caption += (
-                f" Each reads {channels} maps. A row is one of the {len(chosen)} filters of the "
-                f"next figure, in its order; the columns are the first {min(channels, 8)} maps."
-            )
-        figure = image_figures.kernels(weight if channels == 1 else weight[chosen])
-        alt = f"Weights of the filters of convolution {number} as tiles"
-        pictures.append(gallery.add(f"filters-{number}", figure, alt, caption))
-
-        which = "they" if len(chosen) == count else f"the {len(chosen)} most active of them"
-        caption = (
-            f"What {which} make of {name}: the strongest is {names[0]}, "
-            f"whose output has a standard deviation of {strength[chosen[0]]:.2f}, against "
-            f"{strength.median():.2f} for the median filter. Orange is above zero and purple below."
-        )
-        alt = f"Outputs of the {len(chosen)} strongest filters of convolution {number} for one face"
-        shown = weight[chosen, 0] if channels == 1 else None
-        figure = image_figures.responses(shown, maps[chosen], names)
-        pictures.append(gallery.add(f"responses-{number}", figure, alt, caption))
-    return pictures
+    return found
 
 
 def _steps(module: nn.Module) -> list[nn.Module]:

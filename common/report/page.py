@@ -1,6 +1,6 @@
-"""What every page under ``reports`` is made with: templates, figures with their words, numbers.
+"""What every page under ``reports`` is made with.
 
-``common/report/templates`` holds the pages, ``figures`` and ``image_figures`` draw.
+Modules here measure and draw; the words of a page, captions included, are in its template.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,9 @@ from common.system.files import clear_abandoned
 SYNTHETIC = "synthetic faces"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure on a page: its file relative to the page, its size in pixels and its words."""
-
-    file: str
-    width: int
-    height: int
-    alt: str
-    caption: str
+Picture = dict[str, Any]
+"""A figure on a page: ``file`` relative to the page, ``width`` and ``height`` in pixels, ``alt``
+and ``caption`` unless the template has them, and the numbers that its caption mentions."""
 
 
 class Gallery:
@@ -48,11 +41,14 @@ class Gallery:
                 f"{folder / 'figures'}: cannot be made ({fault.strerror}); choose another --reports"
             ) from None
 
-    def add(self, name: str, figure: Figure, alt: str, caption: str) -> Picture:
-        """Save ``figures/<name>.png`` with its words."""
+    def add(
+        self, name: str, figure: Figure, alt: str = "", caption: str = "", /, **facts: object
+    ) -> Picture:
+        """Save ``figures/<name>.png``."""
         file = f"figures/{name}.png"
         width, height = figures.save(figure, self.folder / file, self.mark)
-        return Picture(file, width, height, alt, caption)
+        size = {"file": file, "width": width, "height": height}
+        return {**size, "alt": alt, "caption": caption, **facts}
 
 
 def write_page(folder: Path, fill: Callable[[Path], None]) -> Path:
@@ -96,7 +92,7 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": rounded, "duration": duration}
+    environment.filters |= {"number": rounded, "duration": duration, "hundredths": hundredths}
     return environment
 
 

@@ -1,7 +1,6 @@
 """The page that a run writes: ``reports/part1/index.html`` and the like.
 
-Every caption and sentence follows from the numbers of the run; ``error_section`` makes what the
-page says of the test faces, ``templates/part.html`` holds the page.
+``error_section`` measures what the page says of the test faces, ``templates/part.html`` says it.
 """
 
 from __future__ import annotations
@@ -22,44 +21,27 @@ from common.report import figures, image_figures
 from common.report.error_section import Results, error_section
 from common.report.index_page import Portrait, write_index
 from common.report.lesson import Lesson
-from common.report.network_summary import kernels_and_responses, layers
+from common.report.network_summary import convolutions, layers
 from common.report.page import SYNTHETIC, Gallery, Picture, render, write_page
 from common.snapshots import Snapshots
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a part's page shows.
-
-    lesson: the part's own words.
-    recipe: (name, value, reason) a line.
-    recipe_name: such as ``best``.
-    network: called on float32 (1, 1, H, W) in -0.5..0.5.
-    samples: training faces as the network gets them: images uint8 (n, 1, H, W) and points
-        (n, k, 2) in their pixels.
-    augmented: the same faces augmented, uint8 or float in -0.5..0.5.
-    history: per epoch ``epoch``, ``train_loss``, ``validation_loss``, ``validation_nme``,
-        ``seconds`` and ``learning_rate``.
-    metrics: as ``run_report`` measures them.
-    results: the predictions for the test faces.
-    synthetic: whether the faces are rendered.
-    beside: by another network's name its NME (N,) on the same test faces.
-    portrait: a test face in its whole picture, where the network sees whole pictures.
-    snapshots: predictions for some of the test faces during training.
-    """
+    """Everything that a part's page shows."""
 
     lesson: Lesson
-    recipe: Sequence[tuple[str, str, str]]
+    recipe: Sequence[tuple[str, str, str]]  # (name, value, reason) a line
     recipe_name: str
-    network: nn.Module
-    samples: tuple[Tensor, Tensor]
-    augmented: tuple[Tensor, Tensor]
-    history: list[dict[str, float]]
-    metrics: dict[str, Any]
+    network: nn.Module  # called on float32 (1, 1, H, W) in -0.5..0.5
+    samples: tuple[Tensor, Tensor]  # training faces uint8 (n, 1, H, W), points (n, k, 2) in pixels
+    augmented: tuple[Tensor, Tensor]  # the same augmented, uint8 or float in -0.5..0.5
+    history: list[dict[str, float]]  # a row an epoch, as ``training.fit`` returns it
+    metrics: dict[str, Any]  # as ``run_report`` measures them
     results: Results
-    synthetic: bool
-    beside: Mapping[str, Tensor] = field(default_factory=dict)
-    portrait: Portrait | None = None
+    synthetic: bool  # whether the faces are rendered
+    beside: Mapping[str, Tensor] = field(default_factory=dict)  # other networks' NME (N,)
+    portrait: Portrait | None = None  # where the network sees whole pictures
     snapshots: Snapshots | None = None
 
 
@@ -95,9 +77,6 @@ def _contents(report: Report, folder: Path) -> dict[str, Any]:
     inputs = results.images.float() / 255 - 0.5  # (N, 1, H, W), as the network gets them
     steps = layers(report.network, inputs[:1])
     ordinary = int(results.nme.argsort(stable=True)[len(results.nme) // 2])
-    kernels = kernels_and_responses(
-        gallery, report.network, inputs[ordinary, None], results.names[ordinary]
-    )
     return {
         **errors,
         "lesson": report.lesson,
@@ -108,9 +87,14 @@ def _contents(report: Report, folder: Path) -> dict[str, Any]:
         "samples": _samples(gallery, report),
         "layers": steps,
         "heaviest": max(range(len(steps)), key=lambda step: steps[step].parameters),
-        "curves": _curves(gallery, report),
+        "curves": gallery.add(
+            "learning-curves",
+            figures.learning_curves(report.history, metrics["baseline_mean_face"]),
+        ),
+        "history": report.history,
+        "augmented": not torch.equal(report.augmented[1], report.samples[1]),
         "film": report.snapshots and _film(gallery, results, report.snapshots),
-        "filters": kernels,
+        "convolutions": convolutions(gallery, report.network, inputs[ordinary, None]),
     }
 
 
@@ -142,61 +126,13 @@ def _samples(gallery: Gallery, report: Report) -> list[Picture]:
     pictures = []
     scheme, point_ids = report.results.scheme, report.results.point_ids
     pairs = zip(*report.samples, *report.augmented, strict=True)
-    for number, (image, truth, new_image, new_truth) in enumerate(pairs, 1):
-        moved = (new_truth - truth).norm(dim=-1).mean()
-        words = f"points moved {moved:.1f} px on average"
-        if len(truth) == 1:
-            words = f"the point moved {moved:.1f} px"
-        for name, picture, points, caption in (
-            ("sample", image, truth, f"Face {number}"),
-            ("augmented", new_image, new_truth, f"Augmented: {words}"),
-        ):
-            figure = image_figures.face(picture[0], points, scheme, point_ids)
-            alt = f"Training face {number}, {name}, its {len(points)} true points as rings"
-            pictures.append(gallery.add(f"{name}-{number}", figure, alt, caption))
+    for number, (image, truth, augmented, new_truth) in enumerate(pairs, 1):
+        moved = (new_truth - truth).norm(dim=-1).mean().item()
+        figure = image_figures.face(image[0], truth, scheme, point_ids)
+        pictures.append(gallery.add(f"sample-{number}", figure, number=number, moved=None))
+        figure = image_figures.face(augmented[0], new_truth, scheme, point_ids)
+        pictures.append(gallery.add(f"augmented-{number}", figure, number=number, moved=moved))
     return pictures
-
-
-def _curves(gallery: Gallery, report: Report) -> Picture:
-    figure = figures.learning_curves(report.history, report.metrics["baseline_mean_face"])
-    alt = "Training and validation loss, and validation NME, per epoch on logarithmic axes"
-    return gallery.add("learning-curves", figure, alt, _about_curves(report))
-
-
-def _about_curves(report: Report) -> str:
-    first, last = report.history[0], report.history[-1]
-    best = min(report.history, key=lambda row: row["validation_loss"])
-    text = (
-        f"From epoch {first['epoch']:g} to {last['epoch']:g} the training loss went from "
-        f"{first['train_loss']:.3g} to {last['train_loss']:.3g}, the validation loss from "
-        f"{first['validation_loss']:.3g} to {last['validation_loss']:.3g}; the lowest, "
-        f"{best['validation_loss']:.3g}, came in epoch {best['epoch']:g}."
-    )
-    if first is last:
-        text = (
-            f"One epoch, and no curve yet: training loss {last['train_loss']:.3g}, validation loss "
-            f"{last['validation_loss']:.3g}."
-        )
-    if "loss" in (baseline := report.metrics["baseline_mean_face"]):
-        ratio = baseline["loss"] / last["validation_loss"]
-        text += (
-            f" Always predicting the mean face (dotted) costs {baseline['loss']:.3g}, "
-            f"{ratio:.3g} times the last validation loss."
-        )
-    recipe = {name: value for name, value, _ in report.recipe}
-    if last["train_loss"] > last["validation_loss"]:
-        why = ["it is an average over an epoch in which the network still improved"]
-        if not torch.equal(report.augmented[1], report.samples[1]):
-            why.append("its faces are augmented, hence harder")
-        if recipe.get("flip_tta") == "True":
-            why.append("validation takes the mean prediction for a face and its mirror image")
-        text += f" The training loss ends above the validation loss: {'; '.join(why)}."
-    if no_aug_fraction := float(recipe.get("no_aug_fraction", 0)):
-        text += (
-            f" In the last {100 * no_aug_fraction:.0f} % of a cycle's steps the training faces "
-            "vary less (“no_aug_fraction” in the recipe) and are easier."
-        )
-    return text
 
 
 def _film(gallery: Gallery, results: Results, film: Snapshots) -> dict[str, Any]:
@@ -212,28 +148,25 @@ def _film(gallery: Gallery, results: Results, film: Snapshots) -> dict[str, Any]
             results.point_ids,
             around=points,
         )
-        name = results.names[face]
-        alt = f"Test face {name}, its true points as rings; crosses show the predictions"
         left, top, right, bottom = image_figures.square_around(points, width, height)
         box = f"{left:.2f} {top:.2f} {right - left:.2f} {bottom - top:.2f}"
-        faces.append((gallery.add(f"watched-{place + 1}", figure, alt, name), box))
+        name = results.names[face]
+        faces.append(gallery.add(f"watched-{place + 1}", figure, name=name, box=box))
         around.append(points)
     names = [f"after epoch {epoch}" if epoch else "before training" for epoch in film.epochs]
     means = film.nme.mean(dim=1).tolist()
     half = next(frame for frame, mean in enumerate(means) if mean <= (means[0] + means[-1]) / 2)
     shown = sorted({0, len(means) // 2, len(means) - 1})
-    listed = ", ".join(f"{means[frame]:.1f} % {names[frame]}" for frame in shown)
-    figure = image_figures.same_faces(
+    stills = image_figures.same_faces(
         results.images[film.faces, 0],
         results.truth[film.faces],
         {names[frame]: film.answers[frame] for frame in shown},
         around,
     )
-    alt = f"The same faces with the predictions {', '.join(names[frame] for frame in shown)}"
-    caption = f"The same faces in still pictures. NME on average: {listed}."
     return {
         "faces": faces,
-        "stills": gallery.add("watched-stills", figure, alt, caption),
+        "stills": gallery.add("watched-stills", stills),
+        "shown": [(names[frame], means[frame]) for frame in shown],
         "means": means,
         "half": names[half] if half else None,
         "arm": 0.025 if len(results.point_ids) < figures.FEW else 0.01,

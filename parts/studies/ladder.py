@@ -24,7 +24,7 @@ from common.crops import to_pixels
 from common.loading import Crops
 from common.metrics import errors_per_face, mean_shape
 from common.recipe import Options, Recipe, need_one
-from common.report import figures
+from common.report import image_figures
 from common.report.ablation_page import Group, Ladder, Question, Rung, Step, write_ladder
 from common.report.page import Gallery, Picture
 from common.system.device import best_device, computes_in_bfloat16
@@ -403,11 +403,14 @@ def classic_mistake(
     return [
         gallery.add(
             "names",
-            figures.names(shown, left, right),
+            image_figures.names(shown, left, right),
             "A face and two mirror images of it",
             caption,
         ),
         gallery.add(
-            "learned", figures.names(answers, left, right), "Two networks' answers for a face", told
+            "learned",
+            image_figures.names(answers, left, right),
+            "Two networks' answers for a face",
+            told,
         ),
     ]
