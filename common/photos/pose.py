@@ -40,7 +40,9 @@ HEAD_HALF = {
     64: (24.2, 67.3, 0.6), 65: (7.6, 72.9, 14.5), 66: (0, 73.9, 15.6),
 }  # fmt: skip
 """Half of the mean head, the one to the right of the picture: by the index of a 68-point keypoint
-its place in mm to the right, down and towards the camera."""
+its place in mm to the right, down and towards the camera. Measured by rigid structure from motion
+(Tomasi and Kanade, 1992) on the points of 300-W's training faces, scaled to 90 mm between the outer
+eye corners; the jaw is moved back to the bone."""
 
 
 def _mean_head() -> np.ndarray:

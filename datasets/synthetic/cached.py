@@ -1,7 +1,7 @@
-"""Drawn faces as a data set: rendered once, kept as pictures, read like any other set.
+"""Synthetic faces as a data set: rendered once, kept as pictures, read like any other set.
 
-``render.render`` draws; this file decides how many, in which setting, and keeps them below the
-cache folder, so that the second run starts at once and a learner can open them.
+``render`` makes them; this file decides how many, in which setting, and keeps them below the cache
+folder, so that the second run starts at once and a learner can open them.
 """
 
 from __future__ import annotations
@@ -26,35 +26,38 @@ from common.system.distributed import on_main_process
 from common.system.errors import UserError
 from common.system.files import cache_folder, clear_abandoned, write_atomically
 from common.system.parallel import map_unordered
-from datasets.synthetic import render
+from datasets.synthetic.head import TEMPLATE
+from datasets.synthetic.render import FIRST_SEED, names, render
 
 SCHEMES = {"portrait": IMM_58, "crop": IBUG_68}
 SIZES = {"portrait": (240, 320), "crop": (144, 144)}
 COUNTS = {
     ("portrait", "train"): 192,  # 32 people in six views, as IMM's training set
     ("portrait", "test"): 48,  # 8 others
-    ("crop", "train"): 2000,  # what is drawn in about a minute on two cores
+    ("crop", "train"): 2000,  # what is rendered in about a minute on two cores
     ("crop", "test"): 250,
 }
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of every PNG file, and its checksum
-AT_ONCE = 24  # faces a process draws before it tells of them; whole people of six views
+BATCH = 24  # faces that a process renders before it reports them; whole people of six views
 
 
 def load(
     setting: str, split: str, count: int | None = None, leave_out: Collection[str] = ()
 ) -> Faces:
-    """Drawn faces of one split, pictures and points on disk; drawn with a progress bar if new.
+    """Synthetic faces of one split, pictures and points on disk; rendered if new, with a bar.
 
-    setting: "portrait" (IMM's setting and 58 points; boxes are the whole picture) or "crop"
-    (300-W's setting and 68 points; boxes around the landmarks). split: "train" or "test".
-    A damaged set is drawn anew, with a warning.
-    leave_out: see ``render.VARIATIONS``. Raises UserError where the disk is full.
+    setting: "portrait" (IMM's setting and 58 points, boxes are the whole picture) or "crop"
+        (300-W's setting and 68 points, boxes around the landmarks).
+    split: "train" or "test"; no person is in both.
+    count: by default that of COUNTS.
+    leave_out: names of ``render.VARIATIONS``.
+    A damaged set is rendered again, with a warning. Raises UserError where the disk is full.
     """
     count = COUNTS[setting, split] if count is None else count
     plain = "".join(f"-no_{name}" for name in sorted(leave_out))
-    folder = cache_folder() / f"drawn-{setting}-{split}-{count}{plain}-{_renderer()}"
+    folder = cache_folder() / f"synthetic-{setting}-{split}-{count}{plain}-{_renderer()}"
     on_main_process(
-        lambda: _is_whole(folder, count) or _draw(folder, setting, split, count, leave_out)
+        lambda: _is_whole(folder, count) or _fill(folder, setting, split, count, leave_out)
     )
     notes = torch.load(folder / "notes.pt", weights_only=True)
     points = notes["points"]  # (N, K, 2)
@@ -74,9 +77,10 @@ def load(
 
 
 def _renderer() -> str:
-    """A name for the code that draws: pictures of an older version are not taken for its."""
+    """Names the code that renders, so that pictures of an older version are not taken for its."""
     sources = sorted({*Path(__file__).parent.glob("*.py")} - {Path(__file__)})
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()[:8]
+    code = b"".join(file.read_bytes() for file in sources)
+    return hashlib.sha256(code + TEMPLATE.tobytes()).hexdigest()[:8]
 
 
 def _is_whole(folder: Path, count: int) -> bool:
@@ -89,7 +93,7 @@ def _is_whole(folder: Path, count: int) -> bool:
             return True
     except Exception:  # a damaged file fails in whichever layer meets the damage first
         pass
-    print(f"{folder}: the drawn faces are damaged and are drawn anew", file=sys.stderr)
+    print(f"{folder}: the synthetic faces are damaged and are rendered again", file=sys.stderr)
     return False
 
 
@@ -99,26 +103,25 @@ def _ends_as_png(file: Path) -> bool:
         return picture.read() == PNG_END
 
 
-def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collection[str]) -> None:
+def _fill(folder: Path, setting: str, split: str, count: int, leave_out: Collection[str]) -> None:
     """Fill a temporary folder, on all cores, and rename it: a kill leaves no half set behind."""
     shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-    clear_abandoned(folder.parent.glob(f"{folder.name}.*.drawing"))
-    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}-{time.time_ns()}.drawing")
-    draw = partial(_draw_some, unfinished, setting, split, count, leave_out)
-    starts, cores = [(first,) for first in range(0, count, AT_ONCE)], os.cpu_count() or 1
-    told = {}
+    clear_abandoned(folder.parent.glob(f"{folder.name}.*.unfinished"))
+    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}-{time.time_ns()}.unfinished")
+    render_some = partial(_render_some, unfinished, setting, split, count, leave_out)
+    starts, cores = [(first,) for first in range(0, count, BATCH)], os.cpu_count() or 1
+    batches = {}
     try:
         unfinished.mkdir(parents=True)
         with (
-            closing(map_unordered(draw, starts, min(cores, len(starts)), cores)) as drawn,
-            tqdm(total=count, desc=f"drawing {split} faces", unit=" faces") as bar,
+            closing(map_unordered(render_some, starts, min(cores, len(starts)), cores)) as rendered,
+            tqdm(total=count, desc=f"rendering {split} faces", unit=" faces") as bar,
         ):
-            for start, some in drawn:
-                told[start] = some
-                bar.update(len(some[0]))
-        points, groups, views = (
-            [one for start in starts for one in told[start][kind]] for kind in range(3)
-        )
+            for start, batch in rendered:
+                batches[start] = batch
+                bar.update(len(batch))
+        faces = [face for start in starts for face in batches[start]]
+        points, groups, views = map(list, zip(*faces, strict=True))
         notes = {"points": torch.tensor(points), "groups": groups, "views": views}  # (N, K, 2)
         write_atomically(unfinished / "notes.pt", lambda file: torch.save(notes, file))
         try:
@@ -135,13 +138,17 @@ def _draw(folder: Path, setting: str, split: str, count: int, leave_out: Collect
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _draw_some(
+def _render_some(
     folder: Path, setting: str, split: str, count: int, leave_out: Collection[str], first: int
-) -> tuple[list, tuple[str, ...], tuple[str, ...]]:
-    """Draw the faces from number ``first`` on into ``folder``; points, groups and views of them."""
-    some = min(AT_ONCE, count - first)
-    faces = render.load(split, SCHEMES[setting], setting, some, first, SIZES[setting], leave_out)
-    for index, image in enumerate(faces.images, start=first):
+) -> list[tuple[list, str, str]]:
+    """Render the faces from number ``first`` on into ``folder``; points, group and view of each."""
+    numbers = range(first, min(first + BATCH, count))
+    seeds = [FIRST_SEED[split] + number for number in numbers]
+    images, points, _ = render(seeds, SCHEMES[setting], setting, SIZES[setting], leave_out)
+    for number, image in zip(numbers, images, strict=True):
         pixels = image.permute(1, 2, 0).numpy()  # (H, W, 3)
-        Image.fromarray(pixels).save(folder / f"{index:05d}.png", compress_level=1)
-    return faces.points.tolist(), faces.groups, faces.views
+        Image.fromarray(pixels).save(folder / f"{number:05d}.png", compress_level=1)
+    return [
+        (face.tolist(), *names(seed, setting, leave_out))
+        for face, seed in zip(points, seeds, strict=True)
+    ]

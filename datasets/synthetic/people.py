@@ -1,4 +1,4 @@
-"""Who is drawn and how: every proportion, colour and light of a picture, drawn by lot."""
+"""Who is rendered and how: every proportion, colour and light of a picture, sampled at random."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from datasets.synthetic import head
+from datasets.synthetic import body, head
 from datasets.synthetic.head import Array
+from datasets.synthetic.head_tables import PROPORTIONS
+
+Random = np.random.Generator
+Light = tuple[Array, Array]  # unit vector towards it, colour
 
 
 def linear(colour: Sequence[float] | Sequence[Sequence[float]] | Array) -> Array:
@@ -32,17 +36,24 @@ _IRIS = linear(
 
 @dataclass(frozen=True)
 class Beard:
-    """amount: 0 none, 0.3 stubble, 1 full; and where it grows."""
+    """amount: 0 none, 0.3 stubble, 1 full; grows: 0 or 1, in the order of ``_BEARDS``."""
 
     amount: float = 0.0
-    chin: bool = False
-    cheeks: bool = False
-    moustache: bool = False
+    grows: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+# Where each grows: on the chin, the cheeks, the upper lip and beside the mouth.
+_BEARDS = {
+    "full": (1, 1, 1, 1),
+    "goatee": (1, 0, 1, 1),
+    "moustache": (0, 0, 1, 0),
+    "chin strap": (1, 1, 0, 0),
+}
 
 
 @dataclass(frozen=True)
 class Glasses:
-    """Half width and half height of a lens, thickness of the rim, all in mm; tint 0..1."""
+    """Lengths in mm. width, height: half of a lens; power: 2 for ellipses, more for boxes."""
 
     width: float
     height: float
@@ -73,7 +84,7 @@ class Person:
     brow_thickness: float
     brow_density: float
     brow_colour: Array
-    hair: head.Hair | None
+    hair: body.Hair | None
     hair_colour: Array
     wobble: Array
     beard: Beard
@@ -87,11 +98,14 @@ class Person:
 
 @dataclass(frozen=True)
 class Scene:
-    """What changes from picture to picture. Turns are yaw, pitch, roll in degrees.
+    """What changes from picture to picture.
 
-    distance: of the camera, mm; share: how much of the picture's shorter side the keypoints take;
-    shift: of their middle from the picture's, in shares of that side; lights: unit vectors towards
-    them and their colours, the first one casts shadows; exposure: brightness of the face, 0..1.
+    turn, body_turn: yaw, pitch, roll in degrees.
+    distance: of the camera, mm.
+    share: how much of the picture's shorter side the keypoints take.
+    shift: of their centre from the picture's, in shares of that side.
+    lights: the first one casts shadows.
+    exposure: brightness of the face, 0..1.
     """
 
     expression: dict[str, float | tuple[float, float]]
@@ -101,25 +115,39 @@ class Scene:
     distance: float
     share: float
     shift: tuple[float, float]
-    lights: tuple[tuple[Array, Array], ...]
+    lights: tuple[Light, ...]
     ambient: Array
     exposure: float
     gloss: float
 
 
-def _between(random: np.random.Generator, table: Array, weights: Sequence[float]) -> Array:
+def _between(random: Random, table: Array, weights: Sequence[float]) -> Array:
     """A colour between two of a table, mostly near the first."""
     a, b = random.choice(len(table), 2, p=np.array(weights) / np.sum(weights))
     share = random.beta(1, 3)
     return (table[a] * (1 - share) + table[b] * share).astype(np.float32)
 
 
-def _sample_hair(random: np.random.Generator, woman: bool) -> head.Hair | None:
+def _clipped(random: Random, mean: float, deviation: float, low: float, high: float) -> float:
+    return float(np.clip(random.normal() * deviation + mean, low, high))
+
+
+def _sample_proportions(random: Random, woman: bool) -> dict[str, float]:
+    proportions = {name: _clipped(random, 0, 1, -2.3, 2.3) for name in PROPORTIONS}
+    proportions["child"] = float(max(0.0, random.normal() - 1.0) * 1.5)
+    if woman:
+        proportions["jaw width"] -= 0.4
+        proportions["brow ridge"] -= 0.6
+        proportions["brow height"] += 0.3
+    return proportions
+
+
+def _sample_hair(random: Random, woman: bool) -> body.Hair | None:
     if random.random() < (0.02 if woman else 0.13):
         return None
     long = random.random() < (0.75 if woman else 0.08)
     fringe = random.random() < (0.35 if woman else 0.25)
-    return head.Hair(
+    return body.Hair(
         bulk=random.uniform(8, 26) if woman else random.uniform(3, 20),
         fringe=np.radians(random.uniform(-43, -32) if fringe else random.uniform(-68, -50)),
         parting=np.radians(random.normal() * 22),
@@ -133,14 +161,31 @@ def _sample_hair(random: np.random.Generator, woman: bool) -> head.Hair | None:
     )
 
 
-def _sample_glasses(random: np.random.Generator) -> Glasses | None:
+def _sample_wobble(random: Random) -> Array:
+    """Smooth noise (2, HAIR_COLUMNS) around the head; half of all outlines are ragged."""
+    knots = random.normal(size=(2, 25))
+    knots[:, -1] = knots[:, 0]
+    wobble = cv2.resize(knots, (body.HAIR_COLUMNS, 2), interpolation=cv2.INTER_CUBIC)
+    wobble = wobble.clip(-1.5, 1.5)
+    if random.random() < 0.5:
+        wobble[0] += random.normal(size=body.HAIR_COLUMNS) * random.uniform(0, 0.6)
+    return wobble.astype(np.float32)
+
+
+def _sample_beard(random: Random, woman: bool) -> Beard:
+    if woman or random.random() >= 0.55:
+        return Beard()
+    amount = random.uniform(0.1, 0.5) if random.random() < 0.5 else random.uniform(0.6, 1.0)
+    return Beard(amount, _BEARDS[random.choice(list(_BEARDS), p=[0.5, 0.25, 0.15, 0.1])])
+
+
+def _sample_glasses(random: Random) -> Glasses | None:
     kind = random.random()
     if kind > 0.22:
         return None
     thick = random.uniform(0.8, 1.6) if random.random() < 0.5 else random.uniform(1.8, 4.5)
-    colour = (
-        random.uniform(10, 130, 3) if random.random() < 0.4 else np.full(3, random.uniform(8, 60))
-    )
+    coloured = random.random() < 0.4
+    colour = random.uniform(10, 130, 3) if coloured else np.full(3, random.uniform(8, 60))
     return Glasses(
         width=random.uniform(22, 29),
         height=random.uniform(14, 24),
@@ -154,44 +199,18 @@ def _sample_glasses(random: np.random.Generator) -> Glasses | None:
     )
 
 
-def sample_person(random: np.random.Generator) -> Person:
-    """One person; the same state of ``random`` gives the same one."""
+def sample_person(random: Random) -> Person:
+    """One person; the same state of ``random`` gives the same one, so the order of lines counts."""
     woman = random.random() < 0.5
-    proportions = {name: float(np.clip(random.normal(), -2.3, 2.3)) for name in head.PROPORTIONS}
-    proportions["child"] = float(max(0.0, random.normal() - 1.0) * 1.5)
-    if woman:
-        proportions["jaw width"] -= 0.4
-        proportions["brow ridge"] -= 0.6
-        proportions["brow height"] += 0.3
-
+    proportions = _sample_proportions(random, woman)
     tone = float(np.clip(random.beta(1.1, 2.0) * 6, 0, 5.99))
     skin = _SKIN[int(tone)] + (tone % 1) * (_SKIN[int(tone) + 1] - _SKIN[int(tone)])
     skin = skin * np.exp(random.normal(size=3) * [0.05, 0.06, 0.10])
     dark = tone > 3.2
-    hair_colour = _between(
-        random,
-        _HAIR,
-        [8, 4, 1, 0.2, 0.1, 0.1, 0.1, 0.6, 0.4] if dark else [5, 5, 4, 3, 2, 2, 1, 1, 1],
-    )
-    knots = random.normal(size=(2, 25))
-    knots[:, -1] = knots[:, 0]
-    wobble = cv2.resize(knots, (head.HAIR_COLUMNS, 2), interpolation=cv2.INTER_CUBIC).clip(
-        -1.5, 1.5
-    )
-    if random.random() < 0.5:
-        wobble[0] += random.normal(size=head.HAIR_COLUMNS) * random.uniform(0, 0.6)
-    beard = Beard()
-    if not woman and random.random() < 0.55:
-        amount = random.uniform(0.1, 0.5) if random.random() < 0.5 else random.uniform(0.6, 1.0)
-        style = random.choice(
-            ["full", "goatee", "moustache", "chin strap"], p=[0.5, 0.25, 0.15, 0.1]
-        )
-        beard = Beard(
-            amount,
-            chin=style != "moustache",
-            cheeks=style in ("full", "chin strap"),
-            moustache=style != "chin strap",
-        )
+    hair_weights = [8, 4, 1, 0.2, 0.1, 0.1, 0.1, 0.6, 0.4] if dark else [5, 5, 4, 3, 2, 2, 1, 1, 1]
+    hair_colour = _between(random, _HAIR, hair_weights)
+    wobble = _sample_wobble(random)
+    beard = _sample_beard(random, woman)
     painted = woman and random.random() < 0.5
     return Person(
         proportions=proportions,
@@ -210,13 +229,10 @@ def sample_person(random: np.random.Generator) -> Person:
         brow_colour=hair_colour * random.uniform(0.25, 0.8),
         hair=_sample_hair(random, woman),
         hair_colour=hair_colour,
-        wobble=wobble.astype(np.float32),
+        wobble=wobble,
         beard=beard,
         ears=(random.uniform(0.95, 1.25), random.uniform(0.3, 0.7)),
-        neck=(
-            random.uniform(0.85, 1.0) if woman else random.uniform(0.95, 1.15),
-            random.uniform(0.85, 1.1),
-        ),
+        neck=(random.uniform(*((0.85, 1.0) if woman else (0.95, 1.15))), random.uniform(0.85, 1.1)),
         cloth=linear(np.clip(random.normal(size=3) * 40 + random.choice([40, 110, 210]), 8, 245)),
         neckline=random.uniform(128, 172),
         glasses=_sample_glasses(random),
@@ -224,11 +240,11 @@ def sample_person(random: np.random.Generator) -> Person:
     )
 
 
-def _both(random: np.random.Generator, amount: float, uneven: float = 0.2) -> tuple[float, float]:
-    return amount * (1 + random.normal() * uneven), amount * (1 + random.normal() * uneven)
+def _both(random: Random, amount: float) -> tuple[float, float]:
+    return amount * (1 + random.normal() * 0.2), amount * (1 + random.normal() * 0.2)
 
 
-def sample_expression(random: np.random.Generator) -> dict[str, float | tuple[float, float]]:
+def sample_expression(random: Random) -> dict[str, float | tuple[float, float]]:
     """Amounts for ``head.shaped``: about half of all faces smile, as in 300-W."""
     smile = random.uniform(0.2, 1.5) if random.random() < 0.55 else random.normal() * 0.2
     jaw = head.CLOSED_JAW
@@ -254,16 +270,14 @@ def sample_expression(random: np.random.Generator) -> dict[str, float | tuple[fl
     }
 
 
-def _light_from(
-    azimuth: float, height: float, colour: Sequence[float] | Array
-) -> tuple[Array, Array]:
+def _light_from(azimuth: float, height: float, colour: Sequence[float] | Array) -> Light:
     """A light at degrees to the right and above the camera."""
     a, b = np.radians([azimuth, height])
     towards = np.array([np.sin(a) * np.cos(b), -np.sin(b), np.cos(a) * np.cos(b)], np.float32)
     return towards, np.asarray(colour, np.float32)
 
 
-def sample_scene(random: np.random.Generator) -> Scene:
+def sample_scene(random: Random) -> Scene:
     """A picture as it might come from the web: any pose, light and expression."""
     lights = []
     for number in range(random.choice([1, 2, 3], p=[0.45, 0.35, 0.2])):
@@ -273,27 +287,24 @@ def sample_scene(random: np.random.Generator) -> Scene:
         wide = 40 if number == 0 else 60
         lights.append(_light_from(random.normal() * wide, random.normal() * 20 + 28, colour))
     ambient = np.exp(random.normal() * 0.5) * 0.42 * (1 + random.normal(size=3) * 0.08)
-    # Mostly as in 300-W; one face in ten takes any turn, so that none is quite unknown.
+    # Mostly as in 300-W; one face in ten is turned at random, so that every turn occurs.
     rare = random.random() < 0.1
-    yaw = random.uniform(-60, 60) if rare else float(np.clip(random.normal() * 14, -60, 60))
-    pitch = random.uniform(-30, 30) if rare else float(np.clip(random.normal() * 8 - 3.5, -30, 30))
-    roll = random.uniform(-40, 40) if rare else float(np.clip(random.normal() * 7, -40, 40))
-    follow = random.uniform(0, 0.8)
+    yaw, pitch, roll = (
+        random.uniform(-most, most) if rare else _clipped(random, mean, deviation, -most, most)
+        for most, mean, deviation in ((60, 0, 14), (30, -3.5, 8), (40, 0, 7))
+    )
+    follow = np.array([random.uniform(0, 0.8), 0, 0.2])  # of the body
     return Scene(
         expression=sample_expression(random),
-        gaze=(float(np.clip(random.normal() * 2.2 - 0.03 * yaw, -6, 6)), random.normal() * 1.1),
+        gaze=(_clipped(random, -0.03 * yaw, 2.2, -6, 6), random.normal() * 1.1),
         turn=(yaw, pitch, roll),
-        body_turn=(
-            yaw * follow + random.normal() * 8,
-            random.normal() * 4,
-            roll * 0.2 + random.normal() * 4,
-        ),
+        body_turn=tuple(follow * (yaw, pitch, roll) + random.normal(size=3) * [8, 4, 4]),
         distance=float(np.exp(random.uniform(np.log(600), np.log(4000)))),
         share=random.uniform(0.56, 0.66),
         shift=tuple(random.uniform(-0.04, 0.04, 2)),
         lights=tuple(lights),
         ambient=ambient.astype(np.float32),
-        exposure=float(np.clip(random.normal() * 0.09 + 0.62, 0.35, 0.85)),
+        exposure=_clipped(random, 0.62, 0.09, 0.35, 0.85),
         gloss=random.uniform(0.1, 1.0),
     )
 
@@ -302,19 +313,15 @@ VIEWS = ("neutral", "happy", "turned right", "turned left", "spot light", "joker
 """IMM's six views of a person; "right" is the person's: the face looks to the picture's left."""
 
 
-def sample_portrait(random: np.random.Generator, view: int) -> Scene:
-    """A picture as IMM took them: same room, same camera, one of six views."""
+def sample_portrait(random: Random, view: str) -> Scene:
+    """A picture as IMM took them: same room, same camera, one of VIEWS."""
     neutral = {"smile": -0.45, "jaw": head.CLOSED_JAW, "close left": -0.05, "close right": -0.05}
-    expression = neutral | {
-        "brows up": random.normal() * 0.3,
-        "smile": -0.45 + random.normal() * 0.15,
-    }
-    lights = [
-        _light_from(random.normal() * 8 - 10, 45, (1, 1, 1)),
-        _light_from(35, 25, (0.5, 0.5, 0.52)),
-    ]
-    ambient, yaw = np.full(3, 0.45, np.float32), random.normal() * 4
-    if VIEWS[view] == "happy":
+    expression = neutral | {"brows up": random.normal() * 0.3}
+    expression["smile"] = -0.45 + random.normal() * 0.15
+    main = _light_from(random.normal() * 8 - 10, 45, (1, 1, 1))
+    lights = (main, _light_from(35, 25, (0.5, 0.5, 0.52)))
+    yaw = random.normal() * 4
+    if view == "happy":
         smile = random.uniform(0.6, 1.5)
         expression = neutral | {
             "smile": _both(random, smile - 0.45),
@@ -323,28 +330,22 @@ def sample_portrait(random: np.random.Generator, view: int) -> Scene:
             "close left": 0.1 * smile,
             "close right": 0.1 * smile,
         }
-    elif VIEWS[view] == "turned right":
-        yaw = -30 + random.normal() * 6
-    elif VIEWS[view] == "turned left":
-        yaw = 30 + random.normal() * 6
-    elif VIEWS[view] == "spot light":
-        lights = [_light_from(55, 15, (1.6, 1.5, 1.4)), lights[0]]
-    elif VIEWS[view] == "joker":
+    elif view in ("turned right", "turned left"):
+        yaw = (-30 if view == "turned right" else 30) + random.normal() * 6
+    elif view == "spot light":
+        lights = (_light_from(55, 15, (1.6, 1.5, 1.4)), main)
+    elif view == "joker":
         expression, yaw = sample_expression(random), random.normal() * 12
     return Scene(
         expression=expression,
         gaze=(random.normal() * 0.8 - 0.04 * yaw, random.normal() * 0.5),
-        turn=(
-            float(yaw),
-            -8 + random.normal() * 4,
-            random.normal() * (6 if VIEWS[view] == "joker" else 2.5),
-        ),
+        turn=(yaw, -8 + random.normal() * 4, random.normal() * (6 if view == "joker" else 2.5)),
         body_turn=(0.5 * yaw + random.normal() * 3, 0.0, random.normal() * 1.5),
         distance=1400.0,
         share=random.uniform(0.41, 0.46),
         shift=(0.015 + 0.0017 * yaw + random.normal() * 0.05, 0.115 + random.normal() * 0.03),
-        lights=tuple(lights),
-        ambient=ambient,
+        lights=lights,
+        ambient=np.full(3, 0.45, np.float32),
         exposure=0.5 + random.normal() * 0.03,
         gloss=0.5,
     )

@@ -28,7 +28,7 @@ from common.losses import LOSSES
 from common.metrics import METRICS, errors_per_face, mean_shape, smooth_l1_224, summarise
 from common.recipe import Options, Recipe, need_one, reasons
 from common.report.comparison_page import Comparison, Contestant, History, write_comparison
-from common.report.cost import milliseconds, multiply_adds
+from common.report.network_summary import milliseconds, multiply_adds
 from common.system.device import best_device
 from common.system.errors import UserError
 from common.training import fit
