@@ -52,7 +52,7 @@ def compare(**asked: object) -> None:
     """Set networks side by side, trained now or before."""
     from parts.commands import compare
 
-    print(f"the page: {compare.compare(**asked)}")
+    compare.run(argparse.Namespace(**asked))
 
 
 def ladder(**asked: object) -> None:
