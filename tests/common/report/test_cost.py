@@ -1,9 +1,9 @@
 import time
 
 import torch
+from common.report.cost import milliseconds, multiply_adds
 from torch import nn
 
-from common.report.cost import milliseconds, multiply_adds
 from parts.part3_large_dataset import ResNet18
 from parts.udacity_networks import FourConvNet, LightNetBN
 
