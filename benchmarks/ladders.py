@@ -58,7 +58,7 @@ def write(docs: Path, reports: Path | None, charts: Path | None) -> None:
         folder = charts / f"part{ladder.part}"
         (folder / "figures").mkdir(parents=True, exist_ok=True)
         for drawn in filter(None, ablation_page.charts(Gallery(folder, ""), ladder)):
-            print(folder / drawn.file)
+            print(folder / drawn["file"])
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from skimage.transform import estimate_transform
 
-from common.keypoints import IBUG_68, IMM_58, SCHEMES, flip_order_within, neighbours
+from common.keypoints import IBUG_68, IMM_58, SCHEMES, flip_order_within, neighbours, similarity
 from common.system.errors import UserError
 from datasets import ibug, imm
 
@@ -97,3 +98,14 @@ def test_neighbours_are_joined_where_both_are_kept_by_their_places():
     joined = neighbours(IBUG_68, range(68))
     assert len(joined) == sum(len(line) - 1 for line in IBUG_68.lines)
     assert (0, 1) in joined and (16, 17) not in joined  # jaw and brow are two lines
+
+
+@given(st.integers(0, 1000))
+def test_the_similarity_is_the_least_squares_one_of_scikit_image(seed):
+    faces = 200 * torch.rand(3, 58, 2, generator=torch.Generator().manual_seed(seed))
+    *faces, target = faces.unbind()
+    for face, matrix in zip(faces, similarity(torch.stack(faces), target), strict=True):
+        oracle = estimate_transform("similarity", face.double().numpy(), target.double().numpy())
+        torch.testing.assert_close(
+            matrix, torch.from_numpy(oracle.params[:2]).float(), atol=1e-2, rtol=1e-3
+        )
