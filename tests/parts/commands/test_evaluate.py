@@ -12,6 +12,7 @@ import run_part
 from common import checkpoints
 from common.faces import Faces, landmark_boxes
 from common.keypoints import IBUG_68
+from common.loading import load_crops
 from common.photos import detectors, finder
 from common.photos.detectors import Detector
 from common.photos.finder import FoundFace
@@ -102,9 +103,7 @@ def test_found_faces_are_measured_and_the_others_counted(evaluate, root, monkeyp
     assert table.splitlines()[0] == "ibug/test, boxes: haar, 66.67 % of the faces found"
 
 
-def test_protocols_take_finds_for_faces_as_the_networks_usual_doubt_allows(
-    root, tmp_path, monkeypatch
-):
+def test_protocols_accept_finds_by_the_networks_own_flip_disagreement(root, tmp_path, monkeypatch):
     """A network that has learned nothing doubts every face far more than one that ships."""
     usual = finder.LEAST_CONFIDENCE
     train, test = ibug.load(root, "train"), ibug.load(root, "test")
@@ -114,8 +113,12 @@ def test_protocols_take_finds_for_faces_as_the_networks_usual_doubt_allows(
     monkeypatch.setattr(finder, "LEAST_CONFIDENCE", usual)
     told = checkpoints.load(checkpoint_of(tmp_path / "c.pt", dataset="ibug", mean_shape=None))
     network, recipe = checkpoints.network_of(told), checkpoints.recipe_of(told)
-    for doubt, found in ((0.0, 0.0), (10.0, 100.0)):
-        rows = protocols_300w.protocols(network, recipe, train, root, doubt)
+    crops = load_crops(train, recipe)
+    for disagreement, found in ((0.0, 0.0), (10.0, 100.0)):
+        monkeypatch.setattr(
+            protocols_300w, "flip_disagreement_p99", lambda *_, value=disagreement: value
+        )
+        rows = protocols_300w.protocols(network, crops, recipe, root)
         (row,) = (row for row in rows if row["name"] == "lfpw/testset")
         assert row["boxes"]["haar"]["found"] == found
 
