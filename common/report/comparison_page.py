@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.metrics import METRICS
 from common.report import figures, first_kernels, image_figures
 from common.report.index_page import write_index
 from common.report.page import SYNTHETIC, Gallery, Picture, render, rounded, write_page
@@ -32,9 +33,14 @@ class Contestant:
     predicted: Tensor  # (n, K, 2), the first seed's, for the page's faces, pixels of the crop
     kernels: Tensor  # (N, h, w), the first seed's first convolution
 
-    def mean(self, key: str) -> float:
-        """The mean over the seeds of one of the errors."""
-        return statistics.mean(errors[key] for errors in self.errors)
+    def of_seeds(self, key: str) -> list[float]:
+        """One of the errors, for each seed."""
+        return [errors[key] for errors in self.errors]
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of each seed's median epoch, robust to other load on the machine."""
+        return [statistics.median(row["seconds"] for row in rows) for rows in self.histories]
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Comparison:
     face: str  # name of the first face, to which kernels are applied
     setting: str  # one sentence on faces and machine
     people: str  # one sentence on who is in training and test, or ""
-    meanings: Sequence[tuple[str, str, str]]  # of the rows of errors: key, name, words
+    loss: str  # the recipe's
     recipe: Sequence[tuple[str, str, str]]  # (name, value, reason) a line
     synthetic: bool  # whether the faces are rendered
     normalised: tuple[str, str]  # two networks, without and with batch normalisation, else alike
@@ -90,7 +96,7 @@ def _contents(comparison: Comparison, folder: Path) -> dict[str, Any]:
     """All that the template shows, figures saved."""
     gallery = Gallery(folder, SYNTHETIC if comparison.synthetic else "")
     networks = comparison.networks
-    errors = {name: network.mean("nme") for name, network in networks.items()}
+    errors = {name: statistics.mean(network.of_seeds("nme")) for name, network in networks.items()}
     predictions = {name: network.predicted for name, network in networks.items()}
     histories = {name: network.histories for name, network in networks.items()}
     sizes = {name: (network.parameters, errors[name]) for name, network in networks.items()}
@@ -101,13 +107,14 @@ def _contents(comparison: Comparison, folder: Path) -> dict[str, Any]:
     faces = image_figures.same_faces(comparison.images, comparison.truth, predictions)
     return {
         **{key: getattr(comparison, key) for key in ("networks", "mean_face", "synthetic", "face")},
-        **{key: getattr(comparison, key) for key in ("setting", "people", "meanings", "recipe")},
+        **{key: getattr(comparison, key) for key in ("setting", "people", "loss", "recipe")},
+        "metrics": METRICS,
+        "cell": mean_and_deviation,
         "errors": errors,
         "best": min(errors, key=errors.get),
         "lightest": min(networks, key=lambda name: networks[name].multiply_adds),
         "largest": max(networks, key=lambda name: networks[name].parameters),
         "seeds": max(len(network.errors) for network in networks.values()),
-        "rows": _rows(comparison),
         "curves": gallery.add("curves", figures.curves_together(histories)),
         "ends": sorted(ends.items(), key=lambda pair: pair[1]),
         "normalisation": _normalisation(comparison),
@@ -125,29 +132,7 @@ def _contents(comparison: Comparison, folder: Path) -> dict[str, Any]:
     }
 
 
-def _rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """A measure's name and one cell for each network and the mean face."""
-    networks = list(comparison.networks.values())
-    rows = [
-        ("parameters", [f"{network.parameters:,}" for network in networks]),
-        ("multiply-adds, million", [rounded(n.multiply_adds / 1e6) for n in networks]),
-        ("time for a face, ms", [rounded(network.milliseconds) for network in networks]),
-        ("time for an epoch, s", [_cell(_seconds(network)) for network in networks]),
-        ("epochs", [rounded(len(network.histories[0])) for network in networks]),
-    ]
-    rows = [(name, [*cells, "–"]) for name, cells in rows]
-    for key, name, _ in comparison.meanings:
-        cells = [_cell([errors[key] for errors in network.errors]) for network in networks]
-        rows.append((name, [*cells, rounded(comparison.mean_face[key])]))
-    return rows
-
-
-def _seconds(network: Contestant) -> list[float]:
-    """Seconds of each seed's median epoch, robust to other load on the machine."""
-    return [statistics.median(row["seconds"] for row in history) for history in network.histories]
-
-
-def _cell(values: Sequence[float]) -> str:
+def mean_and_deviation(values: Sequence[float]) -> str:
     """Mean ± standard deviation, this with two digits and the mean to the same place."""
     mean, deviation = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0
     if not deviation:

@@ -33,56 +33,36 @@ class Attribute:
     even: str | None = None  # the words for neither side, where the sign is only the side
 
 
+EYES = "% of the eye distance"
 ATTRIBUTES: dict[str, Attribute] = {
     "roll": Attribute(
-        "roll, °", "eye line {:.0f}° down to the {}", "more tilted", even="eye line level"
-    ),
+        "roll, °", "eye line {:.0f}° down to the {}", "more tilted", even="eye line level"),
     "turn": Attribute(
-        "turn to the side, °",
-        "turned about {:.0f}° to the picture's {}",
-        "more turned aside",
-        even="seen from the front",
-    ),
+        "turn to the side, °", "turned about {:.0f}° to the picture's {}", "more turned aside",
+        even="seen from the front"),
     "size": Attribute("eye distance, px", "eyes {:.1f} px apart", "larger", "smaller"),
     "offset": Attribute(
-        "distance from the usual place, % of the eye distance",
-        "{:.0f} % of the eye distance away from it",
-        "farther from the usual place in the picture",
-    ),
+        f"distance from the usual place, {EYES}", f"{{:.0f}} {EYES} away from it",
+        "farther from the usual place in the picture"),
     "shape": Attribute(
-        "distance from the mean shape, % of the eye distance",
-        "points {:.1f} % of the eye distance away from it",
-        "farther from the mean shape",
-    ),
+        f"distance from the mean shape, {EYES}", f"points {{:.1f}} {EYES} away from it",
+        "farther from the mean shape"),
     "eyes": Attribute(
-        "eye openness, of the eye's width",
-        "{:.2f} of the eye's width",
-        "eyes wider open",
-        "eyes more closed",
-    ),
+        "eye openness, of the eye's width", "{:.2f} of the eye's width",
+        "eyes wider open", "eyes more closed"),
     "mouth": Attribute(
-        "mouth openness, of the mouth's width",
-        "{:.2f} of the mouth's width",
-        "mouth wider open",
-        "mouth more closed",
-    ),
+        "mouth openness, of the mouth's width", "{:.2f} of the mouth's width",
+        "mouth wider open", "mouth more closed"),
     "brightness": Attribute(
-        "mean brightness, of 255", "mean brightness {:.0f} of 255", "brighter", "darker"
-    ),
+        "mean brightness, of 255", "mean brightness {:.0f} of 255", "brighter", "darker"),
     "contrast": Attribute(
-        "contrast: standard deviation, of 255",
-        "standard deviation {:.0f} of 255",
-        "richer in contrast",
-        "poorer in contrast",
-    ),
+        "contrast: standard deviation, of 255", "standard deviation {:.0f} of 255",
+        "richer in contrast", "poorer in contrast"),
     "sharpness": Attribute("sharpness", "sharpness {:.2f}", "sharper", "blurrier"),
     "side_light": Attribute(
-        "light from one side, %",
-        "{:.0f} % brighter on the {}",
-        "more unevenly lit from the side",
-        even="both halves as bright",
-    ),
-}
+        "light from one side, %", "{:.0f} % brighter on the {}",
+        "more unevenly lit from the side", even="both halves as bright"),
+}  # fmt: skip
 """Every key that ``face_attributes`` returns, in the order in which a table shows them."""
 
 

@@ -60,7 +60,8 @@ def learning_curves(history: list[dict[str, float]], baseline: dict[str, float])
         ``validation_nme``.
     baseline: ``loss`` and ``nme`` of always predicting the mean face; a line for each given.
     """
-    figure, above, below = _loss_and_nme(5.6)
+    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
+    above, below = figure.subplots(2, sharex=True)
     epochs = [row["epoch"] for row in history]
     dot = "o" if len(history) < 3 else ""  # a line through a single epoch would not be seen
     for axes, name, key, colour, line in (
@@ -74,7 +75,7 @@ def learning_curves(history: list[dict[str, float]], baseline: dict[str, float])
         if key in baseline:
             axes.axhline(baseline[key], color=GREY, linestyle=":", label="mean face")
         axes.legend(fontsize=9)
-        _plain_log_ticks(axes)
+    _loss_above_nme(above, below)
     return figure
 
 
@@ -84,7 +85,8 @@ def curves_together(histories: dict[str, Sequence[list[dict[str, float]]]]) -> F
     histories: by the network's name one history a seed, each as in ``learning_curves``; a line is
         the mean over the seeds.
     """
-    figure, above, below = _loss_and_nme(6.4)
+    figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
+    above, below = figure.subplots(2, sharex=True)
     for (name, seeds), colour, line in zip(histories.items(), MANY, LINES, strict=False):
         epochs = [row["epoch"] for row in seeds[0]]
         dot = "o" if len(epochs) < 3 else ""
@@ -97,8 +99,7 @@ def curves_together(histories: dict[str, Sequence[list[dict[str, float]]]]) -> F
         above.plot(epochs, validation, marker=dot, label=name, **look)
         below.plot(epochs, nme, marker=dot, **look)
     above.legend(fontsize=9)
-    for axes in (above, below):
-        _plain_log_ticks(axes)
+    _loss_above_nme(above, below)
     return figure
 
 
@@ -256,17 +257,15 @@ def _plot(height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _loss_and_nme(height: float) -> tuple[Figure, Axes, Axes]:
-    """Two empty logarithmic plots over the epochs, the loss above the NME."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    above, below = figure.subplots(2, sharex=True)
+def _loss_above_nme(above: Axes, below: Axes) -> None:
+    """Logarithmic axes over the epochs, for curves that are drawn already."""
     for axes, name in ((above, "loss"), (below, NME_LABEL)):
         axes.set(yscale="log", ylabel=name)
         axes.grid(alpha=0.3, which="both")
         axes.spines[["top", "right"]].set_visible(False)
+        _plain_log_ticks(axes)
     below.set_xlabel("epoch")
     below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return figure, above, below
 
 
 def _plain_log_ticks(axes: Axes) -> None:

@@ -95,7 +95,7 @@ def same_faces(
         grid[0][column].set_title(fill(name, 11), fontsize=8)
         for row in range(rows):
             axes = grid[row][column]
-            _show(axes, images[row], around and around[row])
+            _show(axes, images[row], None if around is None else around[row])
             _rings(axes, truth[row], **mark)
             _crosses(axes, predicted[row], **mark)
     return figure

@@ -29,7 +29,7 @@ from common.keypoints import SCHEMES, Scheme, flip_order_within
 from common.metrics import METRICS, nme
 from common.photos.finder import crop_faces
 from common.report import image_figures
-from common.report.page import SYNTHETIC, Gallery, Picture, duration, rounded, templates
+from common.report.page import SYNTHETIC, Gallery, Picture, templates
 from common.system.errors import UserError
 from common.system.files import write_atomically
 
@@ -94,8 +94,8 @@ def write_index(reports: Path) -> Path:
         "carried": [_carried(*pair) for pair in pairwise(steps)],
         "seconds": sum(run.get("seconds", 0) for run in steps),
         "face": face,
-        "names": [run["title"] for run in runs],
-        "rows": _rows(runs),
+        "runs": runs,
+        "metrics": METRICS,
         "aside": aside,
         "others": others,
         "unreadable": unreadable,
@@ -215,22 +215,3 @@ def _predicted(
         error=error.item(),
         same_points=same,
     )
-
-
-def _rows(runs: list[Run]) -> list[tuple[str, list[str]]]:
-    """The rows of the page's table: a name and one cell per run, a dash for what is missing."""
-    rows = [
-        ("data set", [run.get("dataset", "–") for run in runs]),
-        ("faces to train on", [rounded(run.get("n_train")) for run in runs]),
-        ("faces to test on", [rounded(run.get("n_test")) for run in runs]),
-        ("network", [run.get("network", "–") for run in runs]),
-        ("parameters", [rounded(run.get("parameters")) for run in runs]),
-        ("recipe", [run.get("recipe", "–") for run in runs]),
-        ("epochs", [rounded(run.get("epochs")) for run in runs]),
-        ("training time", [duration(run.get("seconds")) for run in runs]),
-    ]
-    for key, metric in METRICS.items():
-        name = f"{metric.name}, {metric.unit}" if metric.unit else metric.name
-        pairs = [(run.get(key), run.get("baseline_mean_face", {}).get(key)) for run in runs]
-        rows.append((name, [f"{rounded(own)} (mean face {rounded(mean)})" for own, mean in pairs]))
-    return rows
