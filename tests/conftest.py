@@ -70,23 +70,17 @@ def small_runs(monkeypatch):
 def small_reports(tmp_path_factory, small_root):
     """All parts run with both recipes on ``small_root``; the reports folder of each recipe.
 
-    The pages of the recipe "best" have figures. Tests that use this take half a minute: mark them
-    as slow.
+    Tests that use this wait for a quarter of a minute: mark them as slow.
     """
     import run_part
-    from common.report import figures
 
-    folders, save = {}, figures.save
-    for recipe in ("course", "best"):
-        folders[recipe] = tmp_path_factory.mktemp(recipe)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("FACE_CACHE", str(tmp_path_factory.mktemp("cache")))
-            shrink_runs(patch)
-            if recipe == "best":
-                patch.setattr(figures, "save", save)
-                patch.setattr(figures, "DPI", 60)
+    folders = {recipe: tmp_path_factory.mktemp(recipe) for recipe in ("course", "best")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        shrink_runs(patch)
+        for recipe, folder in folders.items():
             for part in "123":
                 line = [part, "--recipe", recipe, "--epochs", "1", "--device", "cpu"]
-                line += ["--data", str(small_root), "--reports", str(folders[recipe])]
+                line += ["--data", str(small_root), "--reports", str(folder)]
                 assert run_part.main(line) == 0
     return folders
