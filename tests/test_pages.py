@@ -22,7 +22,7 @@ from datasets.synthetic.render import render
 from parts.studies import ladder, ladder_plans
 
 KINDS = ("part1", "part2", "part3", "part3-mixed", "compare", "explain", "ladder1", ".")
-pytestmark = pytest.mark.timeout(900)  # the first test waits until all pages are made
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the first waits for all pages
 LEAST = 4.5  # WCAG 2.2 AA: the contrast of text and what lies behind it
 TEXTS, GROUNDS = ("ink", "quiet", "link"), ("paper", "card")
 
