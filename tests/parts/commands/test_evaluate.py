@@ -14,11 +14,7 @@ from common.crops import read_picture, square_boxes
 from common.faces import Faces, landmark_boxes
 from common.keypoints import IBUG_68
 from common.loading import load_crops
-<<<<<<< HEAD
-from common.photos import detectors, finder
-=======
 from common.photos import detectors
->>>>>>> commands
 from common.photos.detectors import Detector
 from common.photos.finder import FaceKeypoints, face_from_keypoints
 from datasets import ibug
@@ -101,33 +97,8 @@ def test_found_faces_are_measured_and_the_others_counted(evaluate, root, monkeyp
     assert table.splitlines()[0] == "ibug/test, boxes: haar, 66.67 % of the faces found"
 
 
-<<<<<<< HEAD
-def test_protocols_accept_finds_by_the_networks_own_flip_disagreement(root, tmp_path, monkeypatch):
-    """A network that has learned nothing doubts every face far more than one that ships."""
-    usual = finder.LEAST_CONFIDENCE
-    train, test = ibug.load(root, "train"), ibug.load(root, "test")
-    boxes = protocols_300w.square_boxes(landmark_boxes(test.points), 1.0).numpy()
-    pictures = [np.asarray(protocols_300w.read_picture(file, colour=True)) for file in test.files]
-    sees({int(p.sum()): boxes[[i]] for i, p in enumerate(pictures)}, monkeypatch)
-    monkeypatch.setattr(finder, "LEAST_CONFIDENCE", usual)
-    told = checkpoints.load(checkpoint_of(tmp_path / "c.pt", dataset="ibug", mean_shape=None))
-    network, recipe = checkpoints.network_of(told), checkpoints.recipe_of(told)
-    crops = load_crops(train, recipe)
-    for disagreement, found in ((0.0, 0.0), (10.0, 100.0)):
-        monkeypatch.setattr(
-            protocols_300w, "flip_disagreement_p99", lambda *_, value=disagreement: value
-        )
-        rows = protocols_300w.protocols(network, crops, recipe, root)
-        (row,) = (row for row in rows if row["name"] == "lfpw/testset")
-        assert row["boxes"]["haar"]["found"] == found
-
-
-def test_a_detector_that_finds_nothing_is_told(evaluate, monkeypatch):
-    sees({}, monkeypatch)
-=======
 def test_no_face_found_is_an_error(evaluate, monkeypatch):
     monkeypatch.setattr(FaceKeypoints, "predict", lambda *_: [])
->>>>>>> commands
     status, out, errors = evaluate("--boxes", "haar")
     assert (status, out) == (2, "")
     assert errors == ["error: --boxes haar: finds no face of ibug/test; choose another"]
