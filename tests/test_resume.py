@@ -68,24 +68,27 @@ def stop_at_figure(figure, number):
     stop_at(figures, "save", figure, number)
 
 
+def fill_disk():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+
+
 KILLED = -signal.SIGKILL
 STOPS = {  # what stops a process, its exit status, and the epochs done since the first start
     "killed before the first checkpoint": (partial(stop_in_step, 1, signal.SIGKILL), KILLED, 0),
     "killed": (partial(stop_in_step, 3, signal.SIGKILL), KILLED, 2),
     "SIGTERM": (partial(stop_in_step, 2, signal.SIGTERM), 130, 3),
     "Ctrl-C": (partial(stop_in_step, 2, signal.SIGINT), 130, 4),
+    "a full disk": (fill_disk, 2, 4),
     "killed while writing a checkpoint": (partial(die_in_write, 2), KILLED, 5),
     "killed while drawing": (partial(stop_at_figure, 3, signal.SIGKILL), KILLED, EPOCHS),
 }
 
 
-def run_program(line, folder, stop, largest_file):
+def run_program(line, folder, stop):
     """What a forked process does: the command line, with a checkpoint after every epoch.
 
     stop: arranges how this process ends.
-    largest_file: bytes, for a disk that is full.
     """
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     os.environ["FACE_CACHE"] = str(folder / "cache")
     training.SECONDS_BETWEEN_CHECKPOINTS = 0
     figures.DPI = 20  # drawing takes most of a run's time
@@ -105,11 +108,9 @@ def run_program(line, folder, stop, largest_file):
             raise
 
 
-def run(line, folder, stop=tuple, largest_file=resource.RLIM_INFINITY):
+def run(line, folder, stop=tuple):
     """The exit status of a process, minus the signal's number if one killed it, and its errors."""
-    process = PROCESSES.Process(
-        target=run_program, args=(line, folder, stop, largest_file), daemon=True
-    )
+    process = PROCESSES.Process(target=run_program, args=(line, folder, stop), daemon=True)
     process.start()
     process.join(PATIENCE)
     assert not process.is_alive(), "the run hangs"
@@ -137,44 +138,22 @@ def assert_same_end(one, other):
     assert (other / "index.html").is_file()
 
 
-@pytest.fixture(scope="module")
-def line(tmp_path_factory):
-    """Part 1 on a few faces, up to the folder for its reports."""
-    root = small_sets.write_imm(tmp_path_factory.mktemp("sets"))
-    return ["1", "--data", str(root), "--epochs", str(EPOCHS), "--device", "cpu", "--resume"]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(line, tmp_path_factory):
-    """The report of a run that nothing stopped."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert run(line, folder)[0] == 0
-    return folder / "part1"
-
-
-def test_stopped_runs_end_with_the_weights_of_an_undisturbed_one(tmp_path, line, undisturbed):
-    checkpoint = tmp_path / "part1" / "checkpoint.pt"
+def test_stopped_runs_end_with_the_weights_of_an_undisturbed_one(tmp_path):
+    root = small_sets.write_imm(tmp_path / "sets")
+    line = ["1", "--data", str(root), "--epochs", str(EPOCHS), "--device", "cpu", "--resume"]
+    undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
+    for folder in (undisturbed, stopped):
+        folder.mkdir()
+    checkpoint = stopped / "part1" / "checkpoint.pt"
+    last_lines = {130: "stopped; parts go on with --resume", 2: f"error: {checkpoint}: cannot be"}
     for name, (stop, status, epochs) in STOPS.items():
-        exit_status, errors = run(line, tmp_path, stop)
+        exit_status, errors = run(line, stopped, stop)
         assert (exit_status, epochs_done(checkpoint)) == (status, epochs), name
-        if status == 130:
-            assert errors[-1] == "stopped; parts go on with --resume, others by the same command"
+        if status in last_lines:
+            assert errors[-1].startswith(last_lines[status])
             assert not any("Traceback" in text for text in errors)
             assert [file.name for file in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
         assert not (checkpoint.parent / "index.html").exists()
-    assert run(line, tmp_path)[0] == 0
-    assert_same_end(undisturbed, tmp_path / "part1")
-
-
-def test_a_disk_that_fills_while_training_costs_no_checkpoint(tmp_path, line, undisturbed):
-    checkpoint = tmp_path / "part1" / "checkpoint.pt"
-    run(line, tmp_path, partial(stop_in_step, 3, signal.SIGKILL))
-    before = checkpoint.read_bytes()
-    status, errors = run(line, tmp_path, largest_file=len(before) // 2)
-    assert status == 2
-    assert errors[-1].startswith(f"error: {checkpoint}: cannot be written")
-    assert not any("Traceback" in text for text in errors)
-    assert checkpoint.read_bytes() == before
-    assert [file.name for file in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
-    assert run(line, tmp_path)[0] == 0
-    assert_same_end(undisturbed, tmp_path / "part1")
+    for folder in (undisturbed, stopped):
+        assert run(line, folder)[0] == 0
+    assert_same_end(undisturbed / "part1", stopped / "part1")
