@@ -16,9 +16,11 @@ import torch
 
 from common import checkpoints
 from common.keypoints import SCHEMES
+from common.loading import load_crops
 from common.metrics import errors_per_face
 from common.recipe import Recipe
 from common.report.face_measures import ATTRIBUTES, face_attributes
+from common.report.run_report import network_crops
 from common.system.device import best_device
 from common.system.errors import UserError
 from datasets.splits import split, train_and_test
@@ -84,14 +86,14 @@ def card(file: Path, name: str, device: str | None) -> str:
         text.render(
             file=name,
             megabytes=file.stat().st_size / 1e6,
-            network=trained["network"].rpartition(".")[2],
+            network=trained["network"],
             parameters=sum(weight.numel() for weight in network.parameters()),
             made_by=trained["made_by"],
             recipe=recipe,
             recipe_name=trained["recipe_name"],
             folders={name: train.views.count(name) for name in sorted(set(train.views))},
             n_train=len(train),
-            rows=protocols(network, recipe, train, None),
+            rows=protocols(network, load_crops(train, recipe), recipe, None),
             weak=weaknesses(network, recipe, trained["scheme"]),
             torch=trained["versions"]["torch"],
         )
@@ -109,7 +111,7 @@ def weaknesses(
     error = errors_per_face(predicted, crops, recipe)["nme"]  # (N,)
     rows = []
     for name, values in face_attributes(
-        crops.images[:, :1], crops.all_points, faces.scheme
+        network_crops(crops.images, recipe), crops.all_points, faces.scheme
     ).items():
         words = ATTRIBUTES[name]
         values = values.abs() if words.even else values  # the side does not matter

@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 from torchvision.transforms import functional
@@ -96,25 +95,23 @@ class Learner:
     """A part's network and all that its training loop takes."""
 
     network: nn.Module
-    optimizer: torch.optim.Optimizer
-    average: AveragedModel | None
     crops: Crops
-    images: Tensor
     recipe: Recipe
 
     def speed(self, augment: Augment, seconds: float) -> float:
         """Faces a second of the loop when ``augment`` hands out the batches."""
         steps, faces = 1, 0
+        ema = training.EMA(self.network, self.recipe.ema_decay)
+        optimizer = training.new_optimizer(self.network, self.recipe)
         began = time.perf_counter()
         while (spent := time.perf_counter() - began) < seconds:
             if faces:  # as many steps as fill the time that is left
                 left = (seconds - spent) * faces / spent / self.recipe.batch
                 steps = max(1, min(round(left), len(self.crops) // self.recipe.batch))
+            recipe = replace(self.recipe, max_steps=steps)
+            schedule = training.Schedule(optimizer, recipe, len(self.crops))
             with mock.patch.object(training, "augment", augment):
-                training.train_epoch(
-                    self.network, self.images, self.crops.points, self.crops.flip_order,
-                    replace(self.recipe, max_steps=steps), self.optimizer, self.average, 0,
-                )  # fmt: skip
+                training.train_epoch(self.network, self.crops, optimizer, schedule, ema)
             faces += steps * self.recipe.batch
         return faces / spent
 
@@ -125,19 +122,15 @@ def learner(number: str, changes: list[str], device: torch.device) -> Learner:
     recipe = changed(part.RECIPES["best"](), changes)
     crops = load_crops(train_and_test(dataset, None, None)[0], recipe, getattr(part, "NOSE", None))
     network = network_of(Experiment(number, recipe)).to(device, memory_format=torch.channels_last)
-    optimizer = training.new_optimizer(network, recipe)
-    average = AveragedModel(network, use_buffers=True) if recipe.ema_decay else None
-    return Learner(
-        network, optimizer, average, crops, preload_if_fits(crops.images, device), recipe
-    )
+    crops = replace(crops, images=preload_if_fits(crops.images, device))
+    return Learner(network, crops, recipe)
 
 
 def without_network(learner: Learner) -> Learner:
     """The same faces and recipe with a network that costs nothing."""
     device = next(learner.network.parameters()).device
     network = Unmoved(len(learner.crops.point_ids)).to(device)
-    optimizer = training.new_optimizer(network, learner.recipe)
-    return replace(learner, network=network, optimizer=optimizer, average=None)
+    return replace(learner, network=network, recipe=replace(learner.recipe, ema_decay=0.0))
 
 
 def ready(learner: Learner) -> Augment:

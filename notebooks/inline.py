@@ -21,7 +21,7 @@ from torch import nn
 from common.augmentation import augment, to_network_input
 from common.loading import Crops
 from common.recipe import Recipe, reasons
-from common.report import figures
+from common.report import figures, image_figures
 from common.report.network_summary import layers
 from common.report.page import rounded
 
@@ -51,7 +51,7 @@ def faces(crops: Crops, recipe: Recipe) -> Html:
     rows = []
     for those, places in (plain, augment(images, points, recipe, crops.flip_order)):
         pairs = zip(those[:, 0], places, strict=True)
-        shown = [figures.face(*pair, crops.faces.scheme, crops.point_ids) for pair in pairs]
+        shown = [image_figures.face(*pair, crops.faces.scheme, crops.point_ids) for pair in pairs]
         rows.append(
             "".join(_picture(figure, "A training face with its points") for figure in shown)
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from common.report.part_page import Lesson
+from common.report.lesson import Lesson
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset
 
 FOLDER = Path(__file__).parent
