@@ -13,7 +13,7 @@ from datasets.synthetic import body, head, props
 from datasets.synthetic.head import Array, soft
 from datasets.synthetic.paint import paint_head
 from datasets.synthetic.people import Person, Random, Scene, linear
-from datasets.synthetic.scene import EARS, HEAD, TORSO, Posed, bust, pose
+from datasets.synthetic.scene import EARS, HEAD, TORSO, Posed, bust
 from datasets.synthetic.shading import LUMINANCE, dot, light, mix, rasterise, sample_noise
 
 SUPERSAMPLING = 1.5
@@ -39,7 +39,7 @@ def draw(
     """
     height, width = size
     big = (round(height * SUPERSAMPLING), round(width * SUPERSAMPLING))
-    subject = pose(person, scene, scheme, big)
+    subject = Posed(person, scene, scheme, big)
     picture = np.zeros((*big, 3), np.float32)
     distance = np.full(big, np.inf, np.float32)
     brightness = _draw_person(picture, distance, subject, dots)

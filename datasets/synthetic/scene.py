@@ -55,9 +55,8 @@ class Camera:
         return np.stack([x / length, y / length, 1 / length], 1).astype(np.float32)
 
 
-@dataclass(frozen=True)
 class Posed:
-    """A person in a scene, in the camera's frame.
+    """A person in a scene, as the camera sees them in a picture of ``size`` (H, W).
 
     grid: vertices (ROWS, COLUMNS, 3) in the head's own frame.
     posed, outward: the same and their normals, in the camera's frame.
@@ -68,46 +67,27 @@ class Posed:
     hair, strands: what ``Hair.mesh`` returns, None for bald heads.
     """
 
-    person: Person
-    scene: Scene
-    grid: Array
-    posed: Array
-    outward: Array
-    points: Array
-    places: Array
-    facing: Array
-    face: Array
-    camera: Camera
-    turn: Array
-    hair: Array | None
-    strands: Array | None
+    def __init__(self, person: Person, scene: Scene, scheme: Scheme, size: tuple[int, int]) -> None:
+        self.person, self.scene = person, scene
+        controls = head.shaped(person.proportions, person.scale, scene.expression)
+        self.grid = head.sheet(controls + person.unevenness)
+        self.turn = rotation(*scene.turn)
+        self.posed = (self.grid - head.CENTRE.astype(np.float32)) @ self.turn.T
+        self.outward = head.normals(self.posed)
+        towards = np.array([0, 0, scene.distance], np.float32) - self.posed
+        facing = np.einsum("rcd,rcd->rc", towards, self.outward)
+        facing /= np.sqrt(np.einsum("rcd,rcd->rc", towards, towards))
+        self.points, self.places = head.keypoints(scheme, self.posed, facing)
+        self.facing = head.on_sheet(facing[..., None], self.places)[..., 0]
+        self.face, _ = head.keypoints(IBUG_68, self.posed, facing)
+        self.camera = Camera.framing(self.face, scene, size)
+        self.hair = self.strands = None
+        if person.hair is not None:
+            self.hair, self.strands = person.hair.mesh(self.posed, self.outward, person.wobble)
 
     def seen(self, points: Array) -> tuple[Array, Array]:
         """Pixels (..., 2) and depth (...) of points (..., 3) in the head's own frame."""
         return self.camera.project((points - head.CENTRE) @ self.turn.T)
-
-
-def pose(person: Person, scene: Scene, scheme: Scheme, size: tuple[int, int]) -> Posed:
-    """The head as the camera sees it in a picture of ``size`` (H, W)."""
-    controls = head.shaped(person.proportions, person.scale, scene.expression) + person.unevenness
-    grid = head.sheet(controls)
-    turn = rotation(*scene.turn)
-    posed = (grid - head.CENTRE.astype(np.float32)) @ turn.T
-    outward = head.normals(posed)
-    towards = np.array([0, 0, scene.distance], np.float32) - posed
-    facing = np.einsum("rcd,rcd->rc", towards, outward)
-    facing /= np.sqrt(np.einsum("rcd,rcd->rc", towards, towards))
-    points, places = head.keypoints(scheme, posed, facing)
-    at_points = head.on_sheet(facing[..., None], places)[..., 0]
-    face = points if scheme is IBUG_68 else head.keypoints(IBUG_68, posed, facing)[0]
-    camera = Camera.framing(face, scene, size)
-    hair = strands = None
-    if person.hair is not None:
-        hair, strands = person.hair.mesh(posed, outward, person.wobble)
-    return Posed(
-        person, scene, grid, posed, outward, points, places, at_points, face, camera, turn, hair,
-        strands,
-    )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------- mesh
