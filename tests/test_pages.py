@@ -51,16 +51,17 @@ def site(tmp_path_factory, small_root, small_reports):
     photo = reports.parent / "Ada & friends.png"
     Image.fromarray(images[0].permute(1, 2, 0).numpy()).save(photo)
     face = face_from_keypoints((0.0, 0.0, 1.0, 1.0), 1.0, 1.0, points[0].numpy())
-    plan = ladder_plans.PLANS["1"]
-    start = plan.start.changed(epochs=1, batch=4)
-    flip = ladder_plans.steps(replace(start.recipe, flip=0.5), ("flip", "flip", "Mirrored."))
+    study = ladder_plans.STUDIES["1"]
+    start = study.start.changed(epochs=1, batch=4)
+    flip = ladder_plans.Change("flip", "Mirrored.", {"flip": 0.5})
     options = ["--device", "cpu", "--reports", str(reports), "--data", str(small_root)]
     trained = str(reports / "part3" / "checkpoint.pt")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(FaceKeypoints, "predict", lambda *_: [face])
         patch.setattr(explanation_page, "PLACES", 4)
-        patch.setitem(ladder.PLANS, "1", replace(plan, start=start, steps=flip, questions=()))
+        study = replace(study, start=start, changes=(flip,), questions=())
+        patch.setitem(ladder.STUDIES, "1", study)
         assert run_part.main(["ladder", "1", "--seeds", "2", *options]) == 0
         assert run_part.main(["explain", str(photo), "--checkpoint", trained, *options]) == 0
     return reports
