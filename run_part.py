@@ -60,7 +60,7 @@ def module_of(command: str) -> ModuleType:
 def main(line: list[str] | None = None) -> int:
     """Run one command; returns the exit status, other than 0 with one line about the reason."""
     line = sys.argv[1:] if line is None else line
-    called = line[0] if line and line[0] in COMMANDS else None
+    called = next((word for word in line if word in COMMANDS), None)
     try:
         module = module_of(called) if called else None
         parser = argparse.ArgumentParser(
@@ -83,7 +83,7 @@ def report(fault: BaseException) -> int:
 
     Raises ``fault`` where it is an error of this program.
     """
-    if isinstance(fault, BrokenPipeError):  # whoever read our lines has seen enough
+    if isinstance(fault, BrokenPipeError):  # the reader of our lines needs no more of them
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if stops or isinstance(fault, KeyboardInterrupt):
@@ -101,14 +101,14 @@ def report(fault: BaseException) -> int:
 
 
 def _is_ours(fault: ImportError) -> bool:
-    """Whether what could not be imported is of this program, which no installation mends."""
+    """Whether the module that cannot be imported is of this program: installing does not help."""
     package = (fault.name or "").partition(".")[0]
     return bool(package) and (Path(__file__).parent / package).is_dir()
 
 
 def stop(number: int, frame: object) -> None:
-    """What Ctrl-C and SIGTERM do; noted, since a library may make another error of it."""
-    if stops:  # the second time, as torchrun does: at once
+    """Handle Ctrl-C and SIGTERM; recorded, since a library may raise another error instead."""
+    if stops:  # the second signal, which torchrun sends, too: exit at once
         os._exit(130)
     stops.append(number)
     raise KeyboardInterrupt

@@ -10,7 +10,6 @@ both are as likely, for ``finder.FLIP_CALIBRATION``. The test set chooses nothin
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from common.photos.finder import LEAST_CONFIDENCE, Calibration, FaceKeypoints, c
 from common.recipe import Recipe
 from datasets import yunet
 from datasets.splits import split
-from parts.commands.evaluate import evaluate
+from parts.commands.evaluate import metrics_of
 from parts.protocols_300w import SAME_FACE
 from parts.toolkit import default_checkpoint, face_keypoints
 
@@ -73,7 +72,11 @@ def table(checkpoint: Path | None, name: str, detectors: list[str]) -> None:
     print(f"{name:14}{'found %':>9}{'nme %':>8}{'fr8 %':>8}{'seconds':>9}")
     for boxes in ("landmarks", *detectors):
         began = time.monotonic()
-        metrics = json.loads(evaluate(checkpoint, split=name, boxes=boxes, as_json=True))
+        metrics = metrics_of(
+            argparse.Namespace(
+                checkpoint=checkpoint, dataset=None, split=name, boxes=boxes, data=None, device=None
+            )
+        )
         print(
             f"{boxes:14}{metrics.get('found', 100):9.1f}{metrics['nme']:8.3f}{metrics['fr8']:8.2f}"
             f"{time.monotonic() - began:9.0f}",

@@ -20,6 +20,7 @@ from common.loading import load_crops
 from common.metrics import errors_per_face
 from common.recipe import Recipe
 from common.report.face_measures import ATTRIBUTES, face_attributes
+from common.report.run_report import network_crops
 from common.system.device import best_device
 from common.system.errors import UserError
 from datasets.splits import split, train_and_test
@@ -109,7 +110,7 @@ def weaknesses(
     crops, predicted, _ = predict_faces(network, recipe, faces, tuple(range(faces.scheme.n_points)))
     error = errors_per_face(predicted, crops, recipe)["nme"]  # (N,)
     rows = []
-    measures = face_attributes(crops.images[:, :1], crops.all_points, faces.scheme)
+    measures = face_attributes(network_crops(crops.images, recipe), crops.all_points, faces.scheme)
     for name, values in measures.items():
         words = ATTRIBUTES[name]
         values = values.abs() if words.even else values  # the side does not matter

@@ -101,8 +101,6 @@ class Learner:
     network: nn.Module
     recipe: Recipe
     crops: Crops
-    optimizer: torch.optim.Optimizer
-    ema: training.EMA
 
     @property
     def device(self) -> torch.device:
@@ -112,15 +110,17 @@ class Learner:
     def speed(self, source: Augment, seconds: float) -> float:
         """Faces per second of the training loop whose batches come from ``source``."""
         steps, faces = 1, 0
+        optimizer = training.new_optimizer(self.network, self.recipe)
+        ema = training.EMA(self.network, self.recipe.ema_decay)
         began = time.perf_counter()
         while (spent := time.perf_counter() - began) < seconds:
             if faces:  # as many steps as fill the time that is left
                 left = (seconds - spent) * faces / spent / self.recipe.batch
                 steps = max(1, min(round(left), len(self.crops) // self.recipe.batch))
             recipe = replace(self.recipe, max_steps=steps)
-            schedule = training.Schedule(self.optimizer, recipe, len(self.crops))
+            schedule = training.Schedule(optimizer, recipe, len(self.crops))
             with mock.patch.object(training, "augment", source):
-                training.train_epoch(self.network, self.crops, self.optimizer, schedule, self.ema)
+                training.train_epoch(self.network, self.crops, optimizer, schedule, ema)
             faces += steps * self.recipe.batch
         return faces / spent
 
@@ -132,12 +132,7 @@ def learner(number: str, changes: list[str], device: torch.device) -> Learner:
     crops = load_crops(train_and_test(dataset, None, None)[0], recipe, getattr(part, "NOSE", None))
     crops = replace(crops, images=preload_if_fits(crops.images, device))
     network = network_of(Experiment(number, recipe)).to(device, memory_format=torch.channels_last)
-    return _with(network, recipe, crops)
-
-
-def _with(network: nn.Module, recipe: Recipe, crops: Crops) -> Learner:
-    optimizer = training.new_optimizer(network, recipe)
-    return Learner(network, recipe, crops, optimizer, training.EMA(network, recipe.ema_decay))
+    return Learner(network, recipe, crops)
 
 
 def ready(learner: Learner) -> Augment:
@@ -189,7 +184,7 @@ def compare(
     keep_freed_heap()  # as the parts do
     one = learner(number, changes, device)
     constant = Constant(len(one.crops.point_ids)).to(device)
-    costless = _with(constant, replace(one.recipe, ema_decay=0.0), one.crops)
+    costless = Learner(constant, replace(one.recipe, ema_decay=0.0), one.crops)
     batch = ready(one)
     ways: dict[str, tuple[Learner, Callable[[], Augment]]] = {
         "network alone": (one, lambda: batch),

@@ -67,7 +67,7 @@ def flip_order_within(scheme: Scheme, kept: Sequence[int]) -> Tensor:
     cannot be mirrored.
     """
     place = {index: position for position, index in enumerate(kept)}
-    mirrored = [int(scheme.flip_order[index]) for index in kept]
+    mirrored = scheme.flip_order[list(kept)].tolist()
     if missing := [index for index in mirrored if index not in place]:
         raise UserError(
             f"{scheme.name}: points {missing} mirror kept points and are not kept; keep them, too"

@@ -125,6 +125,15 @@ def mean_shape(crops: Crops, recipe: Recipe) -> Tensor:
     return to_fractions(crops.points, recipe.height, recipe.width).mean(dim=0)
 
 
+def mean_face_prediction(train: Crops, recipe: Recipe, count: int) -> Tensor:
+    """The baseline that never looks: the mean training face for each of ``count`` faces.
+
+    Returns (count, k, 2) pixels of the network's crop.
+    """
+    mean = to_pixels(mean_shape(train, recipe), recipe.height, recipe.width)
+    return mean.expand(count, -1, -1)
+
+
 def measure(predicted: Tensor, crops: Crops, mean_shape: Tensor, recipe: Recipe) -> dict[str, Any]:
     """All metrics of the page: overall, per view or folder, and for the mean face.
 

@@ -1,4 +1,4 @@
-"""What the readers share: one face, the fault that leaves it out, and the checks on both."""
+"""What the readers share: one annotated face, and the checks that leave damaged ones out."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ from common.faces import Faces, stop_if_many_damaged
 from common.keypoints import Scheme
 from common.system.errors import UserError
 
-PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png"})  # compared in lower case
-FAR_OUTSIDE = 0.5  # of the picture's longer side; whole faces of 300-W stay below 0.01
-_TURNED_BY_90_DEGREES = frozenset({5, 6, 7, 8})  # values of EXIF's orientation
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png")  # compared in lower case
+FAR_OUTSIDE = 0.5  # of the picture's longer side; no face of 300-W is 0.01 outside
+_TURNED_BY_90_DEGREES = (5, 6, 7, 8)  # values of EXIF's orientation
 
 Source = TypeVar("Source")
 
 
 class Face(NamedTuple):
-    """One entry of Faces: points float32 (K, 2), box left, top, width, height."""
+    """One entry of ``Faces``.
+
+    file: the picture.
+    points: float32 (K, 2), in pixels of the picture.
+    box: left, top, width, height in pixels.
+    group, view: see ``Faces``.
+    """
 
     file: Path
     points: Tensor
@@ -32,7 +38,7 @@ class Face(NamedTuple):
 
 
 class DamagedError(Exception):
-    """One annotation cannot be used; the message is the line ``file: fault``."""
+    """An annotation that cannot be used; the message is the line ``file: fault``."""
 
 
 def gather(
@@ -42,9 +48,13 @@ def gather(
     sources: Iterable[Source],
     read: Callable[[Source], Face],
 ) -> Faces:
-    """Read one face from each source of a split; ``left_out`` names those that raise DamagedError.
+    """Read one face from each source of a split.
 
-    Raises UserError where there is no source at all, or more than 1 % of them are damaged.
+    dataset, split: make the name "dataset/split", or "dataset" for an empty split.
+    scheme: the points of every face.
+    sources: what ``read`` takes, such as files.
+    read: raises DamagedError for a face that cannot be used; ``left_out`` names it.
+    Raises UserError where there is no source, or more than 1 % of them are damaged.
     """
     name = f"{dataset}/{split}" if split else dataset
     faces: list[Face] = []
@@ -82,7 +92,7 @@ def read_text(file: Path) -> str:
 
 
 def numbers(file: Path, rows: Iterable[Sequence[str]]) -> Tensor:
-    """Rows of an x and a y as text -> float64 (rows, 2), so that shifting them rounds nothing."""
+    """Rows of x and y as text -> float64 (rows, 2), so that shifts are not rounded."""
     try:
         return torch.tensor([(float(x), float(y)) for x, y in rows], dtype=torch.float64)
     except ValueError:
@@ -90,11 +100,12 @@ def numbers(file: Path, rows: Iterable[Sequence[str]]) -> Tensor:
 
 
 def check_points(file: Path, points: Tensor, scheme: Scheme, size: tuple[int, int]) -> Tensor:
-    """The points (K, 2) as float32, if they can be those of a face in a picture of that size.
+    """The points as float32, if they can be those of a face in the picture.
 
-    Raises DamagedError for a wrong count, values that are not finite, points farther outside
-    the picture than half its longer side, or outer eye corners in one spot (NME divides by
-    their distance).
+    points: (K, 2) in pixels.
+    size: width and height of the picture in pixels.
+    Raises DamagedError for a wrong count, values that are not finite, points farther outside the
+    picture than half its longer side, or equal outer eye corners (NME divides by their distance).
     """
     if len(points) != scheme.n_points:
         raise DamagedError(f"{file}: {len(points)} points instead of {scheme.n_points}")
@@ -109,7 +120,7 @@ def check_points(file: Path, points: Tensor, scheme: Scheme, size: tuple[int, in
 
 
 def picture_size(file: Path) -> tuple[int, int]:
-    """Width and height as a viewer shows the picture (EXIF turn applied), from its header alone.
+    """Width and height in pixels with the EXIF turn applied, from the picture's header alone.
 
     Raises DamagedError where the picture is missing or its header cannot be read.
     """
@@ -119,15 +130,12 @@ def picture_size(file: Path) -> tuple[int, int]:
             orientation = picture.getexif().get(ExifTags.Base.Orientation)
     except FileNotFoundError:
         raise DamagedError(f"{file}: the picture is missing") from None
-    except Exception:  # damaged headers and EXIF fail in whichever layer of Pillow meets them
+    except Exception:  # damaged headers raise errors of any kind in Pillow's layers
         raise DamagedError(f"{file}: not a readable picture") from None
     return (height, width) if orientation in _TURNED_BY_90_DEGREES else (width, height)
 
 
 def pictures_by_stem(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by their names without ending; the endings' case is free."""
-    return {
-        file.stem: file
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in PICTURE_ENDINGS
-    }
+    """The pictures of a folder by their names without ending, which may be in any case."""
+    files = sorted(folder.iterdir())
+    return {file.stem: file for file in files if file.suffix.lower() in PICTURE_ENDINGS}

@@ -1,4 +1,4 @@
-"""iBUG 300-W as dlib hands it out: faces in the wild, 68 points each.
+"""iBUG 300-W as dlib distributes it: faces in the wild, 68 points each.
 
 Source: http://dlib.net/files/data/ibug_300W_large_face_landmark_dataset.tar.gz (about 1.7 GB),
 the pictures of https://ibug.doc.ic.ac.uk/resources/300-W/ plus a ``_mirror`` copy of each and two
@@ -7,14 +7,13 @@ S. Zafeiriou, M. Pantic, "300 Faces in-the-Wild Challenge", ICCV Workshops 2013.
 
 The standard protocol goes by folder: 3148 faces for training, 689 for testing, of which 554 are
 "common" and 135 "challenging". dlib's own two lists are a random split of all of them: 596 of the
-689 standard test faces stand in dlib's training list.
+689 standard test faces are in dlib's training list.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -64,15 +63,19 @@ LISTS = {
     "dlib/train": "labels_ibug_300W_train.xml",
     "dlib/test": "labels_ibug_300W_test.xml",
 }
+MARKER = LISTS["dlib/train"]
 
 FILE_BOX_FIT = (0.021, 0.102, 0.974)
-"""Where landmark boxes lie from the lists' boxes, see ``crops.refit``: medians over the 3105
+"""From the lists' boxes to landmark boxes, see ``crops.adjust_box``: medians over the 3105
 training faces. The centres scatter by 9 % and 5 % of the side, the sides by 8 %."""
+SAME_FACE = 0.1  # eye distances; two annotations with a smaller mean distance are of one face
 
 Entry = tuple[str, ET.Element]  # a picture's name in an XML list, and the box of one face on it
-SAME_FACE = (
-    0.1  # mean distance of two annotations, in eye distances, below which they name one face
-)
+
+
+def find(root: Path) -> Path | None:
+    """The data set's folder below ``root``, None if it is not there."""
+    return root / FOLDER if (root / FOLDER).is_dir() else None
 
 
 def load(root: Path, split: str, mirror: bool = False, boxes: str = "landmarks") -> Faces:
@@ -81,21 +84,23 @@ def load(root: Path, split: str, mirror: bool = False, boxes: str = "landmarks")
     split: "train" (afw, helen/trainset, lfpw/trainset), "common", "challenging" or "full", whose
         folders must all be there; "test", those folders of "full" that are there; one folder,
         such as "helen/testset"; or "dlib/train" and "dlib/test", the two XML lists.
-    mirror: take dlib's ``_mirror`` copies as well.
+    mirror: include dlib's ``_mirror`` copies.
     boxes: "landmarks", the bounding box of the points, or "file", the box that either XML list
         gives for the face; faces without one are left out, and one line of ``left_out`` names
         them.
 
+    Of the faces returned:
     points: (N, 68, 2); those of the XML lists are rounded to whole pixels.
-    groups and views: the folder.
+    groups, views: the folder.
     Raises UserError where the set, a folder or a list is missing, or more than 1 % of the faces
     are damaged.
     """
-    if not (root / FOLDER).is_dir():
+    folder = find(root)
+    if folder is None:
         raise UserError(not_found("ibug", FOLDER, root))
     if boxes not in ("landmarks", "file"):
         raise UserError(f"ibug: no boxes called {boxes}; choose landmarks or file")
-    return _load(root / FOLDER, split, mirror, boxes == "file")
+    return _load(folder, split, mirror, boxes == "file")
 
 
 def read_pts(file: Path) -> Tensor:
@@ -109,62 +114,43 @@ def read_pts(file: Path) -> Tensor:
 
 
 def counts(folder: Path) -> dict[str, tuple[int, int]]:
-    """Annotation files (there, in the complete set) for "train", "test" and every folder."""
-    there = {
-        name: sum(not _is_mirror(file.stem) for file in (folder / name).glob("*.[pP][tT][sS]"))
-        for name in FOLDERS
-    }
+    """Annotation files (in the folder, in the complete set) of train, test and every folder."""
+    files = {name: len(_annotations(folder / name, mirror=False)) for name in FOLDERS}
     found = {"train": SPLITS["train"], "test": SPLITS["full"]} | {name: (name,) for name in FOLDERS}
     return {
-        split: (sum(there[name] for name in names), sum(FOLDERS[name] for name in names))
+        split: (sum(files[name] for name in names), sum(FOLDERS[name] for name in names))
         for split, names in found.items()
     }
 
 
-def find_in(unpacked: Path) -> Path | None:
-    """The folder that holds dlib's training list, wherever an archive puts it."""
-    return next((file.parent for file in sorted(unpacked.rglob(LISTS["dlib/train"]))), None)
-
-
 def verify(folder: Path) -> list[str]:
-    """Read every annotation and every picture's header; warnings, one a line.
+    """Read every annotation and every picture's header; returns warnings, one a line.
 
     Raises UserError where a folder holds fewer faces than the complete set, a list is missing or
     more than 1 % of the faces are damaged.
     """
-    for name, (there, complete) in counts(folder).items():
-        if there < complete:
-            raise UserError(f"ibug: {name} holds {there} of {complete} faces")
+    for name, (count, complete) in counts(folder).items():
+        if count < complete:
+            raise UserError(f"ibug: {name} holds {count} of {complete} faces")
     splits = [_load(folder, split, mirror=True, file_boxes=False) for split in (*FOLDERS, *LISTS)]
     return [line for faces in splits for line in faces.left_out]
 
 
 def _load(folder: Path, split: str, mirror: bool, file_boxes: bool) -> Faces:
     if split in LISTS:
-        faces = gather(
-            "ibug",
-            split,
-            IBUG_68,
-            [
-                (picture, box)
-                for picture, box in _entries(folder / LISTS[split])
-                if mirror or not _is_mirror(Path(picture).stem)
-            ],
-            partial(_read_entry, folder),
-        )
+        entries = _entries(folder / LISTS[split])
+        if not mirror:
+            entries = [entry for entry in entries if not _is_mirror(Path(entry[0]))]
+        faces = gather("ibug", split, IBUG_68, entries, partial(_read_entry, folder))
         return faces if file_boxes else replace(faces, boxes=landmark_boxes(faces.points))
-    faces = gather(
-        "ibug",
-        split,
-        IBUG_68,
-        (pair for name in _folders(folder, split) for pair in _pairs(folder, name, mirror)),
-        _read_pair,
-    )
+    names = _folders(folder, split)
+    pairs = [pair for name in names for pair in _pairs(folder, name, mirror)]
+    faces = gather("ibug", split, IBUG_68, pairs, _read_pair)
     return _with_file_boxes(folder, faces) if file_boxes else faces
 
 
 def _folders(folder: Path, split: str) -> tuple[str, ...]:
-    """The names of the folders that a split consists of, all of them there."""
+    """The names of the folders of a split; raises UserError where one is missing."""
     if split == "test":
         names = tuple(name for name in SPLITS["full"] if (folder / name).is_dir())
         if not names:
@@ -178,12 +164,17 @@ def _folders(folder: Path, split: str) -> tuple[str, ...]:
     return names
 
 
-def _pairs(folder: Path, name: str, mirror: bool) -> Iterable[tuple[str, Path, Path | None]]:
+def _annotations(folder: Path, mirror: bool) -> list[Path]:
+    """The annotation files of a folder, sorted."""
+    files = sorted(folder.glob("*.[pP][tT][sS]"))
+    return [file for file in files if mirror or not _is_mirror(file)]
+
+
+def _pairs(folder: Path, name: str, mirror: bool) -> list[tuple[str, Path, Path | None]]:
     """Folder name, annotation and picture (None where it is missing) of each face."""
     pictures = pictures_by_stem(folder / name)
-    for file in sorted((folder / name).glob("*.[pP][tT][sS]")):
-        if mirror or not _is_mirror(file.stem):
-            yield name, file, pictures.get(file.stem)
+    files = _annotations(folder / name, mirror)
+    return [(name, file, pictures.get(file.stem)) for file in files]
 
 
 def _read_pair(pair: tuple[str, Path, Path | None]) -> Face:
@@ -207,10 +198,10 @@ def _entries(file: Path) -> list[Entry]:
 
 
 def _read_entry(folder: Path, entry: Entry) -> Face:
-    """One face of an XML list, whose parts are 0-based pixels and whose box counts whole pixels.
+    """One face of an XML list, whose points count pixels from 0.
 
-    The left edge of pixel ``left`` lies ``left`` pixels from the picture's edge, so the box is
-    ours already.
+    The left edge of pixel ``left`` lies ``left`` pixels from the picture's edge, so the box needs
+    no conversion.
     """
     name, box = entry
     file = folder / name
@@ -226,7 +217,7 @@ def _read_entry(folder: Path, entry: Entry) -> Face:
 
 
 def _with_file_boxes(folder: Path, faces: Faces) -> Faces:
-    """Exchange landmark boxes for those of the XML list that names the picture."""
+    """Replace landmark boxes by those of the XML list that names the picture."""
     entries: dict[Path, list[Entry]] = defaultdict(list)
     for name in LISTS.values():
         for entry in _entries(folder / name):
@@ -241,15 +232,14 @@ def _with_file_boxes(folder: Path, faces: Faces) -> Faces:
                 continue
             if (listed.points - faces.points[index]).norm(dim=-1).mean() < limits[index]:
                 boxes[index] = listed.box
-    without = [str(f.relative_to(folder)) for i, f in enumerate(faces.files) if i not in boxes]
     if not boxes:
         raise NotHereError(f"{faces.name}: no face has a box in {' or '.join(LISTS.values())}")
-    faces = replace(faces.take(list(boxes)), boxes=torch.tensor(list(boxes.values())))
-    if without:
-        line = f"{len(without)} faces have no box in dlib's lists: {', '.join(without)}"
-        faces = replace(faces, left_out=(*faces.left_out, line))
-    return faces
+    without = [str(f.relative_to(folder)) for i, f in enumerate(faces.files) if i not in boxes]
+    line = f"{len(without)} faces have no box in dlib's lists: {', '.join(without)}"
+    left_out = (*faces.left_out, line) if without else faces.left_out
+    boxed = faces.take(list(boxes))
+    return replace(boxed, boxes=torch.tensor(list(boxes.values())), left_out=left_out)
 
 
-def _is_mirror(stem: str) -> bool:
-    return stem.endswith("_mirror")
+def _is_mirror(file: Path) -> bool:
+    return file.stem.endswith("_mirror")

@@ -8,8 +8,8 @@ on Medical Imaging 22(10), 2003.
 
 Pictures are 640x480, RGB; persons 02, 03 and 04 are grey. Point 52, which courses call the nose
 tip, lies at the middle of the nose's base. In nine of the faces (06-5m, 10-4m, 18-4m, 33-3m,
-36-4m, 36-5m, 36-6m, 39-3m, 40-5m) the annotator numbered one eye from its inner corner instead of
-the outer one; the reader numbers it as in the other 231.
+36-4m, 36-5m, 36-6m, 39-3m, 40-5m) one eye is numbered from its inner corner; the reader numbers it
+from the outer one, as in the other 231.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ ARCHIVE = RemoteFile(
         "http://datasets.openimaj.org/imm_face_db.zip",
     ),
 )
+MARKER = "01-1m.asf"
 SHA256_SUMS = Path(__file__).with_name("imm_sha256.txt")  # 480 lines, as `sha256sum` writes them
 
 VIEWS = {
@@ -65,48 +66,55 @@ LAST_TRAINING_PERSON = 32
 _NAME = re.compile(r"(?P<person>\d\d)-(?P<view>[1-6])[mf]", re.IGNORECASE)
 
 
-def load(root: Path) -> Faces:
-    """All faces of ``root/imm_face_db``; decodes no picture.
+def find(root: Path) -> Path | None:
+    """The data set's folder below ``root``, None if it is not there."""
+    return root / FOLDER if (root / FOLDER).is_dir() else None
 
-    points: (N, 58, 2); the files give x and y as fractions of the picture's width and height.
-    boxes: the whole picture. groups: the person, "01" to "40". views: a value of ``VIEWS``.
-    N is 240 unless files are damaged, which ``left_out`` names.
+
+def load(root: Path) -> Faces:
+    """All 240 faces of ``root/imm_face_db``, less damaged ones; decodes no picture.
+
+    Of the faces returned:
+    points: (N, 58, 2).
+    boxes: the whole picture.
+    groups: the person, "01" to "40".
+    views: a value of ``VIEWS``.
+    left_out: the damaged ones.
     Raises UserError where the folder is missing or more than 1 % of the faces are damaged.
     """
-    folder = root / FOLDER
-    if not folder.is_dir():
+    folder = find(root)
+    if folder is None:
         raise UserError(not_found("imm", FOLDER, root))
     return gather("imm", "", IMM_58, sorted(folder.glob("*.asf")), read_asf)
 
 
-def train_and_validation(faces: Faces) -> tuple[Faces, Faces]:
-    """Persons 1 to 32 and persons 33 to 40, as the course splits them (192 and 48 faces).
+def train_and_test(faces: Faces) -> tuple[Faces, Faces]:
+    """Persons 1 to 32 and persons 33 to 40, as the course splits them: 192 and 48 faces.
 
-    ``left_out`` of all stands in the first.
+    The first has ``left_out`` of all faces, so that each is reported once.
     """
-    in_training = [int(person) <= LAST_TRAINING_PERSON for person in faces.groups]
-    train = faces.take([i for i, first in enumerate(in_training) if first], f"{faces.name}/train")
-    rest = faces.take([i for i, first in enumerate(in_training) if not first], f"{faces.name}/val")
-    return train, replace(rest, left_out=())  # told once
+    in_training = torch.tensor([int(person) <= LAST_TRAINING_PERSON for person in faces.groups])
+    train = faces.take(in_training.nonzero()[:, 0], f"{faces.name}/train")
+    test = faces.take((~in_training).nonzero()[:, 0], f"{faces.name}/test")
+    return train, replace(test, left_out=())
 
 
 def read_asf(file: Path) -> Face:
     """Read one annotation file of the AAM-API.
 
-    After comments and blank lines are gone: the number of points, a row for each (path, type, x,
-    y, index, from, to, and in 41 of the files three unused columns), the picture's name.
+    Without comments and blank lines, it holds: the number of points, a row for each (path, type,
+    x, y, index, from, to, and in 41 of the files three unused columns), the picture's name.
 
-    x is a fraction of the width. The places where the annotators' mouse could rest lie 1/992 of
-    the width and 1/744.25 of the height apart, 1.55 for each of 640 and 480 pixels, so the whole
-    is W and H, not W - 1 and H - 1. Counted from the picture's edge, a fraction f lies at
-    f·W - 1/2 where a whole number is the middle of a pixel; the strongest edges across the jaw
-    lines of both sides lie 0.25 ± 0.06 px left of f·W on average, 0.4 px in the median.
-
+    x is a fraction of the width W, y of the height H, not of W - 1 and H - 1: x differ by
+    multiples of 1/992, y of 1/744.25, which makes 1.55 steps a pixel of 640 and of 480. Fractions
+    count from the picture's edge, so f lies at f·W - 1/2 if a whole number is the middle of a
+    pixel: the strongest edges across both jaw lines lie 0.25 ± 0.06 px left of f·W on average,
+    0.4 px in the median.
     Raises DamagedError for anything that cannot be used.
     """
     name = _NAME.fullmatch(file.stem)
     if name is None:
-        raise DamagedError(f"{file}: the name does not tell person and view, like 01-1m.asf")
+        raise DamagedError(f"{file}: the name does not give person and view, like 01-1m.asf")
     lines = [line.strip() for line in read_text(file).splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if len(lines) < 2 or not lines[0].isdigit():
@@ -133,8 +141,8 @@ def read_asf(file: Path) -> Face:
 def number_eyes_from_outside(points: Tensor) -> Tensor:
     """The 58 points (58, 2) with each eye numbered from its outer corner.
 
-    The eye on the right of the picture is 13-20, that on the left 21-28; the first of the eight
-    is a corner, the fifth the other one.
+    The eye on the right of the picture is 13-20, the one on the left 21-28; the first and the
+    fifth of each eight are its corners.
     """
     points = points.clone()
     for first, towards_nose in ((13, -1), (21, 1)):
@@ -144,16 +152,11 @@ def number_eyes_from_outside(points: Tensor) -> Tensor:
 
 
 def counts(folder: Path) -> dict[str, tuple[int, int]]:
-    """Annotation files (there, in the complete set) for each split, told from names alone."""
+    """Annotation files (in the folder, in the complete set) of each split, by their names."""
     names = [_NAME.fullmatch(file.stem) for file in folder.glob("*.asf")]
     persons = [int(name["person"]) for name in names if name]
     in_training = sum(person <= LAST_TRAINING_PERSON for person in persons)
-    return {"train": (in_training, 192), "validation": (len(persons) - in_training, 48)}
-
-
-def find_in(unpacked: Path) -> Path | None:
-    """The folder that holds the .asf files, wherever an archive puts it."""
-    return next((file.parent for file in sorted(unpacked.rglob("01-1m.asf"))), None)
+    return {"train": (in_training, 192), "test": (len(persons) - in_training, 48)}
 
 
 def verify(folder: Path) -> list[str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def data_folder(data: Path | None) -> tuple[Path, str]:
-    """The folder below which data sets are looked for and fetched to, and what named it.
+    """The folder of the data sets, and what named it.
 
-    It is ``data`` (``--data DIR``), else the environment variable FACE_DATA, else
-    ``datasets/files`` beside this code.
+    data: from ``--data DIR``; None takes the environment variable FACE_DATA, else
+        ``datasets/files`` beside this code.
     """
     if data is not None:
         return Path(os.path.expanduser(data)), "--data"
@@ -20,13 +20,13 @@ def data_folder(data: Path | None) -> tuple[Path, str]:
 
 
 def find_root(data: Path | None, folder: str) -> Path | None:
-    """The data folder if it contains ``folder``, the name that a set's archive unpacks to."""
+    """The data folder if it contains ``folder``, else None."""
     root, _ = data_folder(data)
     return root if (root / folder).is_dir() else None
 
 
 def not_found(name: str, folder: str, data: Path | None) -> str:
-    """One line: where the set ``name`` was looked for, and how to fetch it."""
+    """One line: where the data set ``name`` was looked for, and how to fetch it."""
     root, named_by = data_folder(data)
     return (
         f"{name}: not found, looked for {root / folder} ({named_by}); fetch it with "
@@ -35,6 +35,6 @@ def not_found(name: str, folder: str, data: Path | None) -> str:
 
 
 def fetch_command(name: str, data: Path | None) -> str:
-    """The command that downloads a data set to where the next run looks for it."""
+    """The command that downloads a data set to the folder that ``data`` names."""
     where = f' --data "{data}"' if data is not None else ""
     return f"python run_part.py data {name} --download{where}"

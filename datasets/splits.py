@@ -50,7 +50,7 @@ def train_and_test(usual: str, requested: str | None, data: Path | None) -> tupl
         return youtube_faces.load(root, "train"), youtube_faces.load(root, "test")
     root = _root(usual, data)
     if usual == "imm":
-        return imm.train_and_validation(imm.load(root))
+        return imm.train_and_test(imm.load(root))
     train, test = ibug.load(root, "train"), ibug.load(root, "test")
     return (_both(train, cached.load("crop", "train")) if requested == "mixed" else train), test
 
@@ -78,8 +78,8 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
     if dataset == "youtube_faces":
         return youtube_faces.load(data_folder(data)[0], name)
     faces = imm.load(_root(dataset, data))
-    train, validation = imm.train_and_validation(faces)
-    parts = {"all": faces, "train": train, "validation": validation, "test": validation}
+    train, test = imm.train_and_test(faces)
+    parts = {"all": faces, "train": train, "validation": test, "test": test}
     if name not in parts:
         raise UserError(f"--split {name}: imm has {', '.join(parts)}")
     return parts[name]

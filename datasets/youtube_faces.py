@@ -1,4 +1,4 @@
-"""Frames of YouTube Faces with 68 points, as Udacity's computer vision nanodegree hands them out.
+"""Frames of YouTube Faces with 68 points, as Udacity's computer vision course distributes them.
 
 Source: https://s3.amazonaws.com/video.udacity-data.com/topher/2018/May/5aea1b91_train-test-data/
 train-test-data.zip, the data of the course's first project: 3462 training and 2308 test frames of
@@ -8,44 +8,38 @@ Similarity", CVPR 2011.
 
 Frames are RGB, 72x87 to 494x478 pixels, cut around one face whose points take up about 0.44 of
 the shorter side. A frame is called ``Person_Name_VF.jpg``: video V, frame F. Only 770 of the test
-frames stand in the list of labels; the others have no points and are not read.
+frames are in the list of labels; the others have no points and are not read.
 
 Traps, counted over all labelled frames:
 
-- Training and test are the same people in the same videos: each of the 347 names and each of the
-  770 videos of the test frames also stands in training. Two test frames, Carlos_Iturgaitz_31 and
-  Poala_Suarez_51, are training frames byte for byte. The test tells how well faces are known
-  again, which is more than a new face gets. ``load`` therefore keeps every tenth person out of
-  training, and says of every test frame whether its person was learned from.
+- Training and test show the same people in the same videos: each of the 347 names and each of the
+  770 videos of the test frames is also in training. Two test frames, Carlos_Iturgaitz_31 and
+  Poala_Suarez_51, are training frames byte for byte. The test error is therefore that of known
+  people, lower than that of new ones. ``load`` keeps every tenth person out of "train", and marks
+  every test frame by whether its person is in "train".
 - Points are whole pixels, with eyes 43 pixels apart in the median: rounding alone costs about
-  0.9 % NME. They look like a program's answers: where a face is seen from the side, the points of
-  the far side are guessed, and six training faces have points outside the frame.
+  0.9 % NME. They look like a program's predictions: where a face is seen from the side, the points
+  of the far side are guessed, and six training faces have points outside the frame.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from common.faces import Faces, landmark_boxes
 from common.keypoints import IBUG_68
 from common.system.errors import UserError
-from datasets.annotations import (
-    DamagedError,
-    Face,
-    check_points,
-    gather,
-    numbers,
-    picture_size,
-)
+from datasets.annotations import DamagedError, Face, check_points, gather, numbers, picture_size
 from datasets.download import RemoteFile
 from datasets.location import not_found
 
-TITLE = "YouTube Faces, as Udacity's course hands them out: 4232 frames with 68 points"
+TITLE = "YouTube Faces, as Udacity's course distributes them: 4232 frames with 68 points"
 LICENCE = "research only; cite Wolf, Hassner, Maoz, CVPR 2011"
 FOLDER = "youtube_faces"
-COURSE_FOLDER = "data"  # what the course's own instructions unpack to
+COURSE_FOLDER = "data"  # made by the course's own instructions
 ARCHIVE = RemoteFile(
     name="train-test-data.zip",
     url="https://s3.amazonaws.com/video.udacity-data.com/topher/2018/May/"
@@ -53,27 +47,30 @@ ARCHIVE = RemoteFile(
 )
 
 LISTS = {"training": "training_frames_keypoints.csv", "test": "test_frames_keypoints.csv"}
+MARKER = LISTS["training"]
 FRAMES = {"training": 3462, "test": 770}  # with points, in the complete set
 SPLITS = ("train", "validation", "training", "test")
-KNOWN, NEW = "person learned from", "person never seen"  # views
-HELD_OUT = 10  # every tenth person, by name, is kept out of training
+KNOWN, NEW = "person in training", "new person"  # views
+HELD_OUT = 10  # every tenth person, by name, is kept out of "train"
 
 
 def find(root: Path) -> Path | None:
     """The folder below ``root`` that holds the frames: ours, or the course's ``data``."""
-    places = (FOLDER, f"{FOLDER}/{COURSE_FOLDER}", COURSE_FOLDER)
-    return next((root / p for p in places if (root / p / LISTS["training"]).is_file()), None)
+    folders = [root / FOLDER, root / FOLDER / COURSE_FOLDER, root / COURSE_FOLDER]
+    return next((folder for folder in folders if (folder / MARKER).is_file()), None)
 
 
 def load(root: Path, split: str) -> Faces:
     """The faces of one split of ``root/youtube_faces``; decodes no picture.
 
-    split: "training", the 3462 frames that the course learns from; "train" and "validation", the
-        same without every tenth person, and of those people alone; "test", the 770 test frames
-        that have points.
+    split: "training", the course's 3462 training frames; "train" and "validation", those without
+        and those of every tenth person; "test", the 770 test frames that have points.
 
-    points: (N, 68, 2), whole pixels. boxes: around the points. groups: the person. views:
-    ``KNOWN`` or ``NEW``, whether "train" holds the frame's person.
+    Of the faces returned:
+    points: (N, 68, 2), whole pixels.
+    boxes: around the points.
+    groups: the person.
+    views: ``KNOWN`` if "train" has frames of the person, else ``NEW``.
     Raises UserError where the set or a list is missing, the split is unknown, or more than 1 % of
     the faces are damaged.
     """
@@ -82,14 +79,8 @@ def load(root: Path, split: str) -> Faces:
         raise UserError(not_found("youtube_faces", FOLDER, root))
     if split not in SPLITS:
         raise UserError(f"--split {split}: youtube_faces has {', '.join(SPLITS)}")
-    listed = _rows(folder, "training")
-    held_out = sorted({_person(row[0]) for row in listed})[::HELD_OUT]
-    part = "test" if split == "test" else "training"
-
-    def read(row: Sequence[str]) -> Face:
-        return _read(folder / part, row, held_out)
-
-    faces = gather("youtube_faces", split, IBUG_68, _rows(folder, part), read)
+    held_out = sorted({_person(row[0]) for row in _rows(folder, "training")})[::HELD_OUT]
+    faces = _gather(folder, split, "test" if split == "test" else "training", held_out)
     if split in ("test", "training"):
         return faces
     wanted = KNOWN if split == "train" else NEW
@@ -97,50 +88,41 @@ def load(root: Path, split: str) -> Faces:
 
 
 def people_in_both(train: Faces, test: Faces) -> str:
-    """One sentence: how many of the test frames show somebody who is learned from."""
+    """One sentence: how many of the test frames show people of the training frames."""
     known = set(train.groups)
     frames = sum(person in known for person in test.groups)
     both = len(known & set(test.groups))
     return (
         f"{both} of the {len(set(test.groups))} people of the test frames are in the training "
         f"frames, too: {frames} of the {len(test)} test frames show somebody whom the network "
-        f"learned from, {len(test) - frames} somebody new."
+        f"was trained on, {len(test) - frames} somebody new."
     )
 
 
 def counts(folder: Path) -> dict[str, tuple[int, int]]:
-    """Frames with points (listed, in the complete set) of each list."""
+    """Frames with points (in the list, in the complete set) of each list."""
     return {part: (len(_rows(folder, part)), complete) for part, complete in FRAMES.items()}
 
 
-def find_in(unpacked: Path) -> Path | None:
-    """The folder that holds the lists, wherever an archive puts it."""
-    return next((file.parent for file in sorted(unpacked.rglob(LISTS["training"]))), None)
-
-
 def verify(folder: Path) -> list[str]:
-    """Read every list and every frame's header; warnings, one a line.
+    """Read every list and every frame's header; returns warnings, one a line.
 
     Raises UserError where frames are missing or more than 1 % are damaged.
     """
-    for part, (there, complete) in counts(folder).items():
-        if there < complete:
-            raise UserError(f"youtube_faces: {LISTS[part]} lists {there} of {complete} frames")
-    parts = [
-        gather(
-            "youtube_faces",
-            part,
-            IBUG_68,
-            _rows(folder, part),
-            lambda row, part=part: _read(folder / part, row, ()),
-        )
-        for part in LISTS
-    ]
-    return [line for faces in parts for line in faces.left_out]
+    for part, (count, complete) in counts(folder).items():
+        if count < complete:
+            raise UserError(f"youtube_faces: {LISTS[part]} lists {count} of {complete} frames")
+    return [line for part in LISTS for line in _gather(folder, part, part, ()).left_out]
+
+
+def _gather(folder: Path, split: str, part: str, held_out: Sequence[str]) -> Faces:
+    """All faces in the list of ``part``, under the name of ``split``."""
+    read = partial(_read, folder / part, held_out)
+    return gather("youtube_faces", split, IBUG_68, _rows(folder, part), read)
 
 
 def _rows(folder: Path, part: str) -> list[list[str]]:
-    """The lines of a list below its head: a frame's name and 136 coordinates."""
+    """The rows of a list below its header: a frame's name and 136 coordinates."""
     file = folder / LISTS[part]
     try:
         with open(file, newline="", encoding="utf-8-sig") as lines:
@@ -151,18 +133,18 @@ def _rows(folder: Path, part: str) -> list[list[str]]:
         raise UserError(f"{file}: not a list of frames; unpack the data set again") from None
 
 
-def _read(folder: Path, row: Sequence[str], held_out: Sequence[str]) -> Face:
+def _read(folder: Path, held_out: Sequence[str], row: Sequence[str]) -> Face:
     file = folder / row[0]
     pairs = list(zip(row[1::2], row[2::2], strict=False))
     points = check_points(file, numbers(file, pairs), IBUG_68, picture_size(file))
     person = _person(row[0])
     if not person:
-        raise DamagedError(f"{file}: the name does not tell the person, like Some_Body_01.jpg")
+        raise DamagedError(f"{file}: the name does not give the person, like Some_Body_01.jpg")
     box = landmark_boxes(points[None])[0]
     view = NEW if person in held_out else KNOWN
     return Face(file, points, tuple(box.tolist()), person, view)
 
 
 def _person(name: str) -> str:
-    """The person whom a frame shows, from its name; "" where it does not tell."""
+    """The person whom a frame shows, by its name; "" if the name has no "_"."""
     return Path(name).stem.rpartition("_")[0]

@@ -1,8 +1,8 @@
-"""YuNet, a face detector in 232,589 bytes, for those who want a better one than Haar's.
+"""YuNet, a face detector in 232,589 bytes that finds more faces than OpenCV's Haar cascade.
 
 Source: https://github.com/opencv/opencv_zoo, models/face_detection_yunet. Licence: MIT. Cite
 W. Wu, H. Peng, S. Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence
-Research 20, 2023. It is a model and no data set, but it is listed and fetched beside them.
+Research 20, 2023. It is listed and downloaded like a data set.
 """
 
 from __future__ import annotations
@@ -28,25 +28,23 @@ FILE = RemoteFile(
 
 
 def place(data: Path | None) -> Path:
-    """Where the file lies, or is fetched to: ``models/`` in the data folder."""
+    """The path of the file: in ``models/`` of the data folder."""
     return data_folder(data)[0] / "models" / FILE.name
 
 
 def describe(data: Path | None) -> str:
-    """What the list of data sets says of it: found or not, where, licence."""
+    """The entry in the list of data sets: found or not, where, licence."""
     file = place(data)
-    found = (
-        f"found: {file}"
-        if file.is_file()
-        else (f"not found: {file}; fetch it: {fetch_command('yunet', data)}")
-    )
+    found = f"found: {file}"
+    if not file.is_file():
+        found = f"not found: {file}; fetch it: {fetch_command('yunet', data)}"
     return "\n      ".join([f"yunet {TITLE}", found, f"licence: {LICENCE}"])
 
 
 def download(data: Path | None) -> str:
-    """Fetch the file, unless it is there; what to tell.
+    """Download the file unless it exists; returns the text to print.
 
-    Raises UserError where it cannot be fetched or written.
+    Raises UserError where it cannot be downloaded or written.
     """
     file = place(data)
     if file.is_file():

@@ -21,7 +21,7 @@ import parts.toolkit  # noqa: F401  registers all networks: pages load other par
 from common.augmentation import augment, to_network_input
 from common.loading import Crops
 from common.recipe import Recipe, reasons
-from common.report import figures
+from common.report import figures, image_figures
 from common.report.network_summary import layers
 from common.report.page import rounded
 
@@ -51,7 +51,7 @@ def faces(crops: Crops, recipe: Recipe) -> Html:
     rows = []
     for inputs, targets in (plain, augment(images, points, recipe, crops.flip_order)):
         pairs = zip(inputs[:, 0], targets, strict=True)
-        drawn = (figures.face(*pair, crops.faces.scheme, crops.point_ids) for pair in pairs)
+        drawn = (image_figures.face(*pair, crops.faces.scheme, crops.point_ids) for pair in pairs)
         rows.append("".join(_picture(one, "A training face with its points") for one in drawn))
     return Html("<br>".join(rows))
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from common.checkpoints import register
 from common.loading import load_crops
 from common.recipe import Options, Recipe
-from common.report.part_page import Lesson
+from common.report.lesson import Lesson
 from common.report.run_report import write_run_report
 from common.system.distributed import finish_workers
 from common.training import fit
@@ -128,7 +128,7 @@ def run(options: Options) -> list[dict[str, float]]:
     finish_workers()  # where torchrun started several processes
 
     # 5. The same measures, the same page.
-    page = write_run_report(network, train, test, recipe, history, LESSON, options)
+    page = write_run_report(network, train, test, recipe, LESSON, options)
     print(f"the page: {page}")
     return history
 

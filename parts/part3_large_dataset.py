@@ -22,7 +22,7 @@ from common.checkpoints import register
 from common.heatmaps import soft_argmax
 from common.loading import load_crops
 from common.recipe import Options, Recipe
-from common.report.part_page import Lesson
+from common.report.lesson import Lesson
 from common.report.run_report import write_run_report
 from common.system.distributed import finish_workers
 from common.training import fit
@@ -180,7 +180,7 @@ def run(options: Options) -> list[dict[str, float]]:
     # 5. The same measures, those of the papers' protocols, and the same page.
     measured = protocols(network, train, recipe, options.data)
     page = write_run_report(
-        network, train, test, recipe, history, lesson_of(recipe), options, protocols=measured
+        network, train, test, recipe, lesson_of(recipe), options, protocols=measured
     )
     print(f"the page: {page}")
     return history

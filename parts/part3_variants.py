@@ -107,9 +107,7 @@ def run(options: Options) -> list[dict[str, float]]:
     history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
     finish_workers()
     measured = protocols(network, train, recipe, options.data)
-    page = write_run_report(
-        network, train, test, recipe, history, lesson, options, beside, measured
-    )
+    page = write_run_report(network, train, test, recipe, lesson, options, beside, measured)
     print(f"the page: {page}")
     return history
 

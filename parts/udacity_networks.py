@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from common.checkpoints import register
 from common.recipe import Recipe
-from common.report.part_page import Lesson
+from common.report.lesson import Lesson
 
 UNIT = 100.5 / 224, 50 / 224  # fractions: 0 of the course is the middle of pixel 100, 1 is 50 wide
 

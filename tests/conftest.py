@@ -1,20 +1,21 @@
 import multiprocessing
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from PIL import Image
 
 from datasets import ibug, imm
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-settings.register_profile("any machine", deadline=None)  # a slow machine is no fault
+settings.register_profile("any machine", deadline=None)  # a slow machine is not an error
 settings.load_profile("any machine")
-# Tests that kill processes fork them from a clean one, which has loaded these and runs no thread.
-PARTS = ("part1_nose_tip", "part2_full_face", "part3_large_dataset")
-multiprocessing.set_forkserver_preload(["run_part", *(f"parts.{name}" for name in PARTS)])
+# Tests that stop processes fork them from a clean one, which has loaded these and runs no thread.
+multiprocessing.set_forkserver_preload(["run_part", "parts.commands.train", "parts.toolkit"])
 # FFmpeg reads it once, at a process's first video, which here may be one that a test writes.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 torch.set_num_threads(1)  # tiny tensors: more threads cost time, and the order of sums
@@ -39,21 +40,50 @@ def real_data():
 
 @pytest.fixture(scope="session")
 def small_root(tmp_path_factory):
-    """A folder with a few drawn faces in the layout of IMM and of 300-W."""
+    """A folder with a few synthetic faces in the layout of IMM and of 300-W."""
     import small_sets
 
     return small_sets.write_ibug(small_sets.write_imm(tmp_path_factory.mktemp("sets")))
 
 
+def shrink_runs(patch):
+    """Part 3 takes small crops, and figures have one pixel: drawing takes most of a run's time."""
+    from common.report import figures
+    from parts.part3_large_dataset import RECIPES
+
+    def one_pixel(_figure, path, _mark=""):
+        Image.new("L", (1, 1)).save(path)
+        return 1, 1
+
+    patch.setattr(figures, "save", one_pixel)
+    for name, recipe in RECIPES.items():
+        patch.setitem(RECIPES, name, partial(recipe, height=64, width=64, margin=8))
+
+
+@pytest.fixture
+def small_runs(monkeypatch):
+    """Runs of the parts take less time."""
+    shrink_runs(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def small_reports(tmp_path_factory, small_root):
-    """All parts run with both recipes on ``small_root``; the reports folder of each recipe."""
+    """All parts run with both recipes on ``small_root``; the reports folder of each recipe.
+
+    Figures are drawn for "best" alone, as drawing takes most of the time.
+    """
+    import made_up_reports
+
     import run_part
 
     folders = {recipe: tmp_path_factory.mktemp(recipe) for recipe in ("course", "best")}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        for recipe, folder in folders.items():
+    cache = tmp_path_factory.mktemp("cache")
+    for recipe, folder in folders.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FACE_CACHE", str(cache))
+            shrink_runs(patch)
+            if recipe == "course":
+                made_up_reports.draw_nothing(patch)
             for part in "123":
                 line = [part, "--recipe", recipe, "--epochs", "1", "--device", "cpu"]
                 line += ["--data", str(small_root), "--reports", str(folder)]

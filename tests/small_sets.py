@@ -1,4 +1,4 @@
-"""Data sets of a few drawn faces, in the layout of the originals."""
+"""Data sets of a few made-up faces, in the layout of the originals."""
 
 import math
 

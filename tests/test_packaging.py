@@ -26,18 +26,7 @@ def new_environment(folder):
     return next(folder.glob("bin/python*"), folder / "Scripts" / "python.exe"), packages
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """A Python with other packages of our names installed, and our libraries behind them."""
-    python, packages = new_environment(tmp_path_factory.mktemp("venv"))
-    for name in NAMESAKES:
-        (packages / name).mkdir()
-        (packages / name / "__init__.py").write_text("theirs = True\n")
-    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))
-    return python, packages
-
-
-def run(python, *words, folder=REPOSITORY, **variables):
+def run(python, *words, folder, **variables):
     return subprocess.run(
         [str(python), *map(str, words)],
         cwd=folder, capture_output=True, text=True, timeout=120, check=False,
@@ -45,23 +34,18 @@ def run(python, *words, folder=REPOSITORY, **variables):
     )  # fmt: skip
 
 
-def test_the_namesakes_are_installed(environment, tmp_path):
-    python, _ = environment
+@pytest.mark.slow
+def test_our_own_folders_are_found_before_installed_namesakes(tmp_path):
+    python, packages = new_environment(tmp_path / "venv")
     for name in NAMESAKES:
-        done = run(python, "-c", f"import {name}; assert {name}.theirs", folder=tmp_path)
-        assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["in the repository", "from elsewhere"])
-def test_our_own_folders_are_found_before_installed_namesakes(environment, tmp_path, elsewhere):
-    python, packages = environment
+        (packages / name).mkdir()
+        (packages / name / "__init__.py").write_text("theirs = True\n")
+    theirs = "; ".join(f"import {name}; assert {name}.theirs" for name in NAMESAKES)
+    assert run(python, "-c", theirs, folder=tmp_path).returncode == 0
+    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))  # ours, behind them
     root = small_sets.write_imm(tmp_path / "sets")
-    folder, script = (tmp_path, REPOSITORY / "run_part.py") if elsewhere else (None, "run_part.py")
-    # Also where the namesakes' folder is named once more.
-    done = run(
-        python, script, "data", "--data", root,
-        folder=folder or REPOSITORY, PYTHONPATH=str(packages),
-    )  # fmt: skip
+    line = [REPOSITORY / "run_part.py", "data", "--data", root]
+    done = run(python, *line, folder=tmp_path, PYTHONPATH=str(packages))
     assert done.returncode == 0, done.stderr
     assert "IMM Face Database" in done.stdout
     assert f"found in {root}" in done.stdout
@@ -75,14 +59,14 @@ def copy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("copy") / "repository"
     folder.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "run_part.py"):
-        if (REPOSITORY / name).exists():
-            shutil.copy(REPOSITORY / name, folder)
+        shutil.copy(REPOSITORY / name, folder)
     for name in ("common", "datasets", "parts"):
         (folder / name).mkdir()
         (folder / name / "__init__.py").write_text("")
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wheel", "editable"])
 def test_installing_puts_nothing_on_the_import_path(copy, tmp_path, kind):
     build = f"import setuptools.build_meta as b, sys; b.build_{kind}(sys.argv[1])"
@@ -99,11 +83,10 @@ def test_installing_puts_nothing_on_the_import_path(copy, tmp_path, kind):
         "assert not [name for name in sys.argv[1:] if importlib.util.find_spec(name)]"
     )
     done = run(python, "-c", code, *NAMESAKES, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_package_asks_for_what_the_code_imports():
+def test_the_package_requires_what_the_code_imports():
     """Every library that the code imports is named, with a bound, in pyproject.toml."""
     text = (REPOSITORY / "pyproject.toml").read_text()
     named = dict(re.findall(r'^\s*"([a-z0-9-]+)([<>=][^"]*)"', text, re.MULTILINE))

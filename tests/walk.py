@@ -74,6 +74,17 @@ def read(path):
     ]
 
 
+def captions(path):
+    """The captions of a page's figures, in order."""
+    return [caption.text for caption in read(path)[0].all("figcaption")]
+
+
+def table(path, label):
+    """The rows of the table in the region of this name, texts of its cells, heads first."""
+    (region,) = [node for node in read(path)[0].all("div") if node["aria-label"] == label]
+    return [[cell.text for cell in row.all("th", "td")] for row in region.all("tr")]
+
+
 def luminance(colour):
     """Relative luminance of ``#rgb`` or ``#rrggbb``, as WCAG 2.2 defines it."""
     digits = colour.removeprefix("#")

@@ -1,8 +1,8 @@
-"""Why did it fail? What can be measured of a face, held against the error that it got.
+"""Why did it fail? The error of every test face compared with all that can be measured of a face.
 
-Everything is counted in ranks, so that one lost face does not make a trend, and every effect has
-an interval: what does not stand out of chance is told as "no effect found". An effect that is
-found still is no cause: what goes with the error may go with what makes it.
+Rank statistics resist outliers, and every effect has an interval: one that noise may explain is
+reported as "no effect found". Correlation is not causation: what goes with the error may go with
+its cause.
 """
 
 from __future__ import annotations
@@ -12,66 +12,42 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.special import chdtri, stdtrit
+from scipy import stats
 from torch import Tensor
-
-from common.report.page import hundredths
 
 LEAST_FACES = 20  # with fewer, no effect is looked for
 LEAST_PEOPLE, MOST_PARTS = 8, 50  # see ``_parts``
-SHUFFLES = 4000  # of people among groups; ten lie beyond chance where 20 measures share it
-CHANCE = 0.05  # of finding any effect at all where there is none
-NAMED = 3  # effects that a sentence names
+SHUFFLES = 4000  # of people among groups; ten lie beyond the limit that 20 measures share
+FALSE_ALARM = 0.05  # probability of finding any effect in pure noise
 
 
 @dataclass(frozen=True)
 class Effect:
-    """How one thing that was measured of N faces goes with their errors.
-
-    name: what was measured. of_groups: whether it puts the faces into groups, else it is a number.
-    size: of a number, Spearman's rank correlation ρ, -1 to 1; of groups, epsilon squared ε², at
-        most 1 and 0 on average where the groups do not differ.
-    low, high: of a number, the interval of ρ; of groups, None and the ε² that chance may reach.
-    explains: share of the variance of the errors' ranks, %, less what chance gives.
-    found: whether the interval leaves out 0, or ε² lies beyond chance.
-    """
+    """How one thing that was measured of N faces goes with their errors."""
 
     name: str
-    of_groups: bool
-    size: float
-    low: float | None
-    high: float
-    explains: float
-    found: bool
+    of_groups: bool  # whether it puts the faces into groups, else it is a number
+    size: float  # Spearman's ρ, -1 to 1; of groups ε², at most 1, 0 on average without effect
+    low: float | None  # lower end of ρ's interval
+    high: float  # upper end of ρ's interval; of groups, the ε² that noise may reach
+    explains: float  # share of the variance of the errors' ranks, %, less what noise gives
+    found: bool  # whether the interval leaves out 0, or ε² lies beyond noise
 
     @property
     def word(self) -> str:
         """The name without its unit, for a sentence."""
         return self.name.partition(",")[0].partition(":")[0]
 
-    @property
-    def numbers(self) -> str:
-        """The size with what it is to be held against, for a sentence."""
-        if self.of_groups:
-            return f"ε² {hundredths(self.size)}, where chance may reach {hundredths(self.high)}"
-        low, high = hundredths(self.low), hundredths(self.high)
-        return f"ρ {hundredths(self.size)}, {low} to {high}"
-
 
 @dataclass(frozen=True)
 class Findings:
-    """What goes with the error and what does not.
+    """What goes with the error and what does not."""
 
-    effects: the one that explains most comes first; none where the faces are too few. faces: N.
-    parts: how many parts of the faces were left out in turn for the intervals; people: whether
-    a part is a person. same: what is the same for all faces, and so explains nothing.
-    """
-
-    effects: tuple[Effect, ...]
-    faces: int
-    parts: int
-    people: bool
-    same: tuple[str, ...]
+    effects: tuple[Effect, ...]  # the strongest first; empty where the faces are too few
+    faces: int  # N
+    parts: int  # of the faces, each left out once for the intervals
+    people: bool  # whether a part is a person
+    same: tuple[str, ...]  # what is the same for all faces, and so explains nothing
 
     @property
     def reach(self) -> float:
@@ -86,22 +62,25 @@ def find_effects(
     groupings: Mapping[str, Sequence[str]],
     people: Sequence[str],
 ) -> Findings:
-    """Hold the errors (N,) of N faces against all that was measured of them.
-
-    numbers: by its name a measure (N,); one that ranks the faces as an earlier one does is left
-    out. groupings: by its name the group of each face; left out where the groups have fewer than
-    3 faces on average. people: who each face is.
+    """Compare the errors of N faces with all that was measured of them.
 
     All intervals hold together with 95 % (Bonferroni: each of m measures is given 5 / m %), so
     that pure noise finds nothing in 95 of 100 runs.
+
+    errors: (N,).
+    numbers: by its name a measure (N,); one that ranks the faces as an earlier one is left out.
+    groupings: by its name the group of each face; left out where the groups have fewer than 3
+        faces on average.
+    people: who each face is.
     """
-    ranks, ranked, grouped, same = _ranks(errors.numpy()), {}, {}, []
+    ranked: dict[str, np.ndarray] = {}
+    grouped, same = {}, []
     for name, values in numbers.items():
-        order = _ranks(values.numpy())
-        if np.ptp(order) == 0:
+        ranks = stats.rankdata(values.numpy())
+        if np.ptp(ranks) == 0:
             same.append(name)
-        elif not any(np.array_equal(order, other) for other in ranked.values()):
-            ranked[name] = order
+        elif not any(np.array_equal(ranks, other) for other in ranked.values()):
+            ranked[name] = ranks
     for name, groups in groupings.items():
         count = len(set(groups))
         if count == 1:
@@ -110,121 +89,92 @@ def find_effects(
             grouped[name] = np.unique(groups, return_inverse=True)[1]
     parts, of_people = _parts(people)
     effects = []
+    ranks = stats.rankdata(errors.numpy())
     if len(errors) >= LEAST_FACES and np.ptp(ranks) > 0:
-        chance = CHANCE / max(len(ranked) + len(grouped), 1)
-        effects += [_of_number(name, ranks, order, parts, chance) for name, order in ranked.items()]
+        alarm = FALSE_ALARM / max(len(ranked) + len(grouped), 1)
+        if ranked:
+            effects += _of_numbers(ranks, ranked, parts, alarm)
         who = np.unique(people, return_inverse=True)[1]
-        for name, groups in grouped.items():
-            effects.append(_of_groups(name, ranks, groups, who, chance))
+        effects += [_of_groups(name, ranks, of, who, alarm) for name, of in grouped.items()]
         effects.sort(key=lambda effect: effect.explains, reverse=True)
     return Findings(tuple(effects), len(errors), len(set(parts)), of_people, tuple(same))
 
 
-def tell(findings: Findings) -> str:
-    """What was found, in sentences that follow from the numbers."""
-    effects, faces = findings.effects, f"the {findings.faces} test faces"
-    if not effects:
-        return (
-            f"Nothing is claimed from the errors of {faces}: it takes {LEAST_FACES} or more, with "
-            "different errors, to tell an effect from chance."
-        )
-    found = [effect for effect in effects if effect.found]
-    nearest = next((effect for effect in effects if not effect.found), None)
-    things = f"Of {len(effects)} things that were measured of {faces}"
-    if not found:
-        return (
-            f"{things}, none goes with the error beyond chance: no effect found. Nearest to one "
-            f"comes “{nearest.word}” ({nearest.numbers}). Whoever names a cause here is guessing."
-        )
-    listed = [_clause(effect) for effect in found[:NAMED]]
-    if more := len(found) - len(listed):
-        listed.append(f"goes with {more} more, see the table")
-    told = (
-        f"{things}, {len(found)} {'go' if len(found) > 1 else 'goes'} with the error. It "
-        f"{'; it '.join(listed)}."
-    )
-    if nearest:
-        rest = len(effects) - len(found)
-        told += (
-            f" Of {rest} {'others' if rest > 1 else 'other'} no effect was found; nearest to one "
-            f"comes “{nearest.word}” ({nearest.numbers})."
-        )
-    return told
+def spearman(errors: np.ndarray, measures: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlations of errors (N,) with measures (M, N): (M,); 0 for constants."""
+    ranks = stats.rankdata(np.vstack([errors, measures]), axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(np.corrcoef(ranks)[0, 1:])
 
 
-def _clause(effect: Effect) -> str:
-    if effect.of_groups:
-        return f"differs by {effect.word} ({effect.numbers})"
-    how = "grows" if effect.size > 0 else "falls"
-    return f"{how} with {effect.word} ({effect.numbers}; explains {effect.explains:.0f} %)"
-
-
-def spearman(one: np.ndarray, other: np.ndarray) -> float:
-    """Spearman's rank correlation of (N,) and (N,); 0 where either is all the same."""
-    one, other = (_ranks(values) - (len(values) + 1) / 2 for values in (one, other))
-    scale = np.sqrt((one @ one) * (other @ other))
-    return float(one @ other / scale) if scale else 0.0
-
-
-def epsilon_squared(errors: np.ndarray, groups: np.ndarray) -> float:
+def epsilon_squared(ranks: np.ndarray, groups: np.ndarray) -> float:
     """How much groups differ in the ranks of their errors: (H - k + 1) / (N - k).
 
-    errors: (N,). groups: (N,), numbers from 0 to k - 1. H is that of Kruskal and Wallis (JASA
-    1952); this is Kelley's epsilon squared (PNAS 1935) of the ranks: the share of their variance
-    that lies between the groups, less what chance gives.
+    H is that of Kruskal and Wallis (JASA 1952); this is Kelley's epsilon squared (PNAS 1935) of
+    the ranks: the share of their variance between the groups, less what noise gives.
+
+    ranks: (N,), of the errors.
+    groups: (N,), numbers from 0 to k - 1.
     """
-    ranks, sizes = _ranks(errors), np.bincount(groups)
+    # ``scipy.stats.kruskal`` gives the same H, but too slowly for thousands of shuffles.
+    sizes = np.bincount(groups)
     means = np.bincount(groups, ranks) / sizes  # (k,)
     within = np.square(ranks - means[groups]).sum()
     total = np.square(ranks - ranks.mean()).sum()
     return float(1 - within / total * (len(ranks) - 1) / (len(ranks) - len(sizes)))
 
 
-def _of_number(
-    name: str, errors: np.ndarray, values: np.ndarray, parts: np.ndarray, chance: float
-) -> Effect:
+def _of_numbers(
+    errors: np.ndarray, ranked: Mapping[str, np.ndarray], parts: np.ndarray, alarm: float
+) -> list[Effect]:
     """Jackknife on Fisher's z: every part is left out in turn (Efron, 1982)."""
+    measures, n = np.stack(list(ranked.values())), len(errors)
 
-    def fisher(keep: np.ndarray) -> float:
-        return np.arctanh(np.clip(spearman(errors[keep], values[keep]), -1 + 1e-6, 1 - 1e-6))
+    def fisher(kept: np.ndarray) -> np.ndarray:
+        return np.arctanh(spearman(errors[kept], measures[:, kept]).clip(-1 + 1e-6, 1 - 1e-6))
 
-    left = np.array([fisher(parts != part) for part in sorted(set(parts))])
-    count, middle = len(left), fisher(np.ones(len(errors), dtype=bool))
-    deviation = np.sqrt((count - 1) / count * np.square(left - left.mean()).sum())
-    reach = stdtrit(count - 1, 1 - chance / 2) * deviation
-    low, high = np.tanh([middle - reach, middle + reach]).tolist()
-    size = spearman(errors, values)
-    explains = 100 * (1 - (1 - size**2) * (len(errors) - 1) / (len(errors) - 2))
-    return Effect(name, False, size, low, high, max(explains, 0.0), low > 0 or high < 0)
+    left = np.array([fisher(parts != part) for part in np.unique(parts)])  # (P, M)
+    count, middle = len(left), fisher(np.full(n, True))  # (M,)
+    deviation = np.sqrt((count - 1) * left.var(axis=0))
+    reach = stats.t.isf(alarm / 2, count - 1) * deviation
+    sizes = spearman(errors, measures)
+    explained = 100 * (1 - (1 - sizes**2) * (n - 1) / (n - 2)).clip(min=0)
+    columns = (sizes, np.tanh(middle - reach), np.tanh(middle + reach), explained)
+    return [
+        Effect(name, False, size, low, high, explains, low > 0 or high < 0)
+        for name, size, low, high, explains in zip(
+            ranked, *(column.tolist() for column in columns), strict=True
+        )
+    ]
 
 
 def _of_groups(
-    name: str, errors: np.ndarray, groups: np.ndarray, people: np.ndarray, chance: float
+    name: str, ranks: np.ndarray, groups: np.ndarray, people: np.ndarray, alarm: float
 ) -> Effect:
-    """What chance may reach: chi squared where a person's faces stand in several groups.
+    """Compared with chi squared, or with random groups of people where groups hold whole people.
 
-    Where each stands in one, as all pictures of a person are grey or all are in colour, people
-    are the witnesses and not faces: chance is what people dealt to the groups at random reach.
+    Where all pictures of a person are in one group, as all are grey or all in colour, the sample
+    is of people and not of faces.
     """
     k, of_person = len(set(groups)), np.zeros(people.max() + 1, dtype=int)
     of_person[people] = groups
-    size = epsilon_squared(errors, groups)
-    if k < len(of_person) < len(errors) and np.array_equal(of_person[people], groups):
+    size = epsilon_squared(ranks, groups)
+    if k < len(of_person) < len(ranks) and np.array_equal(of_person[people], groups):
         random = np.random.default_rng(0)
-        dealt = [random.permutation(of_person)[people] for _ in range(SHUFFLES)]
-        sizes = [epsilon_squared(errors, other) for other in dealt]
-        limit = np.quantile(sizes, 1 - chance, method="higher")
+        shuffled = [random.permutation(of_person)[people] for _ in range(SHUFFLES)]
+        sizes = [epsilon_squared(ranks, other) for other in shuffled]
+        limit = np.quantile(sizes, 1 - alarm, method="higher")
     else:
-        limit = (chdtri(k - 1, chance) - k + 1) / (len(errors) - k)
+        limit = (stats.chi2.isf(alarm, k - 1) - k + 1) / (len(ranks) - k)
     return Effect(name, True, size, None, float(limit), max(100 * size, 0.0), bool(size > limit))
 
 
 def _parts(people: Sequence[str]) -> tuple[np.ndarray, bool]:
     """Which part (N,) each face belongs to, and whether the parts are people.
 
-    Pictures of one person are alike, and counting each as one more witness would make chance look
-    like knowledge. So a part is a person; where there are fewer than ``LEAST_PEOPLE``, as where
-    the groups are folders, it is a face. More than ``MOST_PARTS`` are dealt into as many.
+    Pictures of one person are alike, so counting each as independent would make the intervals
+    too narrow. So a part is a person; where there are fewer than ``LEAST_PEOPLE``, as where the
+    groups are folders, it is a face. More than ``MOST_PARTS`` are dealt into as many.
     """
     parts = np.unique(people, return_inverse=True)[1]
     count = int(parts.max()) + 1
@@ -235,9 +185,3 @@ def _parts(people: Sequence[str]) -> tuple[np.ndarray, bool]:
         dealt = torch.randperm(count, generator=torch.Generator().manual_seed(0)) % MOST_PARTS
         return dealt.numpy()[parts], False
     return parts, of_people
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Places (N,) from 1 to N in the order of (N,); equal values share their mean place."""
-    order = np.sort(values)
-    return (np.searchsorted(order, values) + np.searchsorted(order, values, "right") + 1) / 2

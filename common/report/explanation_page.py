@@ -1,4 +1,4 @@
-"""What a trained network looks at on one face, and the page that tells it.
+"""What a trained network looks at on one face, and the page that shows it.
 
 The part of the picture that a point depends on is found by hiding places one after the other
 (occlusion sensitivity: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks,
@@ -18,12 +18,11 @@ from tqdm import tqdm
 
 from common.crops import to_pixels
 from common.keypoints import IBUG_68
-from common.report import figures
-from common.report.figures import Overlay
-from common.report.hooks import Note, forward_hooks
+from common.report import image_figures
+from common.report.image_figures import Overlay
 from common.report.index_page import write_index
-from common.report.network_summary import filters_and_responses
-from common.report.page import Gallery, Picture, templates, write_page
+from common.report.network_summary import Note, convolutions, forward_hooks
+from common.report.page import Gallery, Picture, render, write_page
 
 PLACES = 24  # the patch is put to so many places across and down
 PATCH = 1 / 8  # side of the patch over that of the crop: it hides an eye
@@ -32,16 +31,12 @@ SHOWN = 8  # maps of a layer on the page
 
 @dataclass(frozen=True)
 class Subject:
-    """One face and the network that answers it.
+    """One face and the network that predicts its 68 keypoints."""
 
-    name: the photo's, for captions. face: float32 (1, 1, h, w) in -0.5..0.5, on the network's
-    device. n_faces: how many the photo holds.
-    """
-
-    name: str
+    name: str  # the photo's, for captions
     network: nn.Module
-    face: Tensor
-    n_faces: int
+    face: Tensor  # float32 (1, 1, h, w) in -0.5..0.5, on the network's device
+    n_faces: int  # how many faces the photo holds
 
     @property
     def size(self) -> tuple[int, int]:
@@ -50,9 +45,8 @@ class Subject:
 
 
 @torch.inference_mode()
-def answer(network: nn.Module, faces: Tensor) -> Tensor:
-    """Keypoints of (B, 1, h, w), of these alone and not of their mirror images: (B, K, 2) pixels
-    of the crop, on the CPU."""
+def predict(network: nn.Module, faces: Tensor) -> Tensor:
+    """Keypoints of faces (B, 1, h, w), not flipped: (B, K, 2) pixels of the crop, on the CPU."""
     return to_pixels(network(faces).float().cpu(), *faces.shape[-2:])
 
 
@@ -60,22 +54,24 @@ def answer(network: nn.Module, faces: Tensor) -> Tensor:
 def occlusion(network: nn.Module, face: Tensor, batch: int = 32) -> tuple[Tensor, Tensor]:
     """How far every point moves when a patch of the crop's mean grey hides a place of the face.
 
-    face: float32 (1, 1, h, w). The patch, ``PATCH`` of the sides large, is put to PLACES x PLACES
-    places and cut off at the crop's edge. Returns the middles (PLACES², 2), row by row from the
-    upper left, in pixels of the crop, and the distances (PLACES², K) in the same pixels.
+    The patch, ``PATCH`` of the sides large, is put to PLACES x PLACES places and cut off at the
+    crop's edge.
+
+    face: float32 (1, 1, h, w).
+    Returns the patches' middles (PLACES², 2), row by row from the upper left, in pixels of the
+    crop, and the distances (PLACES², K) in the same pixels.
     """
     height, width = face.shape[-2:]
     steps = (torch.arange(PLACES) + 0.5) / PLACES
     y, x = torch.meshgrid(steps * height - 0.5, steps * width - 0.5, indexing="ij")
     middles = torch.stack([x, y], dim=-1).flatten(0, 1)  # (PLACES², 2)
-    before, moved = answer(network, face), []
+    before, moved = predict(network, face), []
     for some in tqdm(middles.split(batch), "hiding places"):
         across = (torch.arange(width) - some[:, :1]).abs() <= PATCH * width / 2  # (B, w)
         down = (torch.arange(height) - some[:, 1:]).abs() <= PATCH * height / 2  # (B, h)
         hidden = (down[:, None, :, None] & across[:, None, None, :]).to(face.device)
-        moved.append(
-            (answer(network, torch.where(hidden, face.mean(), face)) - before).norm(dim=-1)
-        )
+        after = predict(network, torch.where(hidden, face.mean(), face))
+        moved.append((after - before).norm(dim=-1))
     return middles, torch.cat(moved)
 
 
@@ -86,21 +82,22 @@ def feature_maps(network: nn.Module, face: Tensor) -> dict[str, Tensor]:
     Of all layers whose maps have the same size, the last of those with the most maps, by its name
     in the network.
     """
-    chosen: dict[tuple[int, int], tuple[str, Tensor]] = {}
+    found: list[tuple[str, Tensor]] = []
 
     def noter(name: str) -> Note:
-        def note(module: nn.Module, inputs: object, maps: Tensor) -> None:
-            size = tuple(maps.shape[2:])
-            if len(size) == 2 and min(size) > 1:
-                if size in chosen and len(chosen[size][1]) > maps.shape[1]:
-                    return
-                chosen.pop(size, None)
-                chosen[size] = name, maps[0].float().cpu().clone()  # may be changed in place
-
-        return note
+        # A copy, as a later layer may change the maps in place.
+        return lambda _module, _inputs, maps: found.append((name, maps[0].float().cpu().clone()))
 
     with forward_hooks({module: noter(name) for name, module in network.named_modules() if name}):
         network(face)
+    chosen: dict[tuple[int, ...], tuple[str, Tensor]] = {}
+    for name, maps in found:
+        size = tuple(maps.shape[1:])
+        if len(size) == 2 and min(size) > 1:
+            if size in chosen and len(chosen[size][1]) > len(maps):
+                continue
+            chosen.pop(size, None)
+            chosen[size] = name, maps
     return dict(chosen.values())
 
 
@@ -110,13 +107,13 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
     Returns the page's path; raises UserError where it cannot be written.
     """
     network, face = subject.network, subject.face
-    places = answer(network, face)[0]  # (68, 2)
+    predicted = predict(network, face)[0]  # (68, 2)
     middles, moved = occlusion(network, face)
-    share = 100 * moved / IBUG_68.eye_distance(places)  # (PLACES², 68), % of the eye distance
+    effects = 100 * moved / IBUG_68.eye_distance(predicted)  # (PLACES², 68), % of the eye distance
 
     def fill(work: Path) -> None:
         gallery = Gallery(work, "")
-        page = templates().get_template("explain.html")
+        crop = image_figures.face(face[0, 0].cpu(), predicted, IBUG_68, range(68))
         contents = {
             "name": subject.name,
             "network": type(network).__name__,
@@ -127,90 +124,66 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
             "heatmaps": hasattr(network, "heatmaps"),
             "places": PLACES,
             "patch": round(PATCH * subject.size[1]),
-            "first": _first(points[0], share),
-            "face": _face(gallery, subject, places),
-            "filters": filters_and_responses(gallery, network, face, subject.name, first=1),
+            "face": gallery.add("face", crop),
+            "convolutions": convolutions(gallery, network, face, first=1),
             "layers": _layers(gallery, subject),
-            "points": [_point(gallery, subject, places, middles, share, n) for n in points],
+            "points": [
+                _point(gallery, subject, predicted, middles, effects[:, n], n) for n in points
+            ],
         }
-        (work / "index.html").write_text(page.render(contents), encoding="utf-8")
+        render(work, "explain.html", contents)
 
     page = write_page(reports / "explain", fill)
     write_index(reports)
     return page
 
 
-def _first(point: int, share: Tensor) -> dict[str, str | float]:
-    """What the page's first sentence says of its first point."""
-    most = share[:, point].max().item()
-    return {"name": _name(point), "most": most, "median": share[:, point].median().item()}
-
-
-def _face(gallery: Gallery, subject: Subject, places: Tensor) -> Picture:
-    figure = figures.face(subject.face[0, 0].cpu(), places, IBUG_68, range(68))
-    caption = (
-        f"{subject.name}: the face as the network gets it, cut out upright, with its 68 answers."
-    )
-    return gallery.add("face", figure, "The face's crop with the network's 68 points", caption)
-
-
 def _layers(gallery: Gallery, subject: Subject) -> list[Picture]:
-    """The strongest maps of every layer that is shown, but the first: its filters are shown."""
+    """The most varied maps of every layer but the first, whose kernels are shown elsewhere."""
     pictures = []
     layers = list(feature_maps(subject.network, subject.face).items())[1:]
-    for name, maps in layers:
+    for number, (name, maps) in enumerate(layers, 1):
         strength = maps.flatten(1).std(dim=1)  # (C,)
         chosen = strength.argsort(descending=True, stable=True)[:SHOWN]
-        count, height, width = maps.shape
-        below = 100 * (maps <= 0).double().mean().item()
-        caption = (
-            f"{name}: the {len(chosen)} most varied of {count} maps of {width} × {height}; a value "
-            f"stands for {subject.size[1] / width:.0f} × {subject.size[0] / height:.0f} pixels of "
-            "the crop. Each map has its own colours, orange above zero and purple below; the "
-            f"largest value of all maps is {maps.max():.1f}, and {below:.0f} % are not above zero."
-        )
         names = [f"map {index + 1}" for index in chosen.tolist()]
-        figure = figures.responses(None, maps[chosen], names)
-        alt = f"The {len(chosen)} most varied maps of layer {name} for the face"
-        pictures.append(gallery.add(f"layer-{len(pictures) + 1}", figure, alt, caption))
+        figure = image_figures.responses(None, maps[chosen], names)
+        facts = {"layer": name, "shown": len(chosen), "shape": maps.shape, "most": maps.max()}
+        not_above = 100 * (maps <= 0).double().mean().item()
+        pictures.append(gallery.add(f"layer-{number}", figure, **facts, not_above=not_above))
     return pictures
 
 
 def _point(
-    gallery: Gallery, subject: Subject, places: Tensor, middles: Tensor, share: Tensor, point: int
+    gallery: Gallery, subject: Subject, predicted: Tensor, middles: Tensor, effect: Tensor, n: int
 ) -> Picture:
-    """What one point depends on and, of a network that draws heatmaps, its own."""
-    eyes = IBUG_68.eye_distance(places)
-    effect, own = share[:, point], places[point]
-    most, here = int(effect.argmax()), int((middles - own).norm(dim=-1).argmin())
+    """What point ``n`` depends on and, of a network that predicts heatmaps, its own.
+
+    effect: (PLACES²,), how far a patch at each of ``middles`` moves it, % of the eye distance.
+    """
+    eyes, own = IBUG_68.eye_distance(predicted), predicted[n]
     away = 100 * (middles - own).norm(dim=-1) / eyes  # (PLACES²,), % of the eye distance
-    order = away.argsort()
-    half = away[order][effect[order].cumsum(0) >= effect.sum() / 2][0]
-    covered = int((places - middles[most]).norm(dim=-1).argmin())
-    where = "" if covered == point else f"; the answer nearest to that is {_name(covered)}"
-    caption = (
-        f"{_name(point).capitalize()}. A grey patch moves it by up to {effect[most]:.2g} % of the "
-        f"eye distance, by {effect[here]:.2g} % where it hides the point itself, by "
-        f"{effect.median():.2g} % at the median place. It moves it most at the dashed square, "
-        f"{away[most]:.0f} % of the eye distance away{where}. Half of all movement comes from "
-        f"patches within {half:.0f} %."
-    )
+    most, here, order = int(effect.argmax()), int(away.argmin()), away.argsort()
+    covered = int((predicted - middles[most]).norm(dim=-1).argmin())
+    facts = {
+        "point": n,
+        "name": _name(n),
+        "most": effect[most].item(),
+        "here": effect[here].item(),
+        "median": effect.median().item(),
+        "away": away[most].item(),
+        "covered": None if covered == n else _name(covered),
+        "half": away[order][effect[order].cumsum(0) >= effect.sum() / 2][0].item(),
+    }
     image = subject.face[0, 0].cpu()
-    side = PATCH * image.shape[1], PATCH * image.shape[0]
-    overlays = [
-        Overlay("moves by, % of eye distance", effect.view(PLACES, PLACES), (middles[most], side))
-    ]
-    alt = f"The face, coloured by how far a patch there moves point {point}"
+    square = middles[most], (PATCH * image.shape[1], PATCH * image.shape[0])
+    overlays = [Overlay("moves by, % of eye distance", effect.view(PLACES, PLACES), square)]
     if hasattr(subject.network, "heatmaps"):
-        heatmap, spread = _heatmap(subject, point)
+        heatmap, spread = _heatmap(subject, n)
         overlays.append(Overlay("heatmap, % of the sum", 100 * heatmap))
-        caption += (
-            f" On the right its heatmap, whose mean is the answer: of {heatmap.shape[1]} × "
-            f"{heatmap.shape[0]} cells the highest holds {100 * heatmap.max():.0f} %, and the "
-            f"standard deviation is {100 * spread / eyes:.1f} % of the eye distance."
-        )
-        alt += ", beside its heatmap"
-    return gallery.add(f"point-{point}", figures.overlays(image, own, overlays), alt, caption)
+        facts["cells"] = heatmap.shape[::-1]
+        facts["highest"] = 100 * heatmap.max().item()
+        facts["spread"] = 100 * spread / eyes.item()
+    return gallery.add(f"point-{n}", image_figures.overlays(image, own, overlays), **facts)
 
 
 @torch.inference_mode()
@@ -221,7 +194,7 @@ def _heatmap(subject: Subject, point: int) -> tuple[Tensor, float]:
 
 
 def _name(point: int) -> str:
-    """Such as "point 30, of the nose's bridge"."""
+    """Such as "point 30, the nose tip", or "point 8, of the jaw"."""
     region = next(name for last, name in REGIONS if point <= last)
     return f"point {point}, {'the nose tip' if point == 30 else f'of the {region}'}"
 

@@ -14,99 +14,72 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from common.keypoints import Scheme
+from common.crops import transform_points
+from common.keypoints import Scheme, fit_similarity
 from common.photos.pose import LANDMARKS, Landmarks, openness
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One measure and the words for a face that stands out in it.
+    """One measure and the words for a face that stands out in it."""
 
-    name: what is measured, with its unit, for tables.
-    value: how a sentence quotes it, a format string for the number, and for its side.
-    more, less: the comparative for a high and for a low value; None where that end is ordinary
-        (a face close to the mean shape).
-    even: the words for neither side, of a measure whose sign only tells the side of the picture,
-        so that the size of the value counts; None for all others.
-    """
-
-    name: str
-    value: str
-    more: str
-    less: str | None = None
-    even: str | None = None
+    name: str  # with its unit, for tables
+    value: str  # how a sentence quotes it, a format string for the number and its side
+    more: str  # the comparative for a high value
+    less: str | None = None  # for a low one; None where that end is ordinary
+    even: str | None = None  # the words for neither side, where the sign is only the side
 
 
+EYES = "% of the eye distance"
 ATTRIBUTES: dict[str, Attribute] = {
     "roll": Attribute(
-        "roll, °", "eye line {:.0f}° down to the {}", "more tilted", even="eye line level"
-    ),
+        "roll, °", "eye line {:.0f}° down to the {}", "more tilted", even="eye line level"),
     "turn": Attribute(
-        "turn to the side, °",
-        "turned about {:.0f}° to the picture's {}",
-        "more turned aside",
-        even="seen from the front",
-    ),
+        "turn to the side, °", "turned about {:.0f}° to the picture's {}", "more turned aside",
+        even="seen from the front"),
     "size": Attribute("eye distance, px", "eyes {:.1f} px apart", "larger", "smaller"),
     "offset": Attribute(
-        "distance from the usual place, % of the eye distance",
-        "{:.0f} % of the eye distance away from it",
-        "farther from the usual place in the picture",
-    ),
+        f"distance from the usual place, {EYES}", f"{{:.0f}} {EYES} away from it",
+        "farther from the usual place in the picture"),
     "shape": Attribute(
-        "distance from the mean shape, % of the eye distance",
-        "points {:.1f} % of the eye distance away from it",
-        "farther from the mean shape",
-    ),
+        f"distance from the mean shape, {EYES}", f"points {{:.1f}} {EYES} away from it",
+        "farther from the mean shape"),
     "eyes": Attribute(
-        "eye openness, of the eye's width",
-        "{:.2f} of the eye's width",
-        "eyes wider open",
-        "eyes more closed",
-    ),
+        "eye openness, of the eye's width", "{:.2f} of the eye's width",
+        "eyes wider open", "eyes more closed"),
     "mouth": Attribute(
-        "mouth openness, of the mouth's width",
-        "{:.2f} of the mouth's width",
-        "mouth wider open",
-        "mouth more closed",
-    ),
+        "mouth openness, of the mouth's width", "{:.2f} of the mouth's width",
+        "mouth wider open", "mouth more closed"),
     "brightness": Attribute(
-        "mean brightness, of 255", "mean brightness {:.0f} of 255", "brighter", "darker"
-    ),
+        "mean brightness, of 255", "mean brightness {:.0f} of 255", "brighter", "darker"),
     "contrast": Attribute(
-        "contrast: standard deviation, of 255",
-        "standard deviation {:.0f} of 255",
-        "richer in contrast",
-        "poorer in contrast",
-    ),
+        "contrast: standard deviation, of 255", "standard deviation {:.0f} of 255",
+        "richer in contrast", "poorer in contrast"),
     "sharpness": Attribute("sharpness", "sharpness {:.2f}", "sharper", "blurrier"),
     "side_light": Attribute(
-        "light from one side, %",
-        "{:.0f} % brighter on the {}",
-        "more unevenly lit from the side",
-        even="both halves as bright",
-    ),
-}
+        "light from one side, %", "{:.0f} % brighter on the {}",
+        "more unevenly lit from the side", even="both halves as bright"),
+}  # fmt: skip
 """Every key that ``face_attributes`` returns, in the order in which a table shows them."""
 
 
 def face_attributes(images: Tensor, points: Tensor, scheme: Scheme) -> dict[str, Tensor]:
     """Measure N faces.
 
-    images: uint8 (N, 1, H, W). points: float32 (N, K, 2), all K points of the scheme, in pixels
-    of these images. Returns float32 tensors (N,) by the names of ``ATTRIBUTES``:
+    images: uint8 (N, 1, H, W).
+    points: float32 (N, K, 2), all K points of the scheme, in pixels of these images.
+    Returns float32 tensors (N,) by the names of ``ATTRIBUTES``:
 
     - ``roll``: angle of the line through the outer eye corners, degrees, positive where the
       right-hand eye of the picture is the lower one.
     - ``turn``: with a and b the distances, along the eye line, from the nose's base to the left
       and the right end of the jaw line, atan((a - b) / (a + b)) in degrees: 0 for a face seen
       from the front, positive where the nose moves to the right of the picture, at most 45
-      before the nose covers the far end. It equals the head's yaw where the nose stands out in
-      front of the jaw ends by half their distance. On IMM's 80 pictures taken at about 30
+      before the nose covers the far end. It equals the head's yaw where the nose lies in front
+      of the jaw ends by half their distance. On IMM's 80 pictures taken at about 30
       degrees it reads -27 and +29 on average.
     - ``size``: distance of the outer eye corners, pixels.
     - ``offset``: distance of the middle of all points from where it lies on average, and
@@ -130,17 +103,22 @@ def face_attributes(images: Tensor, points: Tensor, scheme: Scheme) -> dict[str,
     grey = images[:, 0].float()  # (N, H, W)
     brightness, contrast = _mean_and_deviation(grey, inside)
     eyes, mouth = openness(points, scheme)
+    shape = procrustes_mean(points, scheme)
+    edges = np.stack(
+        [cv2.Laplacian(face, cv2.CV_32F, borderType=cv2.BORDER_REPLICATE) for face in grey.numpy()]
+    )
     return {
         "roll": torch.rad2deg(torch.atan2(axis[:, 1], axis[:, 0])),
         "turn": _turn(points, marks, axis),
         "size": eye_distance,
         "offset": 100 * _distance_from_usual_place(points) / eye_distance,
-        "shape": 100 * align(points, mean_shape(points, scheme))[1],
+        "shape": 100 * (_aligned(points, shape) - shape).norm(dim=-1).mean(dim=1),
         "eyes": eyes,
         "mouth": mouth,
         "brightness": brightness,
         "contrast": contrast,
-        "sharpness": _mean_and_deviation(_laplacian(grey), inside)[1] / contrast.clamp(min=1e-6),
+        "sharpness": _mean_and_deviation(torch.from_numpy(edges), inside)[1]
+        / contrast.clamp(min=1e-6),
         "side_light": 100 * _right_less_left(grey, inside, points, axis) / brightness.clamp(min=1),
     }
 
@@ -163,7 +141,7 @@ def _colour(file: Path) -> str:
     return "grey" if spread.mean() <= 2 else "colour"
 
 
-def mean_shape(points: Tensor, scheme: Scheme) -> Tensor:
+def procrustes_mean(points: Tensor, scheme: Scheme) -> Tensor:
     """The mean of N faces after removing place, size and roll: (N, K, 2) -> (K, 2).
 
     Generalised Procrustes analysis (Gower, Psychometrika 1975). The outer eye corners of the
@@ -171,34 +149,16 @@ def mean_shape(points: Tensor, scheme: Scheme) -> Tensor:
     """
     shape = _upright(points.mean(dim=0), scheme)
     for _ in range(4):  # on IMM the second round moves it by 2e-5, the third by 5e-7
-        shape = _upright(align(points, shape)[0].mean(dim=0), scheme)
+        shape = _upright(_aligned(points, shape).mean(dim=0), scheme)
     return shape
 
 
-def align(points: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn, scale and shift each face so that it lies on ``shape`` with least squared error.
-
-    points: (N, K, 2). shape: (K, 2). Returns the moved points (N, K, 2) in the coordinates of
-    ``shape``, and the mean distance (N,) that is left between them and ``shape``.
-    """
-    target = torch.view_as_complex(shape.contiguous())  # (K,)
-    faces = torch.view_as_complex(points.contiguous())  # (N, K)
-    centre = target.mean()
-    target = target - centre
-    faces = faces - faces.mean(dim=1, keepdim=True)
-    # In the complex plane one factor is a rotation and a scale: least squares in one variable.
-    factor = (faces.conj() * target).sum(dim=1) / faces.abs().square().sum(dim=1)  # (N,)
-    moved = torch.view_as_real(factor[:, None] * faces + centre)  # (N, K, 2)
-    return moved, (moved - shape).norm(dim=-1).mean(dim=1)
-
-
 def what_stands_out(attributes: dict[str, Tensor], face: int, at_most: int = 3) -> list[str]:
-    """In words, in which measures one face is extreme among all; empty where in none.
+    """In words, in which measures one face is extreme among all, the farthest first.
 
-    A measure is named when it lies beyond 95 % of the other faces and also more than 2.5 robust
-    standard deviations (1.4826 times the median absolute deviation) from the median: among few
-    faces or on a narrow measure somebody is always first, and that explains nothing. The
-    farthest come first.
+    A measure is named if it lies beyond 95 % of the other faces and more than 2.5 robust standard
+    deviations (1.4826 times the median absolute deviation) from the median: among few faces or
+    on a narrow measure some face is always first, and that explains nothing.
     """
     found = []
     for key, values in attributes.items():
@@ -225,12 +185,16 @@ def quote(key: str, value: Tensor) -> str:
     return words.value.format(abs(number), "right" if number > 0 else "left")
 
 
+def _aligned(points: Tensor, shape: Tensor) -> Tensor:
+    """Faces (N, K, 2) after the similarity transform that moves each onto (K, 2)."""
+    return transform_points(points, fit_similarity(points, shape))
+
+
 def _upright(shape: Tensor, scheme: Scheme) -> Tensor:
     """Move (K, 2) so that the outer eye corners lie at (-0.5, 0) and (0.5, 0)."""
-    left, right = scheme.outer_eyes
-    flat = torch.view_as_complex(shape.contiguous())  # (K,)
-    flat = (flat - (flat[left] + flat[right]) / 2) / (flat[right] - flat[left])
-    return torch.view_as_real(flat)
+    corners = torch.tensor([[-0.5, 0.0], [0.5, 0.0]])
+    matrix = fit_similarity(shape[list(scheme.outer_eyes)], corners)
+    return transform_points(shape[None], matrix[None])[0]
 
 
 def _turn(points: Tensor, marks: Landmarks, axis: Tensor) -> Tensor:
@@ -255,17 +219,11 @@ def _inside(points: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _mean_and_deviation(values: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Over the pixels ``inside``: (N, H, W) twice -> (N,), (N,); 0 where there is none."""
+    """Over the pixels ``inside``: (N, H, W) twice -> (N,), (N,); 0 without any."""
     count = inside.sum(dim=(1, 2)).clamp(min=1)  # (N,)
     mean = (values * inside).sum(dim=(1, 2)) / count
     squares = ((values - mean[:, None, None]).square() * inside).sum(dim=(1, 2)) / count
     return mean, squares.sqrt()
-
-
-def _laplacian(grey: Tensor) -> Tensor:
-    kernel = torch.tensor([[[[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]]])
-    padded = F.pad(grey[:, None], (1, 1, 1, 1), mode="replicate")
-    return F.conv2d(padded, kernel)[:, 0]
 
 
 def _right_less_left(grey: Tensor, inside: Tensor, points: Tensor, axis: Tensor) -> Tensor:

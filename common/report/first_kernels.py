@@ -1,8 +1,8 @@
-"""What a small filter responds to, told from its weights and shown with OpenCV.
+"""What a small convolution kernel responds to, read from its weights and shown with OpenCV.
 
 A kernel is split into the patterns that a Taylor series begins with: an even grey, a slope, a
-saddle (a line) and a bowl (a spot). The share of the kernel's energy that lies in each says what
-it is, and the coefficients say in which direction and with which sign.
+saddle (a line) and a bowl (a spot). The share of the kernel's energy in each says what it is, and
+the coefficients say in which direction and with which sign.
 """
 
 from __future__ import annotations
@@ -19,25 +19,20 @@ SIDES = (
     "right", "lower right", "bottom", "lower left", "left", "upper left", "top", "upper right",
 )  # fmt: skip
 LINES = ("horizontally", "down to the right", "vertically", "up to the right")
-CLEAR = 0.2  # share of the energy from which a filter is more than noise, which has 0.08 at 5x5
+CLEAR = 0.2  # share of the energy from which a kernel is more than noise, which has 0.08 at 5x5
 KINDS = ("edge", "line", "spot", "grey")
 
 
 @dataclass(frozen=True)
 class KernelKind:
-    """What a kernel responds to.
+    """What a kernel responds to."""
 
-    kind: one of ``KINDS``, the pattern with the largest share of the kernel's energy; share: that
-    share, 0 to 1. angle: degrees clockwise from the picture's right; of an edge, 0 to 360, the
-    side on which the picture must be brighter, of a line, 0 to 180, along which a bright line must
-    run, else 0. sign: 1 where bright spots or bright areas make the answer positive, -1 where dark
-    ones do, and 1 for edges and lines.
-    """
-
-    kind: str
-    share: float
+    kind: str  # of KINDS, the pattern with the largest share of the kernel's energy
+    share: float  # that share, 0 to 1
+    # Degrees clockwise from the picture's right: the side on which an edge is brighter, 0 to 360;
+    # along which a bright line runs, 0 to 180; else 0.
     angle: float = 0.0
-    sign: int = 1
+    sign: int = 1  # -1 for spots and areas that must be dark for a positive response
 
     def __str__(self) -> str:
         """One sentence, such as "An edge that is brighter at the top (90 % of its energy)"."""
@@ -55,8 +50,8 @@ class KernelKind:
         return f"A {light} area as a whole, which it blurs ({share})."
 
 
-def taste(kernel: Tensor) -> KernelKind:
-    """What a square kernel (n, n), n at least 3, correlates with; see ``Taste``."""
+def kind_of(kernel: Tensor) -> KernelKind:
+    """What a square kernel (n, n), n at least 3, correlates with."""
     side = torch.linspace(-1, 1, len(kernel), dtype=torch.float64)
     y, x = torch.meshgrid(side, side, indexing="ij")  # x to the right, y down
     bowl = x**2 + y**2
@@ -67,19 +62,14 @@ def taste(kernel: Tensor) -> KernelKind:
     amounts = patterns @ weights / energy  # (6,)
     shares = amounts.square() * energy / weights.square().sum().clamp(min=1e-30)
     grey, right, down, across, aslant, hollow = amounts.tolist()
-    tastes = (
-        KernelKind(
-            "edge", float(shares[1] + shares[2]), math.degrees(math.atan2(down, right)) % 360
-        ),
-        KernelKind(
-            "line",
-            float(shares[3] + shares[4]),
-            math.degrees(math.atan2(aslant, across)) / 2 % 180,
-        ),
-        KernelKind("spot", float(shares[5]), sign=-1 if hollow > 0 else 1),
-        KernelKind("grey", float(shares[0]), sign=1 if grey > 0 else -1),
+    even, slope, saddle, spot = (part.sum().item() for part in shares.split([1, 2, 2, 1]))
+    kinds = (
+        KernelKind("edge", slope, math.degrees(math.atan2(down, right)) % 360),
+        KernelKind("line", saddle, math.degrees(math.atan2(aslant, across)) / 2 % 180),
+        KernelKind("spot", spot, sign=-1 if hollow > 0 else 1),
+        KernelKind("grey", even, sign=1 if grey > 0 else -1),
     )
-    return max(tastes, key=lambda one: one.share)
+    return max(kinds, key=lambda one: one.share)
 
 
 def choose(kernels: Tensor) -> dict[int, KernelKind]:
@@ -87,19 +77,15 @@ def choose(kernels: Tensor) -> dict[int, KernelKind]:
 
     Those below ``CLEAR`` are left out, but for the purest of all where no other is left.
     """
-    tastes = [taste(kernel) for kernel in kernels]
-    groups: dict[str, list[int]] = {}
-    for index, one in enumerate(tastes):
+    purest: dict[tuple[int, bool], tuple[int, KernelKind]] = {}
+    for index, one in enumerate(map(kind_of, kernels)):
         upright = one.kind == "edge" and abs(math.cos(math.radians(one.angle))) > math.sqrt(0.5)
-        groups.setdefault(f"{KINDS.index(one.kind)}{upright}", []).append(index)
-    purest = [
-        max(group, key=lambda index: tastes[index].share) for _, group in sorted(groups.items())
-    ]
-    clear = [index for index in purest if tastes[index].share >= CLEAR]
-    return {
-        index: tastes[index]
-        for index in clear or [max(purest, key=lambda index: tastes[index].share)]
-    }
+        group = KINDS.index(one.kind), upright
+        if group not in purest or one.share > purest[group][1].share:
+            purest[group] = index, one
+    found = [purest[group] for group in sorted(purest)]
+    clear = [(index, one) for index, one in found if one.share >= CLEAR]
+    return dict(clear or [max(found, key=lambda pair: pair[1].share)])
 
 
 def respond(image: Tensor, kernel: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
-"""The start page, ``reports/index.html``: the whole way through the parts, and all runs found.
+"""The start page, ``reports/index.html``: all parts in order, and all other runs found.
 
 It is made from what runs left: their numbers, their checkpoints, and one test face that every
-part's network is asked for.
+part's network predicts.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from ast import literal_eval
 from dataclasses import dataclass
 from html import unescape
 from itertools import pairwise
@@ -27,8 +28,8 @@ from common.inference import predict_keypoints
 from common.keypoints import SCHEMES, Scheme, flip_order_within
 from common.metrics import METRICS, nme
 from common.photos.finder import crop_faces
-from common.report import figures
-from common.report.page import SYNTHETIC, Gallery, Picture, duration, rounded, templates
+from common.report import image_figures
+from common.report.page import SYNTHETIC, Gallery, Picture, templates
 from common.system.errors import UserError
 from common.system.files import write_atomically
 
@@ -38,40 +39,37 @@ NEEDED = ("title", "question", "synthetic", "nme")  # of a run, so that it can b
 
 @dataclass(frozen=True)
 class Portrait:
-    """A test face in its whole picture, which a run leaves for the other parts' networks.
-
-    image: uint8 (H, W). points: float32 (K, 2) of ``scheme``, in its pixels.
-    """
+    """A test face in its whole picture, which a run leaves for the other parts' networks."""
 
     name: str
-    image: np.ndarray
-    points: Tensor
+    image: np.ndarray  # uint8 (H, W)
+    points: Tensor  # float32 (K, 2) of ``scheme``, in the image's pixels
     scheme: Scheme
-    synthetic: bool
+    synthetic: bool  # whether the face is rendered
 
     def save(self, folder: Path) -> None:
         """Write ``face.png`` and ``face.json``."""
         Image.fromarray(self.image).save(folder / "face.png", optimize=True)
-        told = {"name": self.name, "scheme": self.scheme.name, "synthetic": self.synthetic}
-        notes = json.dumps({**told, "points": self.points.tolist()})
-        (folder / "face.json").write_text(notes, encoding="utf-8")
+        notes = {"name": self.name, "scheme": self.scheme.name, "synthetic": self.synthetic}
+        notes["points"] = self.points.tolist()
+        (folder / "face.json").write_text(json.dumps(notes), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Portrait:
-        """What ``save`` wrote; raises OSError, ValueError or KeyError where it is not whole."""
-        told = json.loads((folder / "face.json").read_text(encoding="utf-8"))
+        """Read what ``save`` wrote; raises OSError, ValueError or KeyError if it is incomplete."""
+        notes = json.loads((folder / "face.json").read_text(encoding="utf-8"))
         with Image.open(folder / "face.png") as picture:
             image = np.asarray(picture.convert("L"))
-        points, scheme = torch.tensor(told["points"]), SCHEMES[told["scheme"]]
-        return cls(told["name"], image, points, scheme, told["synthetic"])
+        points, scheme = torch.tensor(notes["points"]), SCHEMES[notes["scheme"]]
+        return cls(notes["name"], image, points, scheme, notes["synthetic"])
 
 
 def write_index(reports: Path) -> Path:
     """Write ``reports/index.html`` and its figures from all that is found in ``reports``.
 
     A run is a folder with an ``index.html`` and a ``metrics.json``; ``part1``, ``part2``, … are
-    the way, other folders stand beside it. What cannot be read is named and left out. Returns the
-    page's path; raises UserError where it cannot be written.
+    the course, other folders are listed below it. What cannot be read is named and left out.
+    Returns the page's path; raises UserError where it cannot be written.
     """
     runs, others, unreadable = [], [], []
     for page in filter(Path.is_file, sorted(reports.glob("*/index.html"))):
@@ -92,12 +90,12 @@ def write_index(reports: Path) -> Path:
     sections += [("more", "More pages")] if aside or others else []
     contents = {
         "sections": sections,
-        "steps": [_step(reports, run) for run in steps],
+        "steps": [{**run, "picture": _ordinary(reports, run)} for run in steps],
         "carried": [_carried(*pair) for pair in pairwise(steps)],
         "seconds": sum(run.get("seconds", 0) for run in steps),
         "face": face,
-        "names": [run["title"] for run in runs],
-        "rows": _rows(runs),
+        "runs": runs,
+        "metrics": METRICS,
         "aside": aside,
         "others": others,
         "unreadable": unreadable,
@@ -112,81 +110,52 @@ def _title(page: Path) -> str:
     return unescape(found[1]) if found else page.parent.name
 
 
-def _step(reports: Path, run: Run) -> Run:
-    """What the page says of one part, from its numbers."""
-    mean, missed = run.get("baseline_mean_face", {}).get("nme"), run.get("nme")
-    reached = (
-        f"It misses by {rounded(missed)} % of the distance between the outer eye corners on "
-        f"{rounded(run.get('n_test'))} faces that it never saw; the mean face, which never looks, "
-        f"would miss by {rounded(mean)} %"
-    )
-    if mean and missed:
-        reached += f", {rounded(mean / missed)} times as much"
-    network = f"`{run.get('network', '–')}`, {rounded(run.get('parameters'))} weights"
-    if "layers" in run:
-        network += f" in {run['layers']}"
-    if "input" in run:
-        network += (
-            f"; a picture of {run['input'][0]} × {run['input'][1]} pixels in, "
-            f"{run['n_points']} point{'s' * (run['n_points'] != 1)} out"
-        )
-    epochs, many = run.get("epochs"), "" if run.get("epochs") == 1 else "s"
-    cost = f"{rounded(epochs)} epoch{many} on {rounded(run.get('n_train'))} faces took "
-    cost += duration(run.get("seconds"))
-    if "device" in run:
-        cost += f" ({run['device']}, a machine with {run['cores']} cores)"
-    return {
-        **run,
-        "picture": _ordinary(reports, run),
-        "facts": [("network", f"{network}."), ("costs", f"{cost}."), ("reaches", f"{reached}.")],
-        "carries_over": run.get("carries_over", ""),
-    }
-
-
 def _ordinary(reports: Path, run: Run) -> Picture | None:
     """The figure of the run's own page of the test face in the middle of the ranking."""
     file = f"{run['folder']}/figures/ordinary.png"
     try:
         with Image.open(reports / file) as picture:
-            width, height = picture.size
-    except OSError:  # none, or not a picture any more
+            return {"file": file, "width": picture.width, "height": picture.height}
+    except OSError:  # missing, or no longer a picture
         return None
-    alt = f"A test face of {run['title']}, true points as rings and predicted ones as crosses"
-    caption = f"The test face in the middle of the ranking; NME over all {rounded(run['nme'])} %."
-    return Picture(file, width, height, alt, caption)
 
 
-def _carried(before: Run, after: Run) -> str:
-    """How much of one part's recipe the next one takes over; "" where a run does not tell."""
-    old, new = before.get("recipe_values", {}), after.get("recipe_values", {})
+def _carried(before: Run, after: Run) -> dict[str, Any] | None:
+    """How much of one part's recipe the next one takes over; None if a run does not say it."""
+    old, new = _recipe(before), _recipe(after)
     if not old or not new:
-        return ""
-    kept = [f"`{name}`" for name in old if new.get(name) == old[name]]
-    changed = [
-        f"`{name}` {old[name]} → {new[name]}"
-        for name in old
-        if name in new and new[name] != old[name]
-    ]
-    counted = {
-        "keeps": kept,
-        "changes": changed,
-        "leaves out": [f"`{name}`" for name in old if name not in new],
-        "adds": [f"`{name}` {value}" for name, value in new.items() if name not in old],
+        return None
+    both = old.keys() & new.keys()
+    listed = {
+        "keeps": [f"`{name}`" for name in old if name in both and new[name] == old[name]],
+        "changes": [
+            f"`{name}` {old[name]} → {new[name]}"
+            for name in old
+            if name in both and new[name] != old[name]
+        ],
+        "leaves out": [f"`{name}`" for name in old if name not in both],
+        "adds": [f"`{name}` {value}" for name, value in new.items() if name not in both],
     }
-    listed = [
-        f"{verb} {len(names)} ({', '.join(names)})" for verb, names in counted.items() if names
-    ]
     first, second = (run["title"].partition(":")[0] for run in (before, after))
-    return (
-        f"Of the {len(old)} values that {first} sets in its recipe, {second} {', '.join(listed)}."
-    )
+    return {"count": len(old), "first": first, "second": second, "listed": listed}
+
+
+def _recipe(run: Run) -> dict[str, str]:
+    """The values of a run's recipe, those of an older version under their names since."""
+    values = {}
+    for name, value in run.get("recipe_values", {}).items():
+        if name in checkpoints.RENAMED_RECIPE_FIELDS:
+            name, convert = checkpoints.RENAMED_RECIPE_FIELDS[name]
+            value = str(convert(literal_eval(value)))
+        values[name] = value
+    return values
 
 
 def _one_face(reports: Path, steps: list[Run], unreadable: list[str]) -> list[Picture]:
-    """One test face as every part's network sees and answers it; none where no run left one.
+    """One test face with every part's prediction; empty if no run left one.
 
-    The face is that of the last part that looks at whole pictures, which all networks can be
-    asked for. Only a checkpoint that belongs to the run's page answers.
+    The face is that of the last part that looks at whole pictures, which all networks can
+    predict. A checkpoint is used only if it belongs to the run's page and its network is known.
     """
     portrait = None
     for run in steps:
@@ -205,64 +174,44 @@ def _one_face(reports: Path, steps: list[Run], unreadable: list[str]) -> list[Pi
         if file.is_file():
             try:
                 trained = checkpoints.load(file)
-                if trained.get("metrics", {}).get("nme") == run.get("nme"):
-                    pictures.append(_answered(gallery, portrait, run, trained))
+                known = trained["network"] in checkpoints.NETWORKS
+                if known and trained.get("metrics", {}).get("nme") == run.get("nme"):
+                    pictures.append(_predicted(gallery, portrait, run, trained))
             except UserError:
                 unreadable.append(f"{run['folder']}/checkpoint.pt")
     return pictures
 
 
-def _answered(
+def _predicted(
     gallery: Gallery, portrait: Portrait, run: Run, trained: checkpoints.Checkpoint
 ) -> Picture:
-    """What one network makes of the portrait, as it sees it."""
+    """What one network predicts for the portrait, on the crop that it sees."""
     recipe, scheme = checkpoints.recipe_of(trained), SCHEMES[trained["scheme"]]
     height, width = portrait.image.shape
     box = torch.tensor([[0.0, 0.0, width, height]])
     if recipe.box_scale:
         box = landmark_boxes(portrait.points[None])
     images, matrices = crop_faces(portrait.image, box.numpy(), np.zeros(1), recipe)
-    order, kept = flip_order_within(scheme, trained["point_ids"]), list(trained["point_ids"])
-    answer = predict_keypoints(checkpoints.network_of(trained), images, order, recipe)[0]  # (k, 2)
+    order, ids = flip_order_within(scheme, trained["point_ids"]), list(trained["point_ids"])
+    points = predict_keypoints(checkpoints.network_of(trained), images, order, recipe)[0]  # (k, 2)
     truth = transform_points(portrait.points[None], matrices)[0]  # (K, 2)
     distance = portrait.scheme.eye_distance(truth)
     seen = to_network_input(images, recipe)[0, 0]  # (h, w)
-    part, size = run["title"].partition(":")[0], f"{recipe.width} × {recipe.height} pixels"
-    if scheme is portrait.scheme:
-        figure = figures.face(seen, truth[kept], scheme, kept, answer)
-        error = nme(answer[None], truth[kept][None], distance[None]).item()
-        points = f"{len(kept)} point{'s' * (len(kept) != 1)}"
-        caption = (
-            f"{part} sees {size} and answers {points}: {error:.1f} % of the eye distance away from "
-            "the truth."
-        )
-        alt = f"{portrait.name} as {part} sees it: true points as rings, answers as crosses"
-    else:  # other points: the outer eye corners alone are in both schemes
-        figure = figures.face(seen, answer, scheme, kept)
-        corners = answer[list(scheme.outer_eyes)] - truth[list(portrait.scheme.outer_eyes)]
+    same = scheme is portrait.scheme
+    if same:
+        figure = image_figures.face(seen, truth[ids], scheme, ids, points)
+        error = nme(points[None], truth[ids][None], distance[None])
+    else:  # only the outer eye corners are in both schemes
+        figure = image_figures.face(seen, points, scheme, ids)
+        corners = points[list(scheme.outer_eyes)] - truth[list(portrait.scheme.outer_eyes)]
         error = 100 * corners.norm(dim=-1).mean() / distance
-        caption = (
-            f"{part} sees {size} about the face and answers {len(kept)} points, here as rings: "
-            f"the outer eye corners, {error:.1f} % of the eye distance away from the true ones."
-        )
-        alt = f"{portrait.name} as {part} sees it, its {len(kept)} answers as rings"
-    return gallery.add(f"face-{run['folder']}", figure, alt, caption)
-
-
-def _rows(runs: list[Run]) -> list[tuple[str, list[str]]]:
-    """The rows of the page's table: a name and one cell per run, a dash where it has none."""
-    rows = [
-        ("data set", [run.get("dataset", "–") for run in runs]),
-        ("faces to train on", [rounded(run.get("n_train")) for run in runs]),
-        ("faces to test on", [rounded(run.get("n_test")) for run in runs]),
-        ("network", [run.get("network", "–") for run in runs]),
-        ("parameters", [rounded(run.get("parameters")) for run in runs]),
-        ("recipe", [run.get("recipe", "–") for run in runs]),
-        ("epochs", [rounded(run.get("epochs")) for run in runs]),
-        ("training time", [duration(run.get("seconds")) for run in runs]),
-    ]
-    for key, metric in METRICS.items():
-        name = f"{metric.name}, {metric.unit}" if metric.unit else metric.name
-        pairs = [(run.get(key), run.get("baseline_mean_face", {}).get(key)) for run in runs]
-        rows.append((name, [f"{rounded(own)} (mean face {rounded(mean)})" for own, mean in pairs]))
-    return rows
+    return gallery.add(
+        f"face-{run['folder']}",
+        figure,
+        name=portrait.name,
+        part=run["title"].partition(":")[0],
+        size=(recipe.width, recipe.height),
+        n_points=len(ids),
+        error=error.item(),
+        same_points=same,
+    )

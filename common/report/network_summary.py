@@ -1,15 +1,23 @@
-"""What a network is made of: its layers, its first filters, and what these make of a face."""
+"""What a network is made of and what it costs: layers, multiply-adds, time, kernels, responses."""
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from common.report import figures
-from common.report.hooks import forward_hooks
-from common.report.page import Gallery, Picture, rounded
+from common.report import image_figures
+from common.report.page import Gallery
+
+Note = Callable[[nn.Module, object, Tensor], None]
+"""Gets a module, its inputs and its output."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +30,46 @@ class Layer:
     parameters: int
 
 
+@contextmanager
+def forward_hooks(notes: dict[nn.Module, Note]) -> Iterator[None]:
+    """Within it, every output of a module is passed to the module's note."""
+    hooks = [module.register_forward_hook(note) for module, note in notes.items()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@torch.inference_mode()
+def multiply_adds(network: nn.Module, image: Tensor) -> int:
+    """Multiplications with an addition that one image (1, C, H, W) costs.
+
+    Those of convolutions and matrix products, half of PyTorch's floating-point operations; all
+    others together are a small part.
+    """
+    with FlopCounterMode(display=False) as counter:
+        network.eval()(image)
+    return counter.get_total_flops() // 2
+
+
+@torch.inference_mode()
+def milliseconds(network: nn.Module, image: Tensor, times: int = 10) -> float:
+    """The median time for one image (1, C, H, W), after two to warm up."""
+    network.eval()
+    spent = []
+    for _ in range(times + 2):
+        start = time.perf_counter()
+        network(image)
+        spent.append(1000 * (time.perf_counter() - start))
+    return statistics.median(spent[2:])
+
+
 def layers(network: nn.Module, image: Tensor) -> list[Layer]:
     """What happens to one image (1, 1, H, W) on its way through the network, in order.
 
-    A row is a module without children, or a small block with a life of its own such as a
-    ResNet's ``BasicBlock``; containers are opened.
+    A row is a module without children or a small block such as a ResNet's ``BasicBlock``;
+    containers are opened.
     """
     rows: list[Layer] = []
     counted: set[int] = set()
@@ -41,6 +84,45 @@ def layers(network: nn.Module, image: Tensor) -> list[Layer]:
     with forward_hooks(dict.fromkeys(_steps(network), note)):
         _forward(network, image)
     return rows
+
+
+def convolutions(
+    gallery: Gallery, network: nn.Module, image: Tensor, first: int = 2
+) -> list[dict[str, Any]]:
+    """Kernels of the ``first`` convolutions, and their responses to a face, for the template.
+
+    image: float32 (1, 1, H, W) in -0.5..0.5.
+    """
+    found = []
+    chosen_layers = [m for m in network.modules() if isinstance(m, nn.Conv2d)][:first]
+    for number, convolution in enumerate(chosen_layers, 1):
+        weight = convolution.weight.detach().float().cpu()  # (out, in, h, w)
+        count, channels, height, width = weight.shape
+        maps = _output_of(network, convolution, image)  # (out, H, W)
+        strength = maps.flatten(1).std(dim=1)  # (out,)
+        chosen = strength.argsort(descending=True, stable=True)[:8]
+        names = [f"kernel {index + 1}" for index in chosen.tolist()]
+        single = weight[chosen, 0] if channels == 1 else None
+        kernels = image_figures.kernels(weight if channels == 1 else weight[chosen])
+        responses = image_figures.responses(single, maps[chosen], names)
+        found.append(
+            {
+                "number": number,
+                "count": count,
+                "channels": channels,
+                "height": height,
+                "width": width,
+                "low": weight.min().item(),
+                "high": weight.max().item(),
+                "kernels": gallery.add(f"kernels-{number}", kernels),
+                "responses": gallery.add(f"responses-{number}", responses),
+                "shown": len(chosen),
+                "strongest": names[0],
+                "strength": strength.max().item(),
+                "median": strength.median().item(),
+            }
+        )
+    return found
 
 
 def _steps(module: nn.Module) -> list[nn.Module]:
@@ -67,51 +149,8 @@ def _describe(module: nn.Module) -> str:
     return "; ".join(_describe(inner) for inner in module.modules() if isinstance(inner, nn.Conv2d))
 
 
-def filters_and_responses(
-    gallery: Gallery, network: nn.Module, image: Tensor, name: str, first: int = 2
-) -> list[Picture]:
-    """The filters of the ``first`` convolutions, each followed by what they make of one face.
-
-    image: float (1, 1, H, W) in -0.5..0.5, called ``name`` in the captions.
-    """
-    pictures = []
-    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)][:first]
-    for number, convolution in enumerate(convolutions, 1):
-        weight = convolution.weight.detach().float().cpu()  # (out, in, h, w)
-        count, channels, height, width = weight.shape
-        maps = _output_of(network, convolution, image)  # (out, H, W)
-        strength = maps.flatten(1).std(dim=1)  # (out,)
-        chosen = strength.argsort(descending=True, stable=True)[:8]
-        names = [f"filter {index + 1}" for index in chosen.tolist()]
-
-        caption = (
-            f"The {count} filters of convolution {number}, {height} × {width} pixels, weights from "
-            f"{rounded(weight.min().item())} (purple) to {rounded(weight.max().item())} (orange)."
-        )
-        if channels > 1:
-            caption += (
-                f" Each reads {channels} maps. A row is one of the {len(chosen)} filters of the "
-                f"next figure, in its order; the columns are the first {min(channels, 8)} maps."
-            )
-        tiles = weight if channels == 1 else weight[chosen, :8]
-        alt = f"Weights of the filters of convolution {number} as tiles"
-        pictures.append(gallery.add(f"filters-{number}", figures.filters(tiles), alt, caption))
-
-        kernels = weight[chosen, 0] if channels == 1 else None
-        which = "they" if len(chosen) == count else f"the {len(chosen)} most active of them"
-        caption = (
-            f"What {which} make of {name}: the strongest is {names[0]}, "
-            f"whose output has a standard deviation of {strength[chosen[0]]:.2f}, against "
-            f"{strength.median():.2f} for the median filter. Orange is above zero and purple below."
-        )
-        alt = f"Outputs of the {len(chosen)} strongest filters of convolution {number} for one face"
-        figure = figures.responses(kernels, maps[chosen], names)
-        pictures.append(gallery.add(f"responses-{number}", figure, alt, caption))
-    return pictures
-
-
 def _output_of(network: nn.Module, module: nn.Module, image: Tensor) -> Tensor:
-    """What ``module`` hands on for one image: (C, H, W)."""
+    """The output of ``module`` for one image: (C, H, W)."""
     outputs: list[Tensor] = []
     with forward_hooks({module: lambda _module, _inputs, output: outputs.append(output)}):
         _forward(network, image)

@@ -1,6 +1,6 @@
-"""What every page under ``reports`` is made with: templates, figures with their words, numbers.
+"""What every page under ``reports`` is made with.
 
-``common/report/templates`` holds the pages, ``common/report/figures.py`` draws.
+Modules here measure and draw; the words of a page, captions included, are in its template.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
@@ -24,19 +24,13 @@ from common.system.files import clear_abandoned
 SYNTHETIC = "synthetic faces"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure on a page: its file relative to the page, its size in pixels and its words."""
-
-    file: str
-    width: int
-    height: int
-    alt: str
-    caption: str
+Picture = dict[str, Any]
+"""A figure on a page: ``file`` relative to the page, ``width`` and ``height`` in pixels, ``alt``
+and ``caption`` unless the template has them, and the numbers that its caption mentions."""
 
 
 class Gallery:
-    """Saves figures below the page's folder and tells what the page must know of them."""
+    """Saves a page's figures below its folder; mark: text on each, see ``figures.save``."""
 
     def __init__(self, folder: Path, mark: str) -> None:
         self.folder, self.mark = folder, mark
@@ -47,19 +41,22 @@ class Gallery:
                 f"{folder / 'figures'}: cannot be made ({fault.strerror}); choose another --reports"
             ) from None
 
-    def add(self, name: str, figure: Figure, alt: str, caption: str) -> Picture:
-        """Save ``figures/<name>.png`` with its words."""
+    def add(
+        self, name: str, figure: Figure, alt: str = "", caption: str = "", /, **facts: object
+    ) -> Picture:
+        """Save ``figures/<name>.png``."""
         file = f"figures/{name}.png"
         width, height = figures.save(figure, self.folder / file, self.mark)
-        return Picture(file, width, height, alt, caption)
+        size = {"file": file, "width": width, "height": height}
+        return {**size, "alt": alt, "caption": caption, **facts}
 
 
 def write_page(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Let ``fill`` write a page, ``index.html``, and what belongs to it, with a ``figures`` folder.
+    """Let ``fill`` write a page, ``index.html``, its figures and files into a folder, and move it.
 
-    Everything is made in a folder of its own and then renamed into place; the old page leaves
-    first and the new one comes last, so that a kill leaves no page beside the numbers or figures
-    of another run. Returns the page's path; raises UserError where it cannot be written.
+    Everything is made in a temporary folder and then renamed into ``folder``; the old page is
+    removed first and the new one comes last, so that a kill leaves no page beside the numbers or
+    figures of another run. Returns the page's path; raises UserError where it cannot be written.
     """
     work = folder / f".writing-{os.getpid()}-{time.time_ns()}"  # others may write it, too
     try:
@@ -80,6 +77,12 @@ def write_page(folder: Path, fill: Callable[[Path], None]) -> Path:
     return folder / "index.html"
 
 
+def render(folder: Path, template: str, contents: dict[str, Any]) -> None:
+    """Write ``index.html`` into ``folder``."""
+    page = templates().get_template(template).render(contents)
+    (folder / "index.html").write_text(page, encoding="utf-8")
+
+
 def templates() -> jinja2.Environment:
     """The pages of ``common/report/templates`` and what they write numbers with."""
     environment = jinja2.Environment(
@@ -89,7 +92,7 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": rounded, "duration": duration}
+    environment.filters |= {"number": rounded, "duration": duration, "hundredths": hundredths}
     return environment
 
 
@@ -109,7 +112,7 @@ def hundredths(value: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them, a dash for what is missing."""
+    """Seconds, or minutes from 100 s on; a dash for what is missing."""
     if seconds is None:
         return "–"
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"

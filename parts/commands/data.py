@@ -20,11 +20,11 @@ def run(options: argparse.Namespace) -> None:
 
     Raises UserError for an unknown name, or where the set cannot be fetched or written.
     """
+    if options.download and not options.name:
+        raise UserError("--download: name the data set to fetch, for example: data imm --download")
     from datasets import catalog
 
-    if options.download and options.name:
+    if options.download:
         print(catalog.download(options.name, options.data))
-    elif options.download:
-        raise UserError("--download: name the data set to fetch, for example: data imm --download")
     else:
         print(catalog.list_sets(options.data, options.name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from common import checkpoints
 from common.keypoints import SCHEMES
@@ -36,7 +37,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the metrics of a checkpoint on the faces of one split, as a table or as JSON.
+    """Print the metrics of a checkpoint on the faces of one split, as a table or as JSON."""
+    metrics = metrics_of(options)
+    print(json.dumps(metrics, indent=1) if options.as_json else table(metrics))
+
+
+def metrics_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The metrics of a checkpoint on the faces of one split.
 
     With a detector's boxes faces are found and predicted as on one's own photos, and those that
     are not found count in ``found`` alone.
@@ -67,8 +74,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"--boxes {options.boxes}: finds no face of {faces.name}; choose another")
     metrics = measure(predicted, crops, trained["mean_shape"], recipe)
     metrics |= {"n_test": len(crops), "dataset": faces.name, "boxes": options.boxes}
-    metrics |= {"found": found} if detector else {}
-    print(json.dumps(metrics, indent=1) if options.as_json else table(metrics))
+    return metrics | ({"found": found} if detector else {})
 
 
 def table(metrics: dict) -> str:

@@ -178,7 +178,7 @@ def reported(faults: list[UserError]) -> Iterator[None]:
 
 
 def files_of(path: str, save_dir: Path) -> list[str]:
-    """The files that a path of the command line stands for.
+    """The files that a path of the command line means.
 
     Those of a folder are chosen by their endings; a line on stderr counts the others. What an
     earlier call drew is left out where the folder is ``save_dir``.

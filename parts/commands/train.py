@@ -9,7 +9,7 @@ from parts.commands.options import add_data, add_device, add_reports
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``1``, ``2`` and ``3``."""
-    number = parser.prog.split()[-1]
+    number = parser.prog.split()[-1]  # argparse ends it with the command's name
     add_data(parser)
     add_device(parser)
     add_reports(parser)

@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
 class View:
     """What is drawn on the faces: one of several face filters, or the points.
 
-    names: what the key ``f`` goes through; None stands for the points.
+    names: what the key ``f`` goes through; None means the points.
     loaded: the face filter of each name.
     at: the index in ``names`` of what is drawn now.
     """

@@ -24,7 +24,7 @@ from common.augmentation import to_network_input
 from common.crops import to_pixels
 from common.loading import Crops
 from common.recipe import Options, need_one
-from common.report import figures
+from common.report import image_figures
 from common.report.ablation_page import Result, write_ablation
 from common.report.page import Gallery, Picture
 from common.system.device import best_device
@@ -323,13 +323,13 @@ def unrenamed_flips(
     return [
         gallery.add(
             "names",
-            figures.names(names, *sides),
+            image_figures.names(names, *sides),
             "A face and two mirror images of it",
             MIRRORED.format(len(pairs)),
         ),
         gallery.add(
             "learned",
-            figures.names(learned, *sides),
+            image_figures.names(learned, *sides),
             "Two networks' predictions for a face",
             PREDICTED.format(faces.faces.files[0].stem, *off),
         ),

@@ -20,7 +20,7 @@ def test_reasons_are_the_comments_behind_the_lines_and_values_those_of_the_run()
         ("colour", "True", "for hue"),
     ]
     assert reasons(replace(Example(), height=7))[:2] == [
-        ("height", "7", "asked for in this run, instead of the recipe's 60"),
+        ("height", "7", "set for this run, instead of the recipe's 60"),
         ("learning_rate", "0.0001", "small"),
     ]
 

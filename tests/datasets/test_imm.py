@@ -77,12 +77,12 @@ def test_the_picture_is_the_one_that_the_last_line_names(imm_folder):
     assert face.box == (0, 0, 200, 100)
 
 
-def test_persons_1_to_32_train_and_33_to_40_validate(imm_folder):
+def test_persons_1_to_32_train_and_33_to_40_test(imm_folder):
     write_faces(imm_folder, 40)
-    train, validation = imm.train_and_validation(imm.load(imm_folder.parent))
+    train, test = imm.train_and_test(imm.load(imm_folder.parent))
     assert train.groups == tuple(f"{person:02d}" for person in range(1, 33))
-    assert validation.groups == tuple(f"{person:02d}" for person in range(33, 41))
-    assert (train.name, validation.name) == ("imm/train", "imm/val")
+    assert test.groups == tuple(f"{person:02d}" for person in range(33, 41))
+    assert (train.name, test.name) == ("imm/train", "imm/test")
 
 
 @pytest.mark.parametrize(
@@ -106,88 +106,38 @@ def test_points_lie_on_the_picture_as_turned_by_exif(imm_folder):
     assert face.points[0].tolist() == [79.5, 99.5]
 
 
-def damage_count(folder):
-    return write_asf(folder, "99-1m", spread(57), picture="one.jpg")
+DAMAGE = {  # the fault, and what is written in place of a sound file
+    "57 points instead of 58": {"fractions": spread(57)},
+    "a coordinate is missing or not a number": {"fractions": [("nose", 0.5), *spread(57)]},
+    "a coordinate is not a number": {"fractions": [("nan", 0.5), *spread(57)]},
+    "gone.jpg: the picture is missing": {"picture": "gone.jpg"},
+    "text.jpg: not a readable picture": {"picture": "text.jpg"},
+    "a point has neither 7 nor 10 columns": {"columns": 8},
+    "points lie far outside the picture of 100x80": {"fractions": [(320, 0.5), *spread(57)]},
+    "both outer eye corners lie in the same spot": {"fractions": [(0.5, 0.5)] * 58},
+    "the name does not give person and view, like 01-1m.asf": {"stem": "somebody"},
+    "8 points, its first line says 58": lambda content: content[:400],
+    "not a text file": lambda content: bytes(range(256)),
+    "not an .asf file": lambda content: b"",
+}
 
 
-def damage_number(folder):
-    return write_asf(folder, "99-1m", [("nose", 0.5), *spread(57)], picture="one.jpg")
-
-
-def damage_nan(folder):
-    return write_asf(folder, "99-1m", [("nan", 0.5), *spread(57)], picture="one.jpg")
-
-
-def damage_picture(folder):
-    return write_asf(folder, "99-1m", picture="gone.jpg")
-
-
-def damage_header(folder):
-    (folder / "text.jpg").write_text("not a picture")
-    return write_asf(folder, "99-1m", picture="text.jpg")
-
-
-def damage_columns(folder):
-    return write_asf(folder, "99-1m", columns=8, picture="one.jpg")
-
-
-def damage_range(folder):
-    return write_asf(folder, "99-1m", [(320, 0.5), *spread(57)], picture="one.jpg")
-
-
-def damage_eyes(folder):
-    return write_asf(folder, "99-1m", [(0.5, 0.5)] * 58, picture="one.jpg")
-
-
-def damage_name(folder):
-    return write_asf(folder, "somebody", picture="one.jpg")
-
-
-def damage_cut(folder):
-    file = write_asf(folder, "99-1m", picture="one.jpg")
-    file.write_text(file.read_text()[:400])
-    return file
-
-
-def damage_bytes(folder):
-    file = folder / "99-1m.asf"
-    file.write_bytes(bytes(range(256)))
-    return file
-
-
-def damage_empty(folder):
-    file = folder / "99-1m.asf"
-    file.touch()
-    return file
-
-
-@pytest.mark.parametrize(
-    ("damage", "fault"),
-    [
-        (damage_count, "99-1m.asf: 57 points instead of 58"),
-        (damage_number, "99-1m.asf: a coordinate is missing or not a number"),
-        (damage_nan, "99-1m.asf: a coordinate is not a number"),
-        (damage_picture, "gone.jpg: the picture is missing"),
-        (damage_header, "text.jpg: not a readable picture"),
-        (damage_columns, "99-1m.asf: a point has neither 7 nor 10 columns"),
-        (damage_range, "99-1m.asf: points lie far outside the picture of 100x80"),
-        (damage_eyes, "99-1m.asf: both outer eye corners lie in the same spot"),
-        (damage_name, "somebody.asf: the name does not tell person and view, like 01-1m.asf"),
-        (damage_cut, "points, its first line says 58"),
-        (damage_bytes, "99-1m.asf: not a text file"),
-        (damage_empty, "99-1m.asf: not an .asf file"),
-    ],
-)
-def test_one_damaged_face_in_a_hundred_is_left_out_and_named(imm_folder, damage, fault):
+@pytest.mark.parametrize("fault", DAMAGE)
+def test_one_damaged_face_in_a_hundred_is_left_out_and_named(imm_folder, fault):
     write_faces(imm_folder, 100)
-    (imm_folder / "99-1m.asf").unlink()
-    damage(imm_folder)
+    file, damage = imm_folder / "99-1m.asf", DAMAGE[fault]
+    if callable(damage):
+        file.write_bytes(damage(file.read_bytes()))
+    else:
+        file.unlink()
+        (imm_folder / "text.jpg").write_text("not a picture")
+        write_asf(imm_folder, **{"stem": "99-1m", "picture": "one.jpg"} | damage)
     faces = imm.load(imm_folder.parent)
     assert len(faces) == 99
     (line,) = faces.left_out
     assert line.startswith(str(imm_folder)) and line.endswith(fault) and "\n" not in line
-    train, validation = imm.train_and_validation(faces)
-    assert (train.left_out, validation.left_out) == ((line,), ())  # told once
+    train, test = imm.train_and_test(faces)
+    assert (train.left_out, test.left_out) == ((line,), ())  # reported once
 
 
 def test_more_than_one_percent_of_damage_stops_and_names_the_first(imm_folder):
@@ -198,30 +148,35 @@ def test_more_than_one_percent_of_damage_stops_and_names_the_first(imm_folder):
         imm.load(imm_folder.parent)
 
 
-def test_a_missing_set_is_told_with_place_and_remedy(tmp_path):
+def test_a_missing_set_is_reported_with_place_and_remedy(tmp_path):
     with pytest.raises(UserError) as error:
         imm.load(tmp_path)
     assert str(tmp_path / "imm_face_db") in str(error.value)
     assert "python run_part.py data imm --download" in str(error.value)
 
 
-def test_a_folder_without_annotations_is_told(imm_folder):
+def test_a_folder_without_annotations_is_an_error(imm_folder):
     with pytest.raises(UserError, match="no annotated face"):
         imm.load(imm_folder.parent)
 
 
-def test_real_set_is_complete_and_unchanged(real_data):
+@pytest.fixture(scope="module")
+def real_faces(real_data):
+    return imm.load(real_data)
+
+
+def test_real_set_is_complete_and_unchanged(real_data, real_faces):
     assert imm.verify(real_data / imm.FOLDER) == []
-    assert imm.counts(real_data / imm.FOLDER) == {"train": (192, 192), "validation": (48, 48)}
-    faces = imm.load(real_data)
+    assert imm.counts(real_data / imm.FOLDER) == {"train": (192, 192), "test": (48, 48)}
+    faces = real_faces
     assert (len(faces), faces.left_out) == (240, ())
     assert len(set(faces.groups)) == 40
     assert all(faces.views.count(view) == 40 for view in imm.VIEWS.values())
     assert faces.boxes.tolist() == [[0, 0, 640, 480]] * 240
 
 
-def test_real_frontal_faces_mirror_onto_themselves(real_data):
-    faces = imm.load(real_data)
+def test_real_frontal_faces_mirror_onto_themselves(real_faces):
+    faces = real_faces
     frontal = faces.points[[view == imm.VIEWS["1"] for view in faces.views]]  # (40, 58, 2)
     mean = frontal.mean(dim=0)
     mirrored = (mean * torch.tensor([-1.0, 1.0]))[faces.scheme.flip_order]
@@ -231,8 +186,8 @@ def test_real_frontal_faces_mirror_onto_themselves(real_data):
     assert spread_of_difference.max() < 0.1 * faces.scheme.eye_distance(mean)
 
 
-def test_real_turned_faces_look_to_the_side_that_their_view_names(real_data):
-    faces = imm.load(real_data)
+def test_real_turned_faces_look_to_the_side_that_their_view_names(real_faces):
+    faces = real_faces
     nose, (left_eye, right_eye) = faces.points[:, 52, 0], faces.scheme.outer_eyes
     middle = (faces.points[:, left_eye, 0] + faces.points[:, right_eye, 0]) / 2
     for view, to_the_left in (("3", True), ("4", False)):  # the person's right is our left
@@ -241,7 +196,8 @@ def test_real_turned_faces_look_to_the_side_that_their_view_names(real_data):
 
 
 def test_real_files_that_differ_are_named_and_missing_ones_refused(real_data, imm_folder):
-    shutil.copytree(real_data / imm.FOLDER, imm_folder, dirs_exist_ok=True, copy_function=copy)
+    original, copy = real_data / imm.FOLDER, shutil.copyfile  # bytes alone: it may be read-only
+    shutil.copytree(original, imm_folder, dirs_exist_ok=True, copy_function=copy)
     changed = imm_folder / "05-2m.asf"
     changed.write_text(changed.read_text() + "\n")
     (warning,) = imm.verify(imm_folder)
@@ -253,11 +209,6 @@ def test_real_files_that_differ_are_named_and_missing_ones_refused(real_data, im
     picture.unlink()
     with pytest.raises(UserError, match=r"1 of 480 files missing, the first is 06-1m\.jpg"):
         imm.verify(imm_folder)
-
-
-def copy(source, target):
-    """Bytes alone: the original may be read-only."""
-    return shutil.copyfile(source, target)
 
 
 def test_a_damaged_annotation_raises_with_its_file(imm_folder):
@@ -281,7 +232,7 @@ def test_an_eye_numbered_from_the_inner_corner_is_numbered_from_the_outer_one():
         assert torch.equal(numbered[13:21], right_eye.float())
 
 
-def test_in_real_faces_the_outer_eye_corners_lie_outside(real_data):
-    points = imm.load(real_data).points
+def test_in_real_faces_the_outer_eye_corners_lie_outside(real_faces):
+    points = real_faces.points
     assert (points[:, 21, 0] < points[:, 25, 0]).all()
     assert (points[:, 17, 0] < points[:, 13, 0]).all()

@@ -21,7 +21,7 @@ from common.photos.detectors import (
 )
 from common.system.errors import UserError
 from datasets import ibug, yunet
-from datasets.synthetic import render
+from datasets.synthetic.render import render
 
 AS_FOUND = (0.0, 0.0, 1.0)  # a fit that only makes boxes square
 

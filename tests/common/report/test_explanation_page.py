@@ -85,12 +85,14 @@ def test_networks_of_another_build_show_their_layers_too(name):
     assert len(set(sizes)) == len(sizes)
 
 
-def test_the_spread_of_a_heatmap_is_told_in_pixels():
+def test_the_spread_of_a_heatmap_is_in_pixels():
     torch.manual_seed(0)
     face = torch.rand(1, 1, 96, 96) - 0.5
     subject = Subject(name="one", network=HeatmapResNet18().eval(), face=face, n_faces=1)
-    chances, spread = _heatmap(subject, 30)  # (24, 24), cells of 4 pixels
-    y, x = torch.meshgrid(*(4 * torch.arange(n) + 1.5 for n in chances.shape), indexing="ij")
-    middle = [(chances * axis).sum() for axis in (x, y)]
-    variance = sum((chances * (a - m) ** 2).sum() for a, m in zip((x, y), middle, strict=True))
+    probabilities, spread = _heatmap(subject, 30)  # (24, 24), cells of 4 pixels
+    y, x = torch.meshgrid(*(4 * torch.arange(n) + 1.5 for n in probabilities.shape), indexing="ij")
+    middle = [(probabilities * axis).sum() for axis in (x, y)]
+    variance = sum(
+        (probabilities * (a - m) ** 2).sum() for a, m in zip((x, y), middle, strict=True)
+    )
     assert spread == pytest.approx(variance.sqrt().item(), rel=1e-4)

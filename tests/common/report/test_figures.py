@@ -6,7 +6,7 @@ from PIL import Image
 
 from common.keypoints import IBUG_68, IMM_58
 from common.metrics import failure_rate
-from common.report import figures
+from common.report import figures, image_figures
 
 ALL = range(58)
 
@@ -24,10 +24,10 @@ def pixels_like(path, colour):
     return ((columns.mean() + 0.5) / width, (rows.mean() + 0.5) / height), len(rows)
 
 
-def test_ring_and_cross_stand_where_the_points_are(tmp_path):
+def test_ring_and_cross_are_where_the_points_are(tmp_path):
     image = torch.zeros(60, 80, dtype=torch.uint8)
     truth, predicted = torch.tensor([[20.0, 15.0]]), torch.tensor([[60.0, 44.0]])
-    figures.save(figures.face(image, truth, IMM_58, [52], predicted), tmp_path / "face.png")
+    figures.save(image_figures.face(image, truth, IMM_58, [52], predicted), tmp_path / "face.png")
     for colour, (x, y) in ((figures.SKY, (20, 15)), (figures.ORANGE, (60, 44))):
         where, count = pixels_like(tmp_path / "face.png", colour)
         assert where == pytest.approx(((x + 0.5) / 80, (y + 0.5) / 60), abs=0.01)
@@ -36,7 +36,7 @@ def test_ring_and_cross_stand_where_the_points_are(tmp_path):
 
 def test_truth_and_prediction_differ_in_shape():
     points = torch.rand(58, 2) * 50
-    axes = figures.face(torch.zeros(60, 60), points, IMM_58, ALL, points + 1).axes[0]
+    axes = image_figures.face(torch.zeros(60, 60), points, IMM_58, ALL, points + 1).axes[0]
     markers = {
         line.get_marker(): line.get_color() for line in axes.lines if len(line.get_xdata()) == 58
     }
@@ -47,7 +47,7 @@ def test_truth_and_prediction_differ_in_shape():
 def test_a_close_up_stays_in_the_picture_and_holds_the_points(centre):
     points = (torch.rand(58, 2) * 20 + torch.tensor(centre) - 10).clamp(min=0)
     points = torch.minimum(points, torch.tensor([79.0, 59.0]))
-    face = figures.face(torch.zeros(60, 80), points, IMM_58, ALL, around=points)
+    face = image_figures.face(torch.zeros(60, 80), points, IMM_58, ALL, around=points)
     (left, right), (bottom, top) = face.axes[0].get_xlim(), face.axes[0].get_ylim()
     assert left >= -0.5 and right <= 79.5 and top >= -0.5 and bottom <= 59.5
     assert left <= points[:, 0].min() and right >= points[:, 0].max()
@@ -59,7 +59,7 @@ def test_bytes_and_network_values_show_the_same_picture(tmp_path):
     image = torch.arange(0, 240, dtype=torch.uint8).reshape(12, 20)
     points = torch.full((1, 2), 5.0)
     for name, values in (("bytes", image), ("values", image.float() / 255 - 0.5)):
-        figures.save(figures.face(values, points, IMM_58, [52]), tmp_path / f"{name}.png")
+        figures.save(image_figures.face(values, points, IMM_58, [52]), tmp_path / f"{name}.png")
     shown = [
         np.asarray(Image.open(tmp_path / f"{n}.png").convert("L"), float)
         for n in ("bytes", "values")
@@ -69,7 +69,7 @@ def test_bytes_and_network_values_show_the_same_picture(tmp_path):
 
 def test_saved_figures_are_small_and_carry_their_mark(tmp_path):
     image = (torch.rand(112, 112) * 255).to(torch.uint8)
-    face = figures.face(image, torch.rand(68, 2) * 100, IBUG_68, range(68))
+    face = image_figures.face(image, torch.rand(68, 2) * 100, IBUG_68, range(68))
     width, height = figures.save(face, tmp_path / "face.png", "synthetic faces")
     saved = Image.open(tmp_path / "face.png")
     assert (saved.width, saved.height) == (width, height)
@@ -124,14 +124,16 @@ def test_an_error_against_a_measure_shows_all_faces_and_the_median_of_neighbours
         assert middle == pytest.approx([values[five].median().item(), nme[five].median().item()])
 
 
-def test_faces_side_by_side_are_cut_about_what_is_asked_for():
+def test_faces_side_by_side_are_cropped_about_given_points():
     images, points = torch.zeros(2, 60, 80, dtype=torch.uint8), torch.rand(2, 58, 2) * 20 + 30
-    answers = {"one": points + 1, "other": points - 1}
-    whole, cut = (figures.same_faces(images, points, answers, a).axes for a in (None, points))
+    predictions = {"one": points + 1, "other": points - 1}
+    whole, cut = (
+        image_figures.same_faces(images, points, predictions, a).axes for a in (None, points)
+    )
     assert len(whole) == len(cut) == 4
     assert [axes.get_xlim() for axes in whole] == [(-0.5, 79.5)] * 4
     for axes, face in zip(cut, (0, 0, 1, 1), strict=True):
-        left, top, right, bottom = figures.square_around(points[face], 80, 60)
+        left, top, right, bottom = image_figures.square_around(points[face], 80, 60)
         assert axes.get_xlim() == pytest.approx((left, right)) and right - left < 40
         assert axes.get_ylim() == pytest.approx((bottom, top))
 
@@ -145,20 +147,22 @@ def test_points_are_coloured_by_their_mean_error():
     assert not axes.patches  # 58 ellipses would hide each other
 
 
-def test_the_ellipse_of_a_single_point_holds_86_percent_of_the_answers():
+def test_the_ellipse_of_a_single_point_holds_86_percent_of_the_predictions():
     torch.manual_seed(0)
     offsets = torch.randn(2000, 1, 2) @ torch.tensor([[0.2, 0.1], [0.0, 0.05]]) + 0.3
     shape = torch.rand(58, 2)
     axes = figures.error_on_mean_face(shape, IMM_58, [52], offsets).axes[0]
     (ellipse,) = axes.patches
-    answers = (shape[52] + offsets[:, 0]).numpy()
-    inside = ellipse.get_path().transformed(ellipse.get_patch_transform()).contains_points(answers)
+    predicted = (shape[52] + offsets[:, 0]).numpy()
+    inside = (
+        ellipse.get_path().transformed(ellipse.get_patch_transform()).contains_points(predicted)
+    )
     assert inside.mean() == pytest.approx(1 - np.exp(-2), abs=0.03)
 
 
-def test_filters_of_one_channel_fill_rows_of_eight():
+def test_kernels_of_one_channel_fill_rows_of_eight():
     weight = torch.randn(12, 1, 7, 5)
-    image = figures.filters(weight).axes[0].images[0]
+    image = image_figures.kernels(weight).axes[0].images[0]
     board = np.ma.filled(image.get_array(), np.nan)
     assert board.shape == (2 * 8 - 1, 8 * 6 - 1)
     np.testing.assert_array_equal(board[8:15, 18:23], weight[11, 0])  # second row, fourth
@@ -166,19 +170,19 @@ def test_filters_of_one_channel_fill_rows_of_eight():
     assert image.get_clim() == (-weight.abs().max().item(), weight.abs().max().item())
 
 
-def test_filters_of_many_channels_have_a_row_each():
+def test_kernels_of_many_channels_have_a_row_each():
     weight = torch.randn(3, 5, 3, 3)
-    board = np.ma.filled(figures.filters(weight).axes[0].images[0].get_array(), np.nan)
+    board = np.ma.filled(image_figures.kernels(weight).axes[0].images[0].get_array(), np.nan)
     assert board.shape == (3 * 4 - 1, 8 * 4 - 1)
     assert np.isfinite(board).sum() == weight.numel()
     np.testing.assert_array_equal(board[4:7, 8:11], weight[1, 2])
 
 
 @pytest.mark.parametrize("with_kernels", [True, False])
-def test_each_response_stands_below_its_name_and_kernel(with_kernels):
+def test_each_response_is_below_its_name_and_kernel(with_kernels):
     kernels = torch.randn(6, 5, 5) if with_kernels else None
-    names = [f"filter {n}" for n in range(6)]
-    figure = figures.responses(kernels, torch.randn(6, 20, 30), names)
+    names = [f"kernel {n}" for n in range(6)]
+    figure = image_figures.responses(kernels, torch.randn(6, 20, 30), names)
     sizes = [axes.images[0].get_array().shape for axes in figure.axes if axes.images]
     assert sizes.count((20, 30)) == 6 and sizes.count((5, 5)) == (6 if with_kernels else 0)
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == names
@@ -187,8 +191,8 @@ def test_each_response_stands_below_its_name_and_kernel(with_kernels):
 def test_an_overlay_is_yellow_where_its_largest_value_lies(tmp_path):
     values = torch.zeros(10, 10)
     values[2, 7] = 1  # the cell about (29.5, 9.5) of 40 x 40 pixels
-    layers = [figures.Overlay("a unit", values), figures.Overlay("another", values)]
-    figure = figures.overlays(torch.zeros(40, 40), torch.tensor([5.0, 30.0]), layers)
+    layers = [image_figures.Overlay("a unit", values), image_figures.Overlay("another", values)]
+    figure = image_figures.overlays(torch.zeros(40, 40), torch.tensor([5.0, 30.0]), layers)
     figures.save(figure, tmp_path / "overlays.png")
     picture = np.asarray(Image.open(tmp_path / "overlays.png").convert("RGB")).astype(int)
     height, width, _ = picture.shape
@@ -205,6 +209,6 @@ def test_an_overlay_is_yellow_where_its_largest_value_lies(tmp_path):
 
 
 def test_an_overlay_of_nothing_shows_the_face():
-    layers = [figures.Overlay("a unit", torch.zeros(4, 4))]
-    figure = figures.overlays(torch.zeros(8, 8), torch.tensor([5.0, 3.0]), layers)
+    layers = [image_figures.Overlay("a unit", torch.zeros(4, 4))]
+    figure = image_figures.overlays(torch.zeros(8, 8), torch.tensor([5.0, 3.0]), layers)
     assert figure.axes[0].images[1].get_alpha().max() == 0

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.report.first_kernels import SIDES, KernelKind, choose, respond, taste
+from common.report.first_kernels import SIDES, KernelKind, choose, kind_of, respond
 
 SIDE = 41
 
@@ -30,47 +30,47 @@ def bar(degrees):
 
 @pytest.mark.parametrize("n", [3, 5, 7])
 @pytest.mark.parametrize("degrees", range(0, 360, 45))
-def test_an_edge_is_told_with_the_side_that_is_brighter(degrees, n):
-    told = taste(slope(degrees, n))
-    assert (told.kind, told.share) == ("edge", pytest.approx(1))
-    assert told.angle == pytest.approx(degrees, abs=1e-3)
-    assert f"brighter at the {SIDES[degrees // 45]} " in str(told)
+def test_an_edge_is_named_with_the_side_that_is_brighter(degrees, n):
+    found = kind_of(slope(degrees, n))
+    assert (found.kind, found.share) == ("edge", pytest.approx(1))
+    assert found.angle == pytest.approx(degrees, abs=1e-3)
+    assert f"brighter at the {SIDES[degrees // 45]} " in str(found)
 
 
 @given(st.floats(0, 359.9))
-def test_an_edge_filter_answers_most_to_the_edge_that_its_sentence_names(degrees):
+def test_an_edge_kernel_responds_most_to_the_edge_that_its_sentence_names(degrees):
     kernel = slope(degrees)
-    told = taste(kernel)
+    found = kind_of(kernel)
 
     def middle(angle):
         return respond(step(angle), kernel)[SIDE // 2, SIDE // 2].item()
 
-    assert middle(told.angle) > middle(told.angle + 90) > middle(told.angle + 180)
-    assert middle(told.angle) > 0 > middle(told.angle + 180)
+    assert middle(found.angle) > middle(found.angle + 90) > middle(found.angle + 180)
+    assert middle(found.angle) > 0 > middle(found.angle + 180)
 
 
 @pytest.mark.parametrize(
     ("degrees", "way"), [(0, "horizontally"), (45, "down"), (90, "vertically"), (135, "up")]
 )
-def test_a_line_is_told_with_the_way_it_runs_and_answers_most_to_it(degrees, way):
+def test_a_line_is_named_with_its_direction_and_has_the_largest_response(degrees, way):
     along, away = slope(degrees), slope(degrees + 90)
     kernel = along.square() - away.square()
-    told = taste(kernel)
-    assert told.kind == "line"
-    assert told.angle == pytest.approx(degrees, abs=1e-3)
-    assert f"A bright line that runs {way}" in str(told)
-    answers = {
+    found = kind_of(kernel)
+    assert found.kind == "line"
+    assert found.angle == pytest.approx(degrees, abs=1e-3)
+    assert f"A bright line that runs {way}" in str(found)
+    responses = {
         turn: respond(bar(turn), kernel)[SIDE // 2, SIDE // 2].item() for turn in (0, 45, 90, 135)
     }
-    assert max(answers, key=answers.get) == degrees
+    assert max(responses, key=responses.get) == degrees
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_spot_and_an_even_grey_are_told_with_their_signs(sign):
+def test_a_spot_and_an_even_grey_are_named_with_their_signs(sign):
     bowl = slope(0).square() + slope(90).square()
-    spot = taste(-sign * (bowl - bowl.mean()))
+    spot = kind_of(-sign * (bowl - bowl.mean()))
     assert spot == KernelKind("spot", pytest.approx(1), sign=sign)
-    grey = taste(sign * torch.ones(5, 5))
+    grey = kind_of(sign * torch.ones(5, 5))
     assert grey == KernelKind("grey", pytest.approx(1), sign=sign)
     word = "bright" if sign > 0 else "dark"
     assert str(spot).startswith(f"A {word} spot") and str(grey).startswith(f"A {word} area")
@@ -79,10 +79,10 @@ def test_a_spot_and_an_even_grey_are_told_with_their_signs(sign):
 def test_the_shares_of_a_mixture_are_its_energies():
     edge, grey = slope(30), torch.ones(5, 5)
     edge, grey = edge / edge.norm(), grey / grey.norm()
-    assert taste(3 * edge + 4 * grey) == KernelKind("grey", pytest.approx(16 / 25))
-    told = taste(4 * edge + 3 * grey)
-    assert (told.kind, told.share) == ("edge", pytest.approx(16 / 25))
-    assert told.angle == pytest.approx(30, abs=1e-3)
+    assert kind_of(3 * edge + 4 * grey) == KernelKind("grey", pytest.approx(16 / 25))
+    found = kind_of(4 * edge + 3 * grey)
+    assert (found.kind, found.share) == ("edge", pytest.approx(16 / 25))
+    assert found.angle == pytest.approx(30, abs=1e-3)
 
 
 def test_the_purest_of_each_kind_and_of_both_ways_of_edges_is_chosen():
@@ -91,19 +91,19 @@ def test_the_purest_of_each_kind_and_of_both_ways_of_edges_is_chosen():
     impure = [slope(10) + noise[0], slope(80) + noise[1], torch.ones(5, 5) + noise[2]]
     chosen = choose(torch.stack([*impure, *pure]))
     assert list(chosen) == [4, 3, 5]
-    assert [told.kind for told in chosen.values()] == ["edge", "edge", "grey"]
+    assert [found.kind for found in chosen.values()] == ["edge", "edge", "grey"]
 
 
-def test_filters_that_are_mostly_noise_are_left_out_unless_all_are():
+def test_kernels_that_are_mostly_noise_are_left_out_unless_all_are():
     flicker = torch.tensor([1.0, -1]).repeat(13)[:25].view(5, 5)  # fits no pattern but a little
     faint = flicker + 0.15 * slope(0)
-    assert taste(faint).share < 0.2
+    assert kind_of(faint).share < 0.2
     fainter = flicker + 0.1 * torch.ones(5, 5)
     assert list(choose(torch.stack([faint, torch.ones(5, 5), fainter]))) == [1]
     assert len(choose(torch.stack([faint, fainter]))) == 1
 
 
-def test_the_answer_is_a_networks_own():
+def test_the_response_is_a_networks_own():
     torch.manual_seed(0)
     image = torch.randint(0, 256, (20, 30), dtype=torch.uint8)
     kernel = torch.randn(5, 5)
@@ -113,5 +113,5 @@ def test_the_answer_is_a_networks_own():
     torch.testing.assert_close(inner, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_kernel_without_weights_is_told_too():
-    assert taste(torch.zeros(5, 5)).share == 0
+def test_a_kernel_without_weights_has_a_kind_too():
+    assert kind_of(torch.zeros(5, 5)).share == 0

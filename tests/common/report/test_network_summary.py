@@ -1,8 +1,13 @@
+import pytest
 import torch
-from test_part_page import SmallNet
+from made_up_reports import SmallNet
+from torch import nn
 from torchvision.models import resnet18
 
-from common.report.network_summary import layers
+from common.report import network_summary
+from common.report.network_summary import layers, milliseconds, multiply_adds
+from parts.part3_large_dataset import ResNet18
+from parts.udacity_networks import FourConvNet, LightNetBN
 
 
 def test_layers_are_listed_with_shapes_and_parameters():
@@ -24,3 +29,49 @@ def test_a_resnet_is_listed_by_its_blocks_and_nothing_is_counted_twice():
     rows = layers(network, torch.zeros(1, 3, 64, 64))
     assert [row.name for row in rows].count("BasicBlock") == 8 and len(rows) == 14
     assert sum(row.parameters for row in rows) == sum(p.numel() for p in network.parameters())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_multiply_adds_of_layers_counted_by_hand():
+    network = nn.Sequential(
+        nn.Conv2d(2, 8, (3, 5), stride=2, padding=1, groups=2),  # 10 x 14 -> 5 x 6
+        nn.BatchNorm2d(8),
+        nn.Flatten(),
+        nn.Linear(8 * 5 * 6, 7),
+    )
+    image = torch.zeros(1, 2, 10, 14)
+    assert multiply_adds(network, image) == 8 * 5 * 6 * (1 * 3 * 5) + 8 * 5 * 6 * 7
+
+
+def test_multiply_adds_of_the_udacity_networks_counted_by_hand():
+    image = torch.zeros(1, 1, 224, 224)
+    light = (
+        220**2 * 32 * 25 + 108**2 * 64 * 32 * 9 + 52**2 * 128 * 64 * 9 + 24**2 * 256 * 128 * 9
+        + 12**2 * 512 * 256 + 18432 * 1024 + 1024 * 512 + 512 * 136
+    )  # fmt: skip
+    assert multiply_adds(LightNetBN(), image) == light
+    four = (
+        220**2 * 32 * 25 + 106**2 * 64 * 32 * 25 + 51**2 * 128 * 64 * 9 + 23**2 * 256 * 128 * 9
+        + 135424 * 512 + 512 * 256 + 256 * 136
+    )  # fmt: skip
+    assert multiply_adds(FourConvNet(), image) == four
+
+
+def test_multiply_adds_of_resnet18_are_the_papers_1800_million():
+    # He et al., table 1: 1.8 billion with three colours and 1000 classes. Two colours fewer are
+    # 2 · 49 · 64 · 112² less, and 864 classes fewer 864 · 512.
+    image = torch.zeros(1, 1, 224, 224)
+    in_colour = multiply_adds(ResNet18(), image) + 2 * 49 * 64 * 112**2 + 864 * 512
+    assert round(in_colour / 1e9, 1) == 1.8
+
+
+def test_milliseconds_are_the_median_without_the_first_two(monkeypatch):
+    took = iter([9.0, 9.0, 0.03, 0.01, 0.02])  # seconds a call; the clock is asked before and after
+    clock = [0.0]
+
+    def network(_image):
+        clock[0] += next(took)
+
+    network.eval = lambda: None
+    monkeypatch.setattr(network_summary.time, "perf_counter", lambda: clock[0])
+    assert milliseconds(network, torch.zeros(1, 1, 4, 4), times=3) == pytest.approx(20)

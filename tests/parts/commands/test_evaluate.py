@@ -1,4 +1,4 @@
-"""What ``evaluate`` makes of faces that a detector has to find first."""
+"""``evaluate`` on faces that a detector has to find first."""
 
 import json
 
@@ -10,20 +10,25 @@ from small_network import checkpoint_of
 
 import run_part
 from common import checkpoints
+from common.crops import read_picture, square_boxes
 from common.faces import Faces, landmark_boxes
 from common.keypoints import IBUG_68
-from common.photos import detectors, finder
+from common.loading import load_crops
+from common.photos import detectors
 from common.photos.detectors import Detector
-from common.photos.finder import FoundFace
-from common.photos.pose import Pose
+from common.photos.finder import FaceKeypoints, face_from_keypoints
 from datasets import ibug
 from parts import protocols_300w, toolkit
 
 
-def found_at(left, top, side, mark):
-    """A found face whose keypoints all lie at (mark, mark)."""
-    keypoints = np.full((68, 2), mark, np.float32)
-    return FoundFace((left, top, side, side), 1.0, 1.0, keypoints, Pose(0, 0, 0), 0.3, 0.1)
+def found_at(box, keypoints):
+    return face_from_keypoints(box, 1.0, 1.0, np.asarray(keypoints, np.float32))
+
+
+def by_picture(faces, values):
+    """A value for each picture, by the sum of its pixels."""
+    sums = [int(np.asarray(read_picture(file, colour=True)).sum()) for file in faces.files]
+    return dict(zip(sums, values, strict=True))
 
 
 def test_the_face_that_overlaps_the_annotated_one_most_is_the_one_that_was_found(tmp_path):
@@ -34,21 +39,21 @@ def test_the_face_that_overlaps_the_annotated_one_most_is_the_one_that_was_found
     boxes = torch.tensor([[10.0, 10, 40, 40], [120, 10, 40, 40], [50, 50, 30, 40]])
     three = (files[0], files[0], files[1])
     faces = Faces("a/test", "a", IBUG_68, three, torch.zeros(3, 68, 2), boxes, ("",) * 3, ("",) * 3)
+    base = np.random.default_rng(0).uniform(0, 9, (68, 2))
 
     class Finder:
         def predict(self, image):
-            self.asked = image.shape
             return [
-                found_at(14, 14, 40, mark=1),  # of the first face
-                found_at(12, 11, 40, mark=2),  # of the first face, and closer
-                found_at(135, 30, 40, mark=3),  # too far from the second
-                found_at(45, 50, 40, mark=4),  # the square of the third, in its own picture
+                found_at((14, 14, 40, 40), base + 10),  # of the first face
+                found_at((12, 11, 40, 40), base + 20),  # of the first face, and closer
+                found_at((135, 30, 40, 40), base + 30),  # too far from the second
+                found_at((45, 50, 40, 40), base + 40),  # the square of the third, in its picture
             ]
 
     found = protocols_300w.find(Finder(), faces)
     assert list(found) == [0, 2]
-    assert found[0][0].tolist() == [2, 2]
-    assert found[2][0].tolist() == [4, 4]
+    np.testing.assert_allclose(found[0], base + 20, rtol=1e-6)
+    np.testing.assert_allclose(found[2], base + 40, rtol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture
 def evaluate(root, tmp_path, capsys):
-    """Calls ``run_part.py evaluate`` with a network that has learned nothing."""
+    """Calls ``run_part.py evaluate`` with an untrained network."""
     mean = ibug.load(root, "train").points.mean(dim=0) / 150
     path = checkpoint_of(tmp_path / "c.pt", dataset="ibug", mean_shape=mean)
 
@@ -72,59 +77,53 @@ def evaluate(root, tmp_path, capsys):
     return call
 
 
-def sees(boxes_by_sum, monkeypatch):
-    """Let every detector know the boxes of some pictures, by the sum of their pixels."""
-
-    def find(image):
-        boxes = boxes_by_sum.get(int(image.sum()), np.empty((0, 4)))
-        return boxes, np.ones(len(boxes))
-
-    detector = Detector("haar", find, longest=1000, fit=(0.0, 0.0, 1.0))
-    monkeypatch.setattr(detectors, "load", lambda *_: detector)
-    monkeypatch.setattr(finder, "LEAST_CONFIDENCE", 0.0)
-
-
 def test_found_faces_are_measured_and_the_others_counted(evaluate, root, monkeypatch):
+    """All points of the faces that are found are predicted 3 pixels too far right."""
     faces = ibug.load(root, "test")
-    boxes = protocols_300w.square_boxes(landmark_boxes(faces.points), 1.0).numpy()
-    pictures = [np.asarray(protocols_300w.read_picture(file, colour=True)) for file in faces.files]
-    known = {int(p.sum()): boxes[[i]] for i, p in enumerate(pictures) if i != 1}
-    sees(known, monkeypatch)
+    boxes, predicted = landmark_boxes(faces.points), faces.points + torch.tensor([3.0, 0.0])
+    found = [[found_at(tuple(b.tolist()), p)] for b, p in zip(boxes, predicted, strict=True)]
+    found[1] = []
+    seen = by_picture(faces, found)
+    monkeypatch.setattr(FaceKeypoints, "predict", lambda _, image: seen[int(image.sum())])
     status, out, _ = evaluate("--boxes", "haar", "--json")
     assert status == 0
-    told = json.loads(out)
-    assert told["n_test"] == 2
-    assert told["found"] == pytest.approx(100 * 2 / 3)
-    # The detector's box is the landmarks' own, but a network that has learned nothing sees the
-    # face lean; whatever it answers, it is measured in the crop of the landmarks.
-    assert told["nme"] > 0
-    status, table, _ = evaluate("--boxes", "haar")
+    metrics = json.loads(out)
+    assert metrics["n_test"] == 2
+    assert metrics["found"] == pytest.approx(100 * 2 / 3)
+    errors = 300 / IBUG_68.eye_distance(faces.points[[0, 2]])  # % of the eye distance
+    assert metrics["nme"] == pytest.approx(errors.mean().item(), rel=1e-4)
+    assert metrics["mae_px_original"] == pytest.approx(1.5, rel=1e-4)  # over x and y
+    _, table, _ = evaluate("--boxes", "haar")
     assert table.splitlines()[0] == "ibug/test, boxes: haar, 66.67 % of the faces found"
 
 
-def test_protocols_take_finds_for_faces_as_the_networks_usual_doubt_allows(
-    root, tmp_path, monkeypatch
-):
-    """A network that has learned nothing doubts every face far more than one that ships."""
-    usual = finder.LEAST_CONFIDENCE
-    train, test = ibug.load(root, "train"), ibug.load(root, "test")
-    boxes = protocols_300w.square_boxes(landmark_boxes(test.points), 1.0).numpy()
-    pictures = [np.asarray(protocols_300w.read_picture(file, colour=True)) for file in test.files]
-    sees({int(p.sum()): boxes[[i]] for i, p in enumerate(pictures)}, monkeypatch)
-    monkeypatch.setattr(finder, "LEAST_CONFIDENCE", usual)
-    told = checkpoints.load(checkpoint_of(tmp_path / "c.pt", dataset="ibug", mean_shape=None))
-    network, recipe = checkpoints.network_of(told), checkpoints.recipe_of(told)
-    for doubt, found in ((0.0, 0.0), (10.0, 100.0)):
-        rows = protocols_300w.protocols(network, recipe, train, root, doubt)
-        (row,) = (row for row in rows if row["name"] == "lfpw/testset")
-        assert row["boxes"]["haar"]["found"] == found
-
-
-def test_a_detector_that_finds_nothing_is_told(evaluate, monkeypatch):
-    sees({}, monkeypatch)
+def test_no_face_found_is_an_error(evaluate, monkeypatch):
+    monkeypatch.setattr(FaceKeypoints, "predict", lambda *_: [])
     status, out, errors = evaluate("--boxes", "haar")
     assert (status, out) == (2, "")
     assert errors == ["error: --boxes haar: finds no face of ibug/test; choose another"]
+
+
+@pytest.mark.parametrize(("disagreement", "found"), [(0.0, 0.0), (10.0, 100.0)])
+def test_protocols_accept_faces_by_the_networks_own_flip_disagreement(
+    root, tmp_path, monkeypatch, disagreement, found
+):
+    """An untrained network disagrees with its own flip far more than the one that ships."""
+    test = ibug.load(root, "test")
+    known = by_picture(test, square_boxes(landmark_boxes(test.points), 1.0).numpy()[:, None])
+
+    def detect(image):  # turned pictures show no face
+        boxes = known.get(int(image.sum()), np.empty((0, 4)))
+        return boxes, np.ones(len(boxes))
+
+    detector = Detector("haar", detect, longest=1000, fit=(0.0, 0.0, 1.0))
+    monkeypatch.setattr(detectors, "load", lambda *_: detector)
+    monkeypatch.setattr(protocols_300w, "flip_disagreement_p99", lambda *_: disagreement)
+    untrained = checkpoints.load(checkpoint_of(tmp_path / "c.pt", dataset="ibug", mean_shape=None))
+    network, recipe = checkpoints.network_of(untrained), checkpoints.recipe_of(untrained)
+    train = load_crops(ibug.load(root, "train"), recipe)
+    rows = {row["name"]: row for row in protocols_300w.protocols(network, train, recipe, root)}
+    assert rows["lfpw/testset"]["boxes"]["haar"]["found"] == found
 
 
 def test_a_detector_needs_a_network_of_68_points(tmp_path, capsys):
@@ -135,7 +134,7 @@ def test_a_detector_needs_a_network_of_68_points(tmp_path, capsys):
     assert "58 points of imm58, and photos need all of ibug68" in capsys.readouterr().err
 
 
-def test_without_a_checkpoint_the_newest_of_part_3_is_measured(tmp_path, monkeypatch, capsys):
+def test_without_any_checkpoint_the_error_names_the_one_to_train(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(toolkit, "WEIGHTS", tmp_path / "weights")
     assert run_part.main(["evaluate"]) == 2

@@ -1,0 +1,206 @@
+"""The sections of a part's page about the test faces: which are missed, why, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from common.keypoints import IBUG_68, Scheme
+from common.photos.pose import head_pose
+from common.report import figures, image_figures
+from common.report.error_analysis import LEAST_FACES, Findings, find_effects
+from common.report.face_measures import (
+    ATTRIBUTES,
+    face_attributes,
+    procrustes_mean,
+    quote,
+    what_stands_out,
+)
+from common.report.page import Gallery, Picture
+
+STRONGEST = 3  # effects that are drawn
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a network predicted for N faces that it never trained on."""
+
+    scheme: Scheme
+    point_ids: tuple[int, ...]  # the k of the scheme's K points that the network learns
+    images: Tensor  # uint8 (N, 1, H, W), the crops as the network gets them
+    truth: Tensor  # float32 (N, k, 2), pixels of the images
+    predicted: Tensor  # float32 (N, k, 2), pixels of the images
+    all_points: Tensor  # float32 (N, K, 2), all annotated points, in the same pixels
+    nme: Tensor  # (N,), % of the inter-ocular distance
+    names: tuple[str, ...]  # stems of the files
+    views: tuple[str, ...]  # the view (IMM) or folder (300-W)
+    groups: tuple[str, ...]  # the person (IMM) or folder
+    colours: tuple[str, ...]  # "grey" or "colour", what the original picture is
+    picture_eyes: Tensor  # (N,), outer eye corners' distance in the original picture, pixels
+    baseline_nme: Tensor | None = None  # (N,), of always predicting the mean training face
+
+
+def error_section(gallery: Gallery, results: Results, beside: Mapping[str, Tensor]) -> dict:
+    """What the page's template shows of the test faces, by its names there; figures are saved.
+
+    beside: by another network's name its NME (N,) on the same faces.
+    """
+    nme = results.nme
+    order = nme.argsort(stable=True).tolist()
+    attributes = face_attributes(results.images, results.all_points, results.scheme)
+    numbers, groupings = _measured(results, attributes)
+    findings = find_effects(nme, numbers, groupings, results.groups)
+    peculiar = sum(bool(what_stands_out(attributes, face)) for face in order)
+    means = _means(nme, results.views)
+    best = [_face(gallery, results, f"best-{rank}", n) for rank, n in enumerate(order[:4], 1)]
+    worst = [
+        {
+            **_face(gallery, results, f"worst-{rank}", n),
+            "view": results.views[n],
+            "view_mean": means[results.views[n]],
+            "pose": ", ".join(quote(key, attributes[key][n]) for key in ("turn", "roll")),
+            "reasons": _reasons(attributes, findings, n),
+        }
+        for rank, n in enumerate(order[:-5:-1], 1)
+    ]
+    return {
+        "mean_nme": nme.mean().item(),
+        "ordinary": _face(gallery, results, "ordinary", order[len(order) // 2]),
+        "best": best,
+        "worst": worst,
+        "share_with_reason": 100 * peculiar / len(order),
+        "measures": [
+            (ATTRIBUTES[key].name, [values.median().item(), *values[order[:-5:-1]].tolist()])
+            for key, values in attributes.items()
+        ],
+        "findings": findings,
+        "least_faces": LEAST_FACES,
+        "strongest": _strongest(gallery, nme, numbers, groupings, findings),
+        "compared": [_compared(nme, other, name) for name, other in beside.items()],
+        "per_point": _per_point(gallery, results),
+        "per_group": _per_group(gallery, "error-per-group", nme, results.views),
+        "cumulative": _cumulative(gallery, results, beside),
+    }
+
+
+def _face(gallery: Gallery, results: Results, name: str, face: int) -> Picture:
+    """One test face with the network's prediction."""
+    predicted = results.predicted[face]
+    figure = image_figures.face(
+        results.images[face, 0],
+        results.truth[face],
+        results.scheme,
+        results.point_ids,
+        predicted,
+        around=torch.cat([results.all_points[face], predicted]),
+    )
+    return gallery.add(name, figure, name=results.names[face], nme=results.nme[face].item())
+
+
+def _reasons(
+    attributes: dict[str, Tensor], findings: Findings, face: int
+) -> list[tuple[str, bool]]:
+    """What sets a face apart, and whether the error goes with that over all faces."""
+    found = {effect.name for effect in findings.effects if effect.found}
+    reasons = []
+    for goes_with_error in (True, False):
+        some = {
+            key: values
+            for key, values in attributes.items()
+            if (ATTRIBUTES[key].name in found) is goes_with_error
+        }
+        if words := "; ".join(what_stands_out(some, face)):
+            reasons.append((f"{words[0].upper()}{words[1:]}", goes_with_error))
+    return reasons
+
+
+def _measured(
+    results: Results, attributes: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Sequence[str]]]:
+    """All that the errors are compared with, by its name on the page: numbers (N,), and groups."""
+    numbers = {
+        ATTRIBUTES[key].name: values if ATTRIBUTES[key].even is None else values.abs()
+        for key, values in attributes.items()
+    }
+    if results.scheme is IBUG_68:
+        pitch = [abs(head_pose(face.numpy()).pitch) for face in results.all_points]
+        numbers["nod, °"] = torch.tensor(pitch)
+    numbers["eye distance in the original picture, px"] = results.picture_eyes
+    groupings = {"person": results.groups, "view": results.views}
+    if results.groups == results.views:
+        groupings = {"folder": results.views}
+    return numbers, {**groupings, "grey or colour": results.colours}
+
+
+def _strongest(
+    gallery: Gallery,
+    nme: Tensor,
+    numbers: dict[str, Tensor],
+    groupings: dict[str, Sequence[str]],
+    findings: Findings,
+) -> list[Picture]:
+    """What explains most, drawn; views and folders have a figure of their own."""
+    drawn = [effect for effect in findings.effects if effect.name not in ("view", "folder")]
+    pictures = []
+    for place, effect in enumerate(drawn[:STRONGEST], 1):
+        if effect.of_groups:
+            picture = _per_group(gallery, f"why-{place}", nme, groupings[effect.name])
+        else:
+            values = numbers[effect.name]
+            order = values.argsort(stable=True)
+            fifth = len(values) // 5 | 1  # odd, so that a median is that of a face
+            low, high = (nme[some].median().item() for some in (order[:fifth], order[-fifth:]))
+            figure = figures.error_against(values, nme, effect.name, fifth)
+            picture = gallery.add(f"why-{place}", figure, fifth=fifth, low=low, high=high)
+        pictures.append({**picture, "effect": effect})
+    return pictures
+
+
+def _means(nme: Tensor, groups: Sequence[str]) -> dict[str, float]:
+    """The mean error of each group."""
+    names = sorted(set(groups))
+    return {name: nme[[other == name for other in groups]].mean().item() for name in names}
+
+
+def _per_group(gallery: Gallery, name: str, nme: Tensor, groups: Sequence[str]) -> Picture:
+    """Every face's error by group, and the groups of the lowest and the highest mean."""
+    means = _means(nme, groups)
+    lowest, highest = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    figure = figures.error_by_group(nme, groups)
+    return gallery.add(name, figure, means=means, lowest=lowest, highest=highest)
+
+
+def _per_point(gallery: Gallery, results: Results) -> Picture:
+    ids, scheme = results.point_ids, results.scheme
+    eye_distance = scheme.eye_distance(results.all_points)  # (N,)
+    offsets = (results.predicted - results.truth) / eye_distance[:, None, None]  # (N, k, 2)
+    error = 100 * offsets.norm(dim=-1).mean(dim=0)  # (k,)
+    across, down = (100 * offsets.mean(dim=(0, 1))).tolist()
+    shape = procrustes_mean(results.all_points, scheme)
+    return gallery.add(
+        "error-per-point",
+        figures.error_on_mean_face(shape, scheme, ids, offsets),
+        across=across,
+        down=down,
+        smallest=(ids[int(error.argmin())], error.min().item()),
+        largest=(ids[int(error.argmax())], error.max().item()),
+        ellipse=len(ids) < figures.FEW,
+    )
+
+
+def _cumulative(gallery: Gallery, results: Results, beside: Mapping[str, Tensor]) -> Picture:
+    nme, baseline = results.nme, results.baseline_nme
+    curves = {"network": nme} | ({} if baseline is None else {"mean face": baseline}) | {**beside}
+    half, most = nme.double().quantile(torch.tensor([0.5, 0.9], dtype=torch.float64)).tolist()
+    facts = {"half": half, "most": most, "failed": int((nme > 8).sum())}
+    return gallery.add("cumulative-error", figures.cumulative_error(curves), **facts)
+
+
+def _compared(own: Tensor, other: Tensor, name: str) -> dict[str, str | float]:
+    """By how much the errors (N,) of two networks differ, face by face; error: of the mean."""
+    gain = (other - own).double()
+    error = gain.std().item() / len(gain) ** 0.5
+    return {"name": name, "gain": gain.mean().item(), "error": error}

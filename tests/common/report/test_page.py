@@ -1,0 +1,52 @@
+import os
+
+import pytest
+
+from common.report.page import Gallery, duration, hundredths, rounded, write_page
+from common.system.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0000884, "0.0000884"),
+        (-0.314, "−0.314"),
+        (0.000169234, "0.000169"),
+        (5.5, "5.5"),
+        (12345.6, "12,346"),
+        (12345, "12,345"),
+        (0.0, "0"),
+        (None, "–"),
+        (float("nan"), "–"),
+    ],
+)
+def test_numbers_are_written_without_an_exponent(value, text):
+    assert rounded(value) == text
+
+
+def test_two_decimals_and_times_are_written_as_a_person_would():
+    assert [hundredths(value) for value in (-0.001, -0.314, 1)] == ["0.00", "−0.31", "1.00"]
+    assert [duration(value) for value in (None, 75.4, 150.0)] == ["–", "75 s", "2.5 min"]
+
+
+def test_a_folder_that_cannot_be_written_ends_in_one_line(tmp_path):
+    (tmp_path / "part9").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match=r"part9.*cannot be written.*--reports") as caught:
+        write_page(tmp_path / "part9", lambda work: None)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "figures").write_text("a file")
+    with pytest.raises(UserError, match=r"figures: cannot be made .*; choose another --reports"):
+        Gallery(tmp_path, "")
+
+
+def test_two_that_write_one_page_at_once_leave_a_whole_one(tmp_path):
+    def fill(work):
+        (work / "index.html").write_text("one")
+        if not (tmp_path / "index.html").exists():
+            write_page(tmp_path, lambda work: (work / "index.html").write_text("the other"))
+
+    (tmp_path / ".writing-1" / "figures").mkdir(parents=True)  # of one that was killed
+    os.utime(tmp_path / ".writing-1", (1e9, 1e9))
+    write_page(tmp_path, fill)
+    assert (tmp_path / "index.html").read_text() == "one"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["figures", "index.html"]
