@@ -23,6 +23,7 @@ from types import ModuleType
 
 from common.system.errors import UserError
 from common.system.files import make_writable, write_atomically
+from common.system.parallel import end_with_parent, terminating_children
 
 FOLDER = Path(__file__).resolve().parent  # the sheets and the starters
 SECONDS = 10.0  # that a learner's function may take for all trials of a task
@@ -86,14 +87,11 @@ def _verdicts(
 ) -> Iterator[tuple[str, bool, bytes | None]]:
     """The fields of each task's ``Verdict``. Raises UserError where the file cannot be run."""
     pool = None
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, terminating_children():
         stack = Path(folder, "stack.txt")  # where a process was that took too long
         for name in names:
             if pool is None:
-                pool = ProcessPoolExecutor(
-                    1, multiprocessing.get_context("spawn"),
-                    signal.signal, (signal.SIGINT, signal.SIG_DFL),  # our parent reports Ctrl-C
-                )  # fmt: skip
+                pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
                 try:
                     pool.submit(_start, file, seconds_to_start, stack).result()
                 except BrokenProcessPool:
@@ -116,6 +114,11 @@ def _reason(stack: Path, file: Path, seconds: float) -> str:
     line = re.search(rf'File "{re.escape(name)}", line (\d+)', lines)
     where = f" (line {line[1]})" if line else ""
     return f"still running after {seconds:g} seconds: is there a loop that never ends?{where}"
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent reports Ctrl-C
+    end_with_parent()
 
 
 def _start(file: Path, seconds: float, stack: Path) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from common.system.errors import UserError
@@ -43,24 +44,33 @@ def map_unordered(
         at_once, multiprocessing.get_context("spawn"), _begin, (max(threads // at_once, 1),)
     )
     waiting: dict[Future[Result], tuple[Any, ...]] = {}
-    others = multiprocessing.active_children()
     try:
-        for piece in pieces:
-            waiting[pool.submit(work, *piece)] = piece
-            if len(waiting) == at_once:
+        with terminating_children():
+            for piece in pieces:
+                waiting[pool.submit(work, *piece)] = piece
+                if len(waiting) == at_once:
+                    yield from _first(waiting)
+            while waiting:
                 yield from _first(waiting)
-        while waiting:
-            yield from _first(waiting)
     except BrokenProcessPool:
         raise UserError(
             f"one of {at_once} processes at work was killed, mostly for want of memory; {remedy} "
             "and start again"
         ) from None
     finally:
+        pool.shutdown()
+
+
+@contextmanager
+def terminating_children() -> Iterator[None]:
+    """End the processes that are started in the block, at work or not, when it is left."""
+    others = multiprocessing.active_children()
+    try:
+        yield
+    finally:
         for process in multiprocessing.active_children():
             if process not in others:
                 process.terminate()
-        pool.shutdown()
 
 
 def _first(waiting: dict[Future[Result], tuple[Any, ...]]) -> Iterator[Done[Result]]:
@@ -79,10 +89,14 @@ def _begin(threads: int) -> None:
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, left behind where we are ended
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A killed parent cannot end its processes: without this they would wait for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+
+    def end() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
