@@ -29,7 +29,7 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def short(monkeypatch):
+def short(monkeypatch, small_runs):
     monkeypatch.setitem(udacity_networks.RECIPES, "course", Short)
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
 
@@ -61,6 +61,7 @@ def epochs_trained(monkeypatch):
     return trained
 
 
+@pytest.mark.slow
 def test_a_comparison_is_trained_once_and_read_afterwards(
     call, tmp_path, root, epochs_trained, capsys
 ):
@@ -100,6 +101,7 @@ def test_a_comparison_is_trained_once_and_read_afterwards(
     )
 
 
+@pytest.mark.slow
 def test_a_comparison_that_was_stopped_goes_on_where_it_was(call, tmp_path, monkeypatch):
     line = ["compare", "LightNet", "--epochs", 2]
     assert call(*line)[0] == 0
@@ -124,6 +126,7 @@ def test_a_comparison_that_was_stopped_goes_on_where_it_was(call, tmp_path, monk
     assert all(torch.equal(resumed[name], weight) for name, weight in undisturbed.items())
 
 
+@pytest.mark.slow
 def test_what_an_older_version_trained_is_read_where_its_values_are_the_same(call, tmp_path):
     line = ("compare", "LightNet", "--epochs", 1)
     assert call(*line)[0] == 0
@@ -136,6 +139,7 @@ def test_what_an_older_version_trained_is_read_where_its_values_are_the_same(cal
     assert file.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_another_recipe_of_the_same_name_is_told(call, tmp_path, monkeypatch):
     assert call("compare", "LightNet", "--epochs", 1)[0] == 0
 
@@ -170,6 +174,7 @@ def test_a_persons_mistake_is_told_in_one_line(call, line, named):
     assert errors[-1].startswith("error: ")
 
 
+@pytest.mark.slow
 def test_without_the_frames_a_comparison_says_so_and_takes_drawn_faces(call, tmp_path, monkeypatch):
     few = {key: 6 if key[1] == "train" else 3 for key in cached.COUNTS}
     monkeypatch.setattr(cached, "COUNTS", few)
@@ -183,6 +188,7 @@ def test_without_the_frames_a_comparison_says_so_and_takes_drawn_faces(call, tmp
     assert "nme_new" not in told["baseline_mean_face"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["course", "best"])
 def test_part_3_trains_a_network_of_the_route(call, tmp_path, root, recipe, capsys):
     line = ["3", "--dataset", "youtube_faces", "--network", "LightNetBN", "--recipe", recipe]
