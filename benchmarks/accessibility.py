@@ -19,14 +19,14 @@ from pathlib import Path
 
 VIEWS = {"light, 1280 pixels": ("1280,900", ""), "dark, 390 pixels": ("390,900", "dark")}
 GRAVE = ("serious", "critical")
-ASK = """
+RUN_AXE = """
 <script>
 axe.run(document, {iframes: false}).then(found => {
-  const told = found.violations.map(
+  const faults = found.violations.map(
     fault => [fault.impact, fault.id, fault.nodes.map(node => node.target.join(" "))]);
   const place = document.createElement("pre");
   place.id = "found-by-axe";
-  place.textContent = JSON.stringify(told);
+  place.textContent = JSON.stringify(faults);
   document.body.replaceChildren(place);
 });
 </script>
@@ -34,17 +34,21 @@ axe.run(document, {iframes: false}).then(found => {
 
 
 def faults(page: Path, axe: str, chromium: str, size: str, scheme: str) -> list[list]:
-    """[impact, rule, [elements]] of each rule that a page breaks, seen in a window of ``size``.
+    """[impact, rule, [elements]] of each rule that a page breaks.
 
-    Raises RuntimeError where Chromium gives no answer.
+    axe: the script's text.
+    chromium: the browser's path.
+    size: of the window, such as "390,900".
+    scheme: "dark", or "" for light.
+    Raises RuntimeError where Chromium gives no result.
     """
     text = page.read_text(encoding="utf-8")
     if scheme == "dark":
         text = text.replace("(prefers-color-scheme: dark)", "all")
-    asking = f"<base href='{page.parent.resolve().as_uri()}/'><script>{axe}</script>{ASK}</body>"
+    added = f"<base href='{page.parent.resolve().as_uri()}/'><script>{axe}</script>{RUN_AXE}</body>"
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "page.html"
-        copy.write_text(text.replace("</body>", asking), encoding="utf-8")
+        copy.write_text(text.replace("</body>", added), encoding="utf-8")
         done = subprocess.run(
             [
                 chromium, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
@@ -53,26 +57,28 @@ def faults(page: Path, axe: str, chromium: str, size: str, scheme: str) -> list[
             ],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-    told = re.search('<pre id="found-by-axe">(.*?)</pre>', done.stdout, re.DOTALL)
-    if told is None:
-        raise RuntimeError(f"{page}: no answer from {chromium}: {done.stderr[-300:]}")
-    return json.loads(unescape(told[1]))
+    found = re.search('<pre id="found-by-axe">(.*?)</pre>', done.stdout, re.DOTALL)
+    if found is None:
+        raise RuntimeError(f"{page}: no result from {chromium}: {done.stderr[-300:]}")
+    return json.loads(unescape(found[1]))
 
 
 def main() -> int:
-    """Print the faults of every page; exit status 1 where one is serious or critical, 2 where
-    nothing could be looked at."""
+    """Print the faults of every page; returns the exit status.
+
+    1 if a fault is serious or critical, 2 if nothing could be checked.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("axe", type=Path, metavar="AXE.MIN.JS")
     parser.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    pages = sorted(asked.reports.rglob("index.html"))
-    if chromium is None or not asked.axe.is_file() or not pages:
-        lacks = "Chromium" if chromium is None else asked.axe if pages else asked.reports
-        print(f"error: {lacks}: not here, so nothing was looked at", file=sys.stderr)
+    pages = sorted(options.reports.rglob("index.html"))
+    if chromium is None or not options.axe.is_file() or not pages:
+        lacks = "Chromium" if chromium is None else options.axe if pages else options.reports
+        print(f"error: {lacks}: not here, so nothing was checked", file=sys.stderr)
         return 2
-    axe, grave = asked.axe.read_text(encoding="utf-8"), 0
+    axe, grave = options.axe.read_text(encoding="utf-8"), 0
     for page in pages:
         for view, how in VIEWS.items():
             found = faults(page, axe, chromium, *how)

@@ -52,7 +52,7 @@ def write(docs: Path, reports: Path | None, charts: Path | None) -> None:
     for ablation in known if charts else ():
         folder = charts / f"part{ablation['part']}"
         for drawn in filter(None, ablation_page.charts(Gallery(folder, ""), ablation)):
-            print(folder / drawn.file)
+            print(folder / drawn["file"])
 
 
 if __name__ == "__main__":

@@ -17,13 +17,7 @@ from common.crops import read_picture, to_fractions
 from common.inference import predict_keypoints
 from common.loading import Crops
 from common.losses import LOSSES
-from common.metrics import (
-    errors_per_face,
-    mean_face_prediction,
-    mean_shape,
-    measure,
-    summarise,
-)
+from common.metrics import errors_per_face, mean_face_prediction, mean_shape, measure, summarise
 from common.recipe import Options, Recipe, reasons
 from common.report.error_section import Results
 from common.report.face_measures import colours

@@ -106,7 +106,9 @@ def test_the_film_is_in_the_page_as_numbers_and_in_still_pictures(written):
     tree, _ = walk.read(written)
     made = made_up_reports.report().snapshots
     numbers = json.loads(next(tree.all("script")).inside[0])
-    torch.testing.assert_close(torch.tensor(numbers["answers"]), made.answers, atol=0.051, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor(numbers["answers"]), made.predictions, atol=0.051, rtol=0
+    )
     assert numbers["names"] == ["before training"] + [f"after epoch {e}" for e in (1, 2, 3)]
     assert numbers["nme"] == [["40.0", "60.0"], ["20.0", "30.0"], ["10.0", "15.0"], ["5.0", "7.0"]]
     assert numbers["means"] == ["50.0", "25.0", "12.5", "6.0"]

@@ -3,24 +3,62 @@
 import json
 from dataclasses import dataclass
 
+import made_up_reports
 import pytest
 import small_sets
 import torch
+from torch import nn
 
 import run_part
 from common import checkpoints, training
 from datasets.synthetic import cached
-from parts import udacity_networks
+from parts import part3_variants, udacity_networks
+from parts.commands import compare
 
 PAIR = ("LightNet", "LightNetBN")
 
 
 @dataclass(frozen=True)
 class Short(udacity_networks.Course):
-    """The course's recipe, in steps that tests can wait for."""
+    """The course's recipe, in pictures and steps that tests can wait for."""
 
+    height: int = 40  # small
+    width: int = 40  # small
+    margin: int = 4  # small
     batch: int = 5  # small
     max_steps: int = 1  # one an epoch
+
+
+@dataclass(frozen=True)
+class ShortBest(udacity_networks.Best):
+    """Ours, likewise."""
+
+    height: int = 40  # small
+    width: int = 40  # small
+    margin: int = 5  # small
+
+
+class LightNet(nn.Module):
+    """In place of the route's, whose dense layers take seconds a step."""
+
+    def __init__(self, n_points=68):
+        super().__init__()
+        self.arguments = {"n_points": n_points}
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 8, 5, stride=4), *self.between(), nn.ReLU(), nn.Flatten(),
+            nn.Linear(8 * 9 * 9, 2 * n_points),
+        )  # fmt: skip
+
+    def between(self):
+        return []
+
+    def forward(self, faces):
+        return self.layers(faces).unflatten(1, (-1, 2))
+
+
+class LightNetBN(LightNet):
+    def between(self):
+        return [nn.BatchNorm2d(8)]
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +67,16 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def short(monkeypatch, small_runs):
+def short(monkeypatch):
+    """Small networks, short recipes, a checkpoint after every epoch, and no drawing."""
+    for network in (LightNet, LightNetBN):
+        for registry in (checkpoints.NETWORKS, part3_variants.NETWORKS):
+            monkeypatch.setitem(registry, network.__name__, network)
     monkeypatch.setitem(udacity_networks.RECIPES, "course", Short)
+    monkeypatch.setitem(udacity_networks.RECIPES, "best", ShortBest)
+    monkeypatch.setattr(compare, "Quick", Short)
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    made_up_reports.draw_nothing(monkeypatch)
 
 
 @pytest.fixture
@@ -61,7 +106,6 @@ def epochs_trained(monkeypatch):
     return trained
 
 
-@pytest.mark.slow
 def test_a_comparison_is_trained_once_and_read_afterwards(
     call, tmp_path, root, epochs_trained, capsys
 ):
@@ -81,7 +125,8 @@ def test_a_comparison_is_trained_once_and_read_afterwards(
         assert measured["nme"] == pytest.approx(both / 12, rel=1e-4)
         assert measured["smooth_l1_frame"] != measured["smooth_l1_224"] > 0
         assert history[-1]["validation_loss"] == pytest.approx(measured["loss"], rel=1e-3)
-    assert first["networks"]["LightNet"]["parameters"] == 19_989_896
+    assert first["networks"]["LightNet"]["parameters"] == 8 * 26 + 649 * 136
+    assert first["networks"]["LightNet"]["multiply_adds"] == 8 * 81 * 25 + 648 * 136
     assert "10 of the 12 people of the test frames" in page.read_text()
 
     epochs_trained.clear()
@@ -101,8 +146,7 @@ def test_a_comparison_is_trained_once_and_read_afterwards(
     )
 
 
-@pytest.mark.slow
-def test_a_comparison_that_was_stopped_goes_on_where_it_was(call, tmp_path, monkeypatch):
+def test_a_comparison_that_was_stopped_resumes(call, tmp_path, monkeypatch):
     line = ["compare", "LightNet", "--epochs", 2]
     assert call(*line)[0] == 0
     file = tmp_path / "r" / "compare" / "youtube_faces-course-2" / "LightNet-0.pt"
@@ -126,8 +170,7 @@ def test_a_comparison_that_was_stopped_goes_on_where_it_was(call, tmp_path, monk
     assert all(torch.equal(resumed[name], weight) for name, weight in undisturbed.items())
 
 
-@pytest.mark.slow
-def test_what_an_older_version_trained_is_read_where_its_values_are_the_same(call, tmp_path):
+def test_an_older_file_is_read_and_one_of_another_recipe_refused(call, tmp_path, monkeypatch):
     line = ("compare", "LightNet", "--epochs", 1)
     assert call(*line)[0] == 0
     (file,) = tmp_path.rglob("LightNet-0.pt")
@@ -138,19 +181,14 @@ def test_what_an_older_version_trained_is_read_where_its_values_are_the_same(cal
     assert call(*line)[0] == 0
     assert file.read_bytes() == before
 
-
-@pytest.mark.slow
-def test_another_recipe_of_the_same_name_is_told(call, tmp_path, monkeypatch):
-    assert call("compare", "LightNet", "--epochs", 1)[0] == 0
-
     @dataclass(frozen=True)
     class Other(Short):
-        """Another rate."""
+        """Another learning rate."""
 
         learning_rate: float = 5e-3  # another
 
     monkeypatch.setitem(udacity_networks.RECIPES, "course", Other)
-    status, _, errors = call("compare", "LightNet", "--epochs", 1)
+    status, _, errors = call(*line)
     assert status == 2
     assert "LightNet-0.pt: was trained by another recipe" in errors[-1]
 
@@ -166,7 +204,7 @@ def test_another_recipe_of_the_same_name_is_told(call, tmp_path, monkeypatch):
         (["3", "--network", "LightNet", "--recipe", "long"], "--recipe long"),
     ],
 )
-def test_a_persons_mistake_is_told_in_one_line(call, line, named):
+def test_a_mistake_ends_in_one_line(call, line, named):
     more = ["--dataset", "youtube_faces"] if line[0] == "3" else []
     status, out, errors = call(*line, *more)
     assert (status, out) == (2, "")
@@ -174,21 +212,21 @@ def test_a_persons_mistake_is_told_in_one_line(call, line, named):
     assert errors[-1].startswith("error: ")
 
 
-@pytest.mark.slow
-def test_without_the_frames_a_comparison_says_so_and_takes_drawn_faces(call, tmp_path, monkeypatch):
+def test_without_the_frames_a_comparison_says_so_and_takes_synthetic_faces(
+    call, tmp_path, monkeypatch
+):
     few = {key: 6 if key[1] == "train" else 3 for key in cached.COUNTS}
     monkeypatch.setattr(cached, "COUNTS", few)
-    status, _, errors = call("compare", "ResNet18", "--quick", "--epochs", 1, data=tmp_path)
+    status, _, errors = call("compare", "LightNet", "--quick", "--epochs", 1, data=tmp_path)
     assert status == 0
     assert any("youtube_faces: not found" in line for line in errors)
     folder = tmp_path / "r" / "compare"
-    assert (folder / "synthetic-quick-1" / "ResNet18-0.pt").is_file()
+    assert (folder / "synthetic-quick-1" / "LightNet-0.pt").is_file()
     told = json.loads((folder / "comparison.json").read_text())
     assert told["synthetic"] is True
     assert "nme_new" not in told["baseline_mean_face"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["course", "best"])
 def test_part_3_trains_a_network_of_the_route(call, tmp_path, root, recipe, capsys):
     line = ["3", "--dataset", "youtube_faces", "--network", "LightNetBN", "--recipe", recipe]
