@@ -25,7 +25,7 @@ def main() -> None:
     errors, turns = [], []
     for seed in range(600_000_000, 600_000_000 + options.heads):  # the people of the test split
         person, scene, _ = people(seed, "crop")
-        subject = synthetic_scene.pose(person, scene, IBUG_68, (256, 256))
+        subject = synthetic_scene.Posed(person, scene, IBUG_68, (256, 256))
         pose = head_pose(subject.camera.project(subject.points)[0])
         errors.append(np.abs(np.subtract((pose.yaw, pose.pitch, pose.roll), scene.turn)))
         turns.append(scene.turn)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,30 +52,26 @@ def torso(neck_width: float, shoulders: float) -> tuple[Array, Array]:
     return np.stack([x, y, z], -1), 1 - soft(80, 155, height)
 
 
-@dataclass(frozen=True)
 class Hair:
-    """A haircut. Lengths in mm, angles in radians.
+    """A random haircut. Lengths in mm, angles in radians."""
 
-    bulk: distance from the scalp.
-    fringe: elevation where it ends on the forehead.
-    parting: azimuth at which the fringe is highest; arch: by how much.
-    temple: elevation of the hairline there.
-    sides: elevation where it ends beside the face; hang: how far it falls from there.
-    front: azimuth from which on it falls.
-    waves: how uneven its outline is.
-    tip: share of the bulk that is left at the forehead, small where the hair is combed back.
-    """
-
-    bulk: float
-    fringe: float
-    parting: float
-    arch: float
-    temple: float
-    sides: float
-    hang: float
-    front: float
-    waves: float
-    tip: float
+    def __init__(self, random: np.random.Generator, woman: bool) -> None:
+        long = random.random() < (0.75 if woman else 0.08)
+        fringe = random.random() < (0.35 if woman else 0.25)
+        self.bulk = random.uniform(8, 26) if woman else random.uniform(3, 20)  # off the scalp
+        # Elevation where it ends on the forehead; azimuth where that is highest, by ``arch``.
+        self.fringe = np.radians(random.uniform(-43, -32) if fringe else random.uniform(-68, -50))
+        self.parting = np.radians(random.normal() * 22)
+        self.arch = np.radians(random.uniform(1, 5) if fringe else random.uniform(2, 14))
+        # Elevation of the hairline at the temple and beside the face; how far it falls from there.
+        self.temple = np.radians(random.uniform(-52, -36))
+        self.sides = np.radians(random.uniform(-5, 25) if long else random.uniform(-22, 0))
+        self.hang = random.uniform(50, 240) if long else 0.0
+        # Azimuth from which on it falls.
+        self.front = np.radians(random.uniform(62, 92) if long else random.uniform(76, 88))
+        self.waves = random.uniform(0.05, 0.5)  # how uneven the outline is
+        # Share of the bulk that is left at the forehead, small where it is combed back.
+        self.tip = random.uniform(0.15, 0.4) if fringe else random.uniform(0.0, 0.15)
 
     def mesh(self, grid: Array, outward: Array, wobble: Array) -> tuple[Array, Array]:
         """The surface of the hair.

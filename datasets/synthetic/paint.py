@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 
 import cv2
 import numpy as np
 
 from common.keypoints import IBUG_68
-from datasets.synthetic.head import Array, curve, on_sheet, places, soft
+from datasets.synthetic.head import Array, curve, on_sheet, places, shaped, soft
 from datasets.synthetic.people import Person, Scene
+from datasets.synthetic.scene import Posed
 from datasets.synthetic.shading import look_up, mix, sample_noise
 
 _MAP_SCALE, _MAP_LEFT, _MAP_TOP = 4.0, -60.0, -50.0  # texels per degree; first azimuth, elevation
@@ -100,33 +99,26 @@ def _paint_maps() -> tuple[Array, Array]:
     )
 
 
-@dataclass
 class _Points:
-    """N points of a head, and the paint on them.
+    """N points of a head, and the paint on them: colour (N, 3), gloss and softness (N,).
 
-    x, y, side: mm along the skin, side = |x|.
-    place: (N, 3), in the head's own frame.
-    fine, coarse: noise.
-    eye .. nostril: see ``_paint_maps``.
-    colour: (N, 3); gloss, softness: (N,), 1 for skin.
+    angles: (N, 2) on the sheet; place: (N, 3) in the head's own frame.
     """
 
-    x: Array
-    y: Array
-    place: Array
-    fine: Array
-    coarse: Array
-    eye: Array
-    lid: Array
-    mouth: Array
-    lips: Array
-    along: Array
-    below: Array
-    fold: Array
-    nostril: Array
-    colour: Array
-    gloss: Array
-    softness: Array
+    def __init__(self, person: Person, angles: Array, place: Array) -> None:
+        self.place = place
+        self.x, self.y = 82 * angles[:, 0], 35 + 82 * angles[:, 1]  # about mm along the skin
+        x, y, offset = self.x, self.y, person.offsets
+        self.fine = sample_noise("fine", x * 2.4 + offset[0], y * 2.4 + offset[1])
+        self.coarse = sample_noise("coarse", x * 1.3 + offset[2], y * 1.3 + offset[3])
+        texels = _texels(angles).T
+        first, second = (np.ascontiguousarray(look_up(m, *texels).T) for m in _paint_maps())
+        self.eye, self.lid, self.mouth, self.lips = first
+        self.along, self.below, self.fold, self.nostril = second
+        grain = 1 + person.blemish * (0.035 * self.fine + 0.06 * self.coarse)
+        self.colour = person.skin * grain[:, None]
+        self.gloss = 0.5 + 0.5 * self.spot(0, 38, 8) + 0.3 * self.spot(0, -45, 22)
+        self.softness = np.ones(len(x), np.float32)
 
     @property
     def side(self) -> Array:
@@ -137,31 +129,20 @@ class _Points:
         return np.exp(((self.side - x) ** 2 + (self.y - y) ** 2) * (-0.5 / reach**2))
 
 
-def paint_head(
-    person: Person, scene: Scene, angles: Array, place: Array, grid: Array, teeth_at: float
-) -> tuple[Array, Array, Array]:
+def paint_head(subject: Posed, angles: Array, place: Array) -> tuple[Array, Array, Array]:
     """Colour (N, 3), gloss (N,) and softness (N,), 1 for skin, of points on the head.
 
-    angles: (N, 2) on the sheet.
-    place: (N, 3) in the head's own frame; grid: its vertices.
-    teeth_at: where the upper teeth end, y in the head's own frame.
+    angles: (N, 2) on the sheet; place: (N, 3) in the head's own frame.
     """
-    texels = _texels(angles).T
-    maps = (np.ascontiguousarray(look_up(one, *texels).T) for one in _paint_maps())
-    x, y = 82 * angles[:, 0], 35 + 82 * angles[:, 1]
-    offset = person.offsets
-    fine = sample_noise("fine", x * 2.4 + offset[0], y * 2.4 + offset[1])
-    coarse = sample_noise("coarse", x * 1.3 + offset[2], y * 1.3 + offset[3])
-    colour = person.skin * (1 + person.blemish * (0.035 * fine + 0.06 * coarse))[:, None]
-    ones = np.ones(len(x), np.float32)
-    p = _Points(x, y, place, fine, coarse, *chain(*maps), colour, ones, ones.copy())
-    lids = on_sheet(grid, places(IBUG_68)[36:68])
+    person, scene = subject.person, subject.scene
+    p = _Points(person, angles, place)
+    lids = on_sheet(subject.grid, places(IBUG_68)[36:68])
     _paint_skin(p, person, scene)
     _paint_beard(p, person)
     _paint_brows(p, person)
     _paint_nostrils(p)
     _paint_lips(p, person)
-    _paint_mouth(p, lids, teeth_at)
+    _paint_mouth(p, person, lids)
     _paint_eyes(p, person, scene, lids)
     return p.colour, p.gloss, p.softness
 
@@ -178,13 +159,12 @@ def _paint_skin(p: _Points, person: Person, scene: Scene) -> None:
     crease *= soft(38, 46, y) * soft(76, 64, y) * (0.08 + 0.2 * person.age + 0.12 * smile)
     p.colour *= 1 - red[:, None] * np.array([0.0, 1.0, 0.9], np.float32)
     p.colour *= (1 - np.minimum(dark + crease, 0.85))[:, None]
-    p.gloss = 0.5 + 0.5 * p.spot(0, 38, 8) + 0.3 * p.spot(0, -45, 22)
 
 
 def _paint_beard(p: _Points, person: Person) -> None:
-    beard, offset = person.beard, person.offsets
-    if beard.amount == 0:
+    if person.beard is None:
         return
+    (amount, grows), offset = person.beard, person.offsets
     n = np.flatnonzero((p.y > 14) & (p.lips < 0.5))
     x, y, side = p.x[n], p.y[n], p.side[n]
     chin = soft(78, 90, y + 0.10 * side) * soft(46, 36, side)
@@ -192,10 +172,9 @@ def _paint_beard(p: _Points, person: Person) -> None:
     cheeks *= soft(28, 42, side)
     lip = soft(51, 56, y) * soft(72, 66, y) * soft(36, 28, side)
     beside = soft(58, 66, y) * soft(84, 78, y) * soft(26, 31, side) * soft(42, 36, side)
-    areas = zip((chin, cheeks, lip, beside), beard.grows, strict=True)
-    cover = np.maximum.reduce([area * grows for area, grows in areas])
+    cover = np.maximum.reduce([chin, cheeks, lip, beside] * np.array(grows, np.float32)[:, None])
     hairs = sample_noise("strands", x * 3 + y * 0.5 + offset[4], y * 1.6 + offset[5])
-    cover = cover * soft(0.3, -1.2, p.lips[n]) * beard.amount
+    cover = cover * soft(0.3, -1.2, p.lips[n]) * amount
     cover *= np.clip(0.8 + 0.3 * hairs + 0.2 * p.fine[n], 0, 1.05)
     colour = person.hair_colour * np.clip(1 + 0.2 * hairs, 0.4, 1.6)[:, None]
     p.colour[n] = mix(p.colour[n], colour, np.minimum(cover, 0.95))
@@ -230,13 +209,14 @@ def _paint_lips(p: _Points, person: Person) -> None:
     p.gloss[n] += 0.5 * soft(-0.5, 0.5, inside)
 
 
-def _paint_mouth(p: _Points, lids: Array, upper: float) -> None:
+def _paint_mouth(p: _Points, person: Person, lids: Array) -> None:
     """Teeth, tongue and dark; the upper teeth stay with the skull, the lower go with the jaw.
 
-    lids: iBUG points 36 to 67 in the head's own frame (32, 3). upper: where the upper teeth end.
+    lids: iBUG points 36 to 67 in the head's own frame (32, 3).
     """
     n = np.flatnonzero(p.mouth > -0.2)
     x, y, inside = p.place[n, 0], p.place[n, 1], p.mouth[n]
+    upper = shaped(person.proportions, person.scale, {})[62, 1] + 3.5  # where the teeth end
     lower = float(lids[66 - 36, 1]) - 2.0
     gaps = 1 - 0.3 * np.exp(-(((x / 7.4 + 0.5) % 1 - 0.5) ** 2) / 0.006)
     teeth = soft(upper + 0.6, upper - 0.6, y - 0.006 * x**2)
@@ -244,9 +224,8 @@ def _paint_mouth(p: _Points, lids: Array, upper: float) -> None:
     white = (gaps * (0.4 + 0.6 * np.exp(-((x / 18) ** 2))))[:, None]
     white = np.array([0.74, 0.68, 0.57], np.float32) * white
     tongue = np.exp(-((x / 12) ** 2 + ((y - lower - 1) / 6) ** 2))[:, None]
-    dark = np.array([0.035, 0.010, 0.008], np.float32) + tongue * np.array(
-        [0.20, 0.05, 0.045], np.float32
-    )
+    dark = tongue * np.array([0.20, 0.05, 0.045], np.float32)
+    dark += np.array([0.035, 0.010, 0.008], np.float32)
     gap = np.float32(lids[66 - 36, 1] - lids[62 - 36, 1])  # between the lips
     colour = mix(dark, white, teeth)
     colour *= soft(0.0, 3.0, gap) * 0.9

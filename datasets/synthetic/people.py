@@ -34,15 +34,7 @@ _IRIS = linear(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Beard:
-    """amount: 0 none, 0.3 stubble, 1 full; grows: 0 or 1, in the order of ``_BEARDS``."""
-
-    amount: float = 0.0
-    grows: tuple[int, int, int, int] = (0, 0, 0, 0)
-
-
-# Where each grows: on the chin, the cheeks, the upper lip and beside the mouth.
+# Where a beard grows: on the chin, the cheeks, the upper lip and beside the mouth.
 _BEARDS = {
     "full": (1, 1, 1, 1),
     "goatee": (1, 0, 1, 1),
@@ -51,49 +43,105 @@ _BEARDS = {
 }
 
 
-@dataclass(frozen=True)
+def _between(random: Random, table: Array, weights: Sequence[float]) -> Array:
+    """A colour between two of a table, mostly near the first."""
+    a, b = random.choice(len(table), 2, p=np.array(weights) / np.sum(weights))
+    share = random.beta(1, 3)
+    return (table[a] * (1 - share) + table[b] * share).astype(np.float32)
+
+
+def _clipped(random: Random, mean: float, deviation: float, low: float, high: float) -> float:
+    return float(np.clip(random.normal() * deviation + mean, low, high))
+
+
+def _sample_proportions(random: Random, woman: bool) -> dict[str, float]:
+    proportions = {name: _clipped(random, 0, 1, -2.3, 2.3) for name in PROPORTIONS}
+    proportions["child"] = float(max(0.0, random.normal() - 1.0) * 1.5)
+    if woman:
+        proportions["jaw width"] -= 0.4
+        proportions["brow ridge"] -= 0.6
+        proportions["brow height"] += 0.3
+    return proportions
+
+
+def _sample_wobble(random: Random) -> Array:
+    """Smooth noise (2, HAIR_COLUMNS) around the head; half of all outlines are ragged."""
+    knots = random.normal(size=(2, 25))
+    knots[:, -1] = knots[:, 0]
+    wobble = cv2.resize(knots, (body.HAIR_COLUMNS, 2), interpolation=cv2.INTER_CUBIC)
+    wobble = wobble.clip(-1.5, 1.5)
+    if random.random() < 0.5:
+        wobble[0] += random.normal(size=body.HAIR_COLUMNS) * random.uniform(0, 0.6)
+    return wobble.astype(np.float32)
+
+
+def _sample_beard(random: Random) -> tuple[float, tuple[int, int, int, int]]:
+    """Amount, 0.1 stubble to 1 full, and where it grows, in the order of ``_BEARDS``."""
+    amount = random.uniform(0.1, 0.5) if random.random() < 0.5 else random.uniform(0.6, 1.0)
+    return amount, _BEARDS[random.choice(list(_BEARDS), p=[0.5, 0.25, 0.15, 0.1])]
+
+
 class Glasses:
-    """Lengths in mm. width, height: half of a lens; power: 2 for ellipses, more for boxes."""
+    """Glasses of random shape; lengths in mm, width and height are half of a lens."""
 
-    width: float
-    height: float
-    power: float
-    thickness: float
-    colour: Array
-    tint: float
-    tint_colour: Array
-    low: float
-    shine: float
+    def __init__(self, random: Random, dark: bool) -> None:
+        thick = random.uniform(0.8, 1.6) if random.random() < 0.5 else random.uniform(1.8, 4.5)
+        coloured = random.random() < 0.4
+        colour = random.uniform(10, 130, 3) if coloured else np.full(3, random.uniform(8, 60))
+        self.thickness, self.colour = thick, linear(colour)
+        self.width = random.uniform(22, 29)
+        self.height = random.uniform(14, 24)
+        self.power = random.uniform(2.0, 4.5)  # of the outline: 2 for an ellipse, more for boxes
+        self.tint = random.uniform(0.55, 0.98) if dark else random.uniform(0, 0.08)
+        self.tint_colour = linear(random.uniform(5, 60, 3))
+        self.low = random.uniform(-1, 5)  # below the eyes
+        self.shine = random.uniform(0, 0.5)
 
 
-@dataclass(frozen=True)
 class Person:
-    """What stays the same in all pictures of a person; colours are linear light, lengths mm."""
+    """What stays the same in all pictures of a person; colours are linear light, lengths mm.
 
-    proportions: dict[str, float]
-    scale: Array
-    unevenness: Array
-    skin: Array
-    blemish: float
-    freckles: float
-    age: float
-    lip_colour: float
-    iris: Array
-    pupil: float
-    lashes: float
-    brow_thickness: float
-    brow_density: float
-    brow_colour: Array
-    hair: body.Hair | None
-    hair_colour: Array
-    wobble: Array
-    beard: Beard
-    ears: tuple[float, float]
-    neck: tuple[float, float]
-    cloth: Array
-    neckline: float
-    glasses: Glasses | None
-    offsets: Array
+    The same state of ``random`` gives the same person, so the order of lines counts.
+    """
+
+    def __init__(self, random: Random) -> None:
+        woman = random.random() < 0.5
+        self.proportions = _sample_proportions(random, woman)
+        tone = float(np.clip(random.beta(1.1, 2.0) * 6, 0, 5.99))
+        skin = _SKIN[int(tone)] + (tone % 1) * (_SKIN[int(tone) + 1] - _SKIN[int(tone)])
+        skin = skin * np.exp(random.normal(size=3) * [0.05, 0.06, 0.10])
+        self.skin = skin.astype(np.float32)
+        dark = tone > 3.2
+        weights = [8, 4, 1, 0.2, 0.1, 0.1, 0.1, 0.6, 0.4] if dark else [5, 5, 4, 3, 2, 2, 1, 1, 1]
+        self.hair_colour = _between(random, _HAIR, weights)
+        self.wobble = _sample_wobble(random)
+        bearded = not woman and random.random() < 0.55
+        self.beard = _sample_beard(random) if bearded else None
+        painted = woman and random.random() < 0.5
+        self.scale = (1 + random.normal(size=3) * [0.035, 0.045, 0.045]).astype(np.float32)
+        self.unevenness = random.normal(size=head.TEMPLATE.shape) * 0.3
+        self.blemish = random.uniform(0.2, 1.0)
+        self.freckles = max(0.0, random.normal() * 0.5 - 0.2)
+        self.age = random.random()
+        self.lip_colour = random.uniform(1.2, 2.0) if painted else random.uniform(0.3, 1.0)
+        weights = [6, 6, 0.1, 0.1, 0.5, 0.1] if dark else [4, 4, 2, 1, 2, 2]
+        self.iris = _between(random, _IRIS, weights)
+        self.pupil = random.uniform(1.7, 2.9)
+        self.lashes = random.uniform(0.5, 0.95) if woman else random.uniform(0.3, 0.7)
+        self.brow_thickness = random.uniform(4.5, 9.0) * (0.8 if woman else 1.0)
+        self.brow_density = random.uniform(0.45, 1.0)
+        self.brow_colour = self.hair_colour * random.uniform(0.25, 0.8)
+        bald = random.random() < (0.02 if woman else 0.13)
+        self.hair = None if bald else body.Hair(random, woman)
+        self.ears = (random.uniform(0.95, 1.25), random.uniform(0.3, 0.7))
+        neck_width = random.uniform(0.85, 1.0) if woman else random.uniform(0.95, 1.15)
+        self.neck = (neck_width, random.uniform(0.85, 1.1))
+        cloth = random.normal(size=3) * 40 + random.choice([40, 110, 210])
+        self.cloth = linear(np.clip(cloth, 8, 245))
+        self.neckline = random.uniform(128, 172)
+        kind = random.random()
+        self.glasses = Glasses(random, dark=kind < 0.07) if kind <= 0.22 else None
+        self.offsets = random.uniform(0, 256, 8).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -119,125 +167,6 @@ class Scene:
     ambient: Array
     exposure: float
     gloss: float
-
-
-def _between(random: Random, table: Array, weights: Sequence[float]) -> Array:
-    """A colour between two of a table, mostly near the first."""
-    a, b = random.choice(len(table), 2, p=np.array(weights) / np.sum(weights))
-    share = random.beta(1, 3)
-    return (table[a] * (1 - share) + table[b] * share).astype(np.float32)
-
-
-def _clipped(random: Random, mean: float, deviation: float, low: float, high: float) -> float:
-    return float(np.clip(random.normal() * deviation + mean, low, high))
-
-
-def _sample_proportions(random: Random, woman: bool) -> dict[str, float]:
-    proportions = {name: _clipped(random, 0, 1, -2.3, 2.3) for name in PROPORTIONS}
-    proportions["child"] = float(max(0.0, random.normal() - 1.0) * 1.5)
-    if woman:
-        proportions["jaw width"] -= 0.4
-        proportions["brow ridge"] -= 0.6
-        proportions["brow height"] += 0.3
-    return proportions
-
-
-def _sample_hair(random: Random, woman: bool) -> body.Hair | None:
-    if random.random() < (0.02 if woman else 0.13):
-        return None
-    long = random.random() < (0.75 if woman else 0.08)
-    fringe = random.random() < (0.35 if woman else 0.25)
-    return body.Hair(
-        bulk=random.uniform(8, 26) if woman else random.uniform(3, 20),
-        fringe=np.radians(random.uniform(-43, -32) if fringe else random.uniform(-68, -50)),
-        parting=np.radians(random.normal() * 22),
-        arch=np.radians(random.uniform(1, 5) if fringe else random.uniform(2, 14)),
-        temple=np.radians(random.uniform(-52, -36)),
-        sides=np.radians(random.uniform(-5, 25) if long else random.uniform(-22, 0)),
-        hang=random.uniform(50, 240) if long else 0.0,
-        front=np.radians(random.uniform(62, 92) if long else random.uniform(76, 88)),
-        waves=random.uniform(0.05, 0.5),
-        tip=random.uniform(0.15, 0.4) if fringe else random.uniform(0.0, 0.15),
-    )
-
-
-def _sample_wobble(random: Random) -> Array:
-    """Smooth noise (2, HAIR_COLUMNS) around the head; half of all outlines are ragged."""
-    knots = random.normal(size=(2, 25))
-    knots[:, -1] = knots[:, 0]
-    wobble = cv2.resize(knots, (body.HAIR_COLUMNS, 2), interpolation=cv2.INTER_CUBIC)
-    wobble = wobble.clip(-1.5, 1.5)
-    if random.random() < 0.5:
-        wobble[0] += random.normal(size=body.HAIR_COLUMNS) * random.uniform(0, 0.6)
-    return wobble.astype(np.float32)
-
-
-def _sample_beard(random: Random, woman: bool) -> Beard:
-    if woman or random.random() >= 0.55:
-        return Beard()
-    amount = random.uniform(0.1, 0.5) if random.random() < 0.5 else random.uniform(0.6, 1.0)
-    return Beard(amount, _BEARDS[random.choice(list(_BEARDS), p=[0.5, 0.25, 0.15, 0.1])])
-
-
-def _sample_glasses(random: Random) -> Glasses | None:
-    kind = random.random()
-    if kind > 0.22:
-        return None
-    thick = random.uniform(0.8, 1.6) if random.random() < 0.5 else random.uniform(1.8, 4.5)
-    coloured = random.random() < 0.4
-    colour = random.uniform(10, 130, 3) if coloured else np.full(3, random.uniform(8, 60))
-    return Glasses(
-        width=random.uniform(22, 29),
-        height=random.uniform(14, 24),
-        power=random.uniform(2.0, 4.5),
-        thickness=thick,
-        colour=linear(colour),
-        tint=random.uniform(0.55, 0.98) if kind < 0.07 else random.uniform(0, 0.08),
-        tint_colour=linear(random.uniform(5, 60, 3)),
-        low=random.uniform(-1, 5),
-        shine=random.uniform(0, 0.5),
-    )
-
-
-def sample_person(random: Random) -> Person:
-    """One person; the same state of ``random`` gives the same one, so the order of lines counts."""
-    woman = random.random() < 0.5
-    proportions = _sample_proportions(random, woman)
-    tone = float(np.clip(random.beta(1.1, 2.0) * 6, 0, 5.99))
-    skin = _SKIN[int(tone)] + (tone % 1) * (_SKIN[int(tone) + 1] - _SKIN[int(tone)])
-    skin = skin * np.exp(random.normal(size=3) * [0.05, 0.06, 0.10])
-    dark = tone > 3.2
-    hair_weights = [8, 4, 1, 0.2, 0.1, 0.1, 0.1, 0.6, 0.4] if dark else [5, 5, 4, 3, 2, 2, 1, 1, 1]
-    hair_colour = _between(random, _HAIR, hair_weights)
-    wobble = _sample_wobble(random)
-    beard = _sample_beard(random, woman)
-    painted = woman and random.random() < 0.5
-    return Person(
-        proportions=proportions,
-        scale=(1 + random.normal(size=3) * [0.035, 0.045, 0.045]).astype(np.float32),
-        unevenness=random.normal(size=head.TEMPLATE.shape) * 0.3,
-        skin=skin.astype(np.float32),
-        blemish=random.uniform(0.2, 1.0),
-        freckles=max(0.0, random.normal() * 0.5 - 0.2),
-        age=random.random(),
-        lip_colour=random.uniform(1.2, 2.0) if painted else random.uniform(0.3, 1.0),
-        iris=_between(random, _IRIS, [6, 6, 0.1, 0.1, 0.5, 0.1] if dark else [4, 4, 2, 1, 2, 2]),
-        pupil=random.uniform(1.7, 2.9),
-        lashes=random.uniform(0.5, 0.95) if woman else random.uniform(0.3, 0.7),
-        brow_thickness=random.uniform(4.5, 9.0) * (0.8 if woman else 1.0),
-        brow_density=random.uniform(0.45, 1.0),
-        brow_colour=hair_colour * random.uniform(0.25, 0.8),
-        hair=_sample_hair(random, woman),
-        hair_colour=hair_colour,
-        wobble=wobble,
-        beard=beard,
-        ears=(random.uniform(0.95, 1.25), random.uniform(0.3, 0.7)),
-        neck=(random.uniform(*((0.85, 1.0) if woman else (0.95, 1.15))), random.uniform(0.85, 1.1)),
-        cloth=linear(np.clip(random.normal(size=3) * 40 + random.choice([40, 110, 210]), 8, 245)),
-        neckline=random.uniform(128, 172),
-        glasses=_sample_glasses(random),
-        offsets=random.uniform(0, 256, 8).astype(np.float32),
-    )
 
 
 def _both(random: Random, amount: float) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from datasets.synthetic import body, head, props
 from datasets.synthetic.head import Array, soft
 from datasets.synthetic.paint import paint_head
 from datasets.synthetic.people import Person, Random, Scene, linear
-from datasets.synthetic.scene import EARS, HEAD, TORSO, Posed, bust, pose
+from datasets.synthetic.scene import EARS, HEAD, TORSO, Posed, bust
 from datasets.synthetic.shading import LUMINANCE, dot, light, mix, rasterise, sample_noise
 
 SUPERSAMPLING = 1.5
@@ -39,11 +39,12 @@ def draw(
     """
     height, width = size
     big = (round(height * SUPERSAMPLING), round(width * SUPERSAMPLING))
-    subject = pose(person, scene, scheme, big)
+    subject = Posed(person, scene, scheme, big)
     picture = np.zeros((*big, 3), np.float32)
     distance = np.full(big, np.inf, np.float32)
-    brightness = _draw_person(picture, distance, subject, person, scene, dots)
-    scale = _face_brightness(person, scene) / max(brightness, 1e-3)
+    brightness = _draw_person(picture, distance, subject, dots)
+    wanted = _face_brightness(person, scene)
+    scale = wanted / max(brightness, 1e-3)
 
     if "background" in leave_out:
         behind = np.full((*size, 3), linear((120, 120, 120)), np.float32)
@@ -53,13 +54,11 @@ def draw(
     behind = cv2.resize(behind, big[::-1], interpolation=cv2.INTER_LINEAR)
     np.copyto(picture, behind / np.float32(scale), where=np.isinf(distance)[..., None])
     if person.glasses is not None:
-        props.draw_glasses(picture, distance, subject, person.glasses)
+        props.draw_glasses(picture, distance, subject)
     if person.hair is not None:
-        _draw_hair(picture, distance, subject, person, scene)
+        _draw_hair(picture, distance, subject)
     if setting == "crop" and "occluders" not in leave_out and random.random() < 0.2:
-        pixels, _ = subject.camera.project(subject.face)
-        level = _face_brightness(person, scene) / scale
-        props.draw_occluder(random, picture, pixels, person.skin, level, scene.lights[0][0])
+        props.draw_occluder(random, picture, subject, wanted / scale)
 
     small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA) * scale
     small = small / (1 + 0.1 * small)
@@ -83,16 +82,10 @@ def _face_brightness(person: Person, scene: Scene) -> float:
     return float(0.75 * scene.exposure**2.2 * (person.skin @ LUMINANCE) ** 0.4)
 
 
-def _draw_person(
-    picture: Array,
-    distance: Array,
-    subject: Posed,
-    person: Person,
-    scene: Scene,
-    dots: Collection[int],
-) -> float:
+def _draw_person(picture: Array, distance: Array, subject: Posed, dots: Collection[int]) -> float:
     """Draws head, ears, neck and shoulders, and their depth; returns the face's brightness."""
-    vertices, triangles, kinds, attributes = bust(subject, person, scene)
+    person = subject.person
+    vertices, triangles, kinds, attributes = bust(subject)
     pixels, depth = subject.camera.project(vertices)
     hit, triangle, near, value = rasterise(pixels, depth, triangles, attributes, distance)
     distance.ravel()[hit] = near
@@ -104,10 +97,7 @@ def _draw_person(
     gloss = np.full(len(value), 0.4, np.float32)
     softness = np.ones(len(value), np.float32)
     face = np.flatnonzero(kind == HEAD)
-    teeth = head.shaped(person.proportions, person.scale, {})[62, 1] + 3.5
-    colour[face], gloss[face], softness[face] = paint_head(
-        person, scene, angles[face], place[face], subject.grid, teeth
-    )
+    colour[face], gloss[face], softness[face] = paint_head(subject, angles[face], place[face])
     colour[kind == EARS] = person.skin * np.array([1.0, 0.80, 0.78], np.float32)
     n = np.flatnonzero(kind == TORSO)
     colour[n], clothed = _clothes(person, place[n])
@@ -116,7 +106,7 @@ def _draw_person(
 
     rows, columns = np.divmod(hit, picture.shape[1])
     view = subject.camera.towards(columns, rows)
-    lit = light(colour, normal, view, value[:, 8], value[:, 9], gloss, softness, scene)
+    lit = light(colour, normal, view, value[:, 8], value[:, 9], gloss, softness, subject.scene)
     brightness = float(np.median(dot(lit[face], LUMINANCE)))
     for point in dots:
         away = place[face] - head.on_sheet(subject.grid, subject.places[point])
@@ -134,9 +124,7 @@ def _clothes(person: Person, place: Array) -> tuple[Array, Array]:
     return mix(person.skin[None], person.cloth * folds[:, None], clothed), clothed
 
 
-def _draw_hair(
-    picture: Array, distance: Array, subject: Posed, person: Person, scene: Scene
-) -> None:
+def _draw_hair(picture: Array, distance: Array, subject: Posed) -> None:
     hair = subject.hair
     tangent = np.gradient(hair, axis=0).reshape(-1, 3)
     length = np.sqrt((tangent**2).sum(1, keepdims=True))
@@ -153,7 +141,7 @@ def _draw_hair(
     # First what hangs behind, seen from within; it shines through the tips of what is in front.
     for triangles in (_HAIR_TRIANGLES[:, ::-1], _HAIR_TRIANGLES):
         hit, _, _, value = rasterise(pixels, depth, triangles, attributes, distance)
-        colour, alpha = _hair_light(value, person, scene)
+        colour, alpha = _hair_light(value, subject.person, subject.scene)
         flat[hit] = mix(flat[hit], colour, alpha)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from common.keypoints import IBUG_68
 from datasets.synthetic import head
 from datasets.synthetic.head import Array, soft
-from datasets.synthetic.people import Glasses, Random, Scene, linear
+from datasets.synthetic.people import Random, Scene, linear
 from datasets.synthetic.scene import Posed
 from datasets.synthetic.shading import LUMINANCE, dot, mix, noise
 
@@ -24,11 +24,12 @@ def _superellipse(turn: Array, power: float) -> Array:
     return np.sign(circle) * np.abs(circle) ** power
 
 
-def draw_glasses(picture: Array, distance: Array, subject: Posed, glasses: Glasses) -> None:
+def draw_glasses(picture: Array, distance: Array, subject: Posed) -> None:
     """Draws lenses, rims and temples, and the shadow of the rims, where no skin hides them."""
+    glasses = subject.person.glasses
     size, scale = distance.shape, subject.camera.focal / subject.camera.distance
     lens, rim = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
-    outlines, others = _glasses_lines(subject, glasses)
+    outlines, others = _glasses_lines(subject)
     for outline, depth in outlines:
         inside = np.zeros(size, np.uint8)
         _fill(inside, outline)
@@ -57,8 +58,9 @@ def draw_glasses(picture: Array, distance: Array, subject: Posed, glasses: Glass
     flat[n] = mix(flat[n], glasses.colour * level * 2.5, rim.ravel()[n].astype(np.float32) / 255)
 
 
-def _glasses_lines(subject: Posed, glasses: Glasses) -> tuple[list, list]:
+def _glasses_lines(subject: Posed) -> tuple[list, list]:
     """Outlines of the lenses, and the other lines of the frame: pixels (P, 2) and depth (P,)."""
+    glasses = subject.person.glasses
     eyes = head.on_sheet(subject.grid, head.places(IBUG_68)[[36, 39, 42, 45]])
     bridge = head.on_sheet(subject.grid, head.places(IBUG_68)[27])
     half = (abs(eyes[:2, 0].mean()) + abs(eyes[2:, 0].mean())) / 2
@@ -79,15 +81,9 @@ def _glasses_lines(subject: Posed, glasses: Glasses) -> tuple[list, list]:
     return outlines, [*others, subject.seen(arch)]
 
 
-def draw_occluder(
-    random: Random,
-    picture: Array,
-    points: Array,
-    skin: Array,
-    brightness: float,
-    towards_light: Array,
-) -> None:
-    """Draws a hand, or something held, in front of part of a face with keypoints (K, 2)."""
+def draw_occluder(random: Random, picture: Array, subject: Posed, brightness: float) -> None:
+    """Draws a hand, or something held, in front of part of a face of some brightness."""
+    points, _ = subject.camera.project(subject.face)
     low, high = points.min(0), points.max(0)
     extent = float((high - low).max())
     angle = random.uniform(-0.4, np.pi + 0.4)  # from the sides or from below
@@ -95,8 +91,9 @@ def draw_occluder(
     place = (low + high) / 2 + away * extent * random.uniform(0.35, 0.65)
     brightness *= random.uniform(0.6, 1.3)
     if random.random() < 0.5:
+        skin, towards_light = subject.person.skin, subject.scene.lights[0][0]
         tone = skin / float(skin @ LUMINANCE) * brightness
-        _draw_hand(random, picture, place, -away, extent, tone, towards_light)
+        _draw_rods(picture, _hand(random, place, -away, extent), tone, towards_light)
     else:
         _draw_object(random, picture, place, extent, brightness)
 
@@ -122,40 +119,39 @@ def _draw_object(
     flat[n] = mix(flat[n], colour.astype(np.float32), mask.ravel()[n].astype(np.float32) / 255)
 
 
-def _draw_hand(
-    random: Random,
-    picture: Array,
-    palm: Array,
-    towards: Array,
-    extent: float,
-    tone: Array,
-    towards_light: Array,
-) -> None:
-    """Arm, palm, thumb and four fingers: rounded rods that point at the face, more or less."""
+def _hand(
+    random: Random, palm: Array, towards: Array, extent: float
+) -> list[tuple[Array, Array, float]]:
+    """Arm, palm, thumb and four fingers that point at the face: ends (2,) and radius of rods."""
     towards = towards + random.normal(size=2) * 0.4
     towards /= np.linalg.norm(towards)
     across = np.array([-towards[1], towards[0]]) * random.choice([-1, 1])
     thick = extent * random.uniform(0.052, 0.066)
-
-    # Start and end (along and across the hand) and radius of each rod, in thicknesses.
-    rods = [(-3, 0, -20, 0, 2.2), (-1.2, -0.4, -1.2, 0.4, 2.7)]
-    rods += [(-1.5, 2.2, 1.5, 4.2, 1.05), (1.5, 4.2, 3.6, 4.6, 0.9)]
+    # Start and end, along and across the hand, and radius of each rod, in thicknesses.
+    rods = [((-3, 0), (-20, 0), 2.2), ((-1.2, -0.4), (-1.2, 0.4), 2.7)]
+    rods += [((-1.5, 2.2), (1.5, 4.2), 1.05), ((1.5, 4.2), (3.6, 4.6), 0.9)]
     spread, bend = random.uniform(1.7, 2.8), random.uniform(0.6, 1.0)
     for finger, length in enumerate((5.2, 6.0, 5.6, 4.4)):
         aside = 1.5 - finger
         knuckle = (0.5 * length + 0.3, (1.75 + 0.5 * (spread - 1.75)) * aside)
-        rods.append((0.3, 1.75 * aside, *knuckle, 0.98))
-        rods.append((*knuckle, 0.3 + length * (0.5 + 0.5 * bend), spread * aside, 0.88))
+        tip = (0.3 + length * (0.5 + 0.5 * bend), spread * aside)
+        rods += [((0.3, 1.75 * aside), knuckle, 0.98), (knuckle, tip, 0.88)]
+
+    def at(place: tuple[float, float]) -> Array:
+        return palm + thick * (place[0] * towards + place[1] * across)
+
+    return [(at(start), at(end), thick * width) for start, end, width in rods]
+
+
+def _draw_rods(
+    picture: Array, rods: list[tuple[Array, Array, float]], tone: Array, towards_light: Array
+) -> None:
+    """Draws rounded rods of a colour, one over the other."""
     flat = picture.reshape(-1, 3)
-    rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]].astype(np.float32)
-    for *ends, radius in rods:
-        radius *= thick
-        start, end = (
-            palm + thick * (along * towards + aside * across)
-            for along, aside in (ends[:2], ends[2:])
-        )
+    rows, columns = np.divmod(np.arange(len(flat), dtype=np.float32), picture.shape[1])
+    for start, end, radius in rods:
         way = end - start
-        x, y = columns.ravel() - start[0], rows.ravel() - start[1]
+        x, y = columns - start[0], rows - start[1]
         along = np.clip((x * way[0] + y * way[1]) / max(way @ way, 1e-6), 0, 1)
         x, y = x - along * way[0], y - along * way[1]
         n = np.flatnonzero(x * x + y * y < (radius + 0.5) ** 2)

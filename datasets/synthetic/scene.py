@@ -55,9 +55,8 @@ class Camera:
         return np.stack([x / length, y / length, 1 / length], 1).astype(np.float32)
 
 
-@dataclass(frozen=True)
 class Posed:
-    """A person in the camera's frame.
+    """A person in a scene, as the camera sees them in a picture of ``size`` (H, W).
 
     grid: vertices (ROWS, COLUMNS, 3) in the head's own frame.
     posed, outward: the same and their normals, in the camera's frame.
@@ -68,41 +67,27 @@ class Posed:
     hair, strands: what ``Hair.mesh`` returns, None for bald heads.
     """
 
-    grid: Array
-    posed: Array
-    outward: Array
-    points: Array
-    places: Array
-    facing: Array
-    face: Array
-    camera: Camera
-    turn: Array
-    hair: Array | None
-    strands: Array | None
+    def __init__(self, person: Person, scene: Scene, scheme: Scheme, size: tuple[int, int]) -> None:
+        self.person, self.scene = person, scene
+        controls = head.shaped(person.proportions, person.scale, scene.expression)
+        self.grid = head.sheet(controls + person.unevenness)
+        self.turn = rotation(*scene.turn)
+        self.posed = (self.grid - head.CENTRE.astype(np.float32)) @ self.turn.T
+        self.outward = head.normals(self.posed)
+        towards = np.array([0, 0, scene.distance], np.float32) - self.posed
+        facing = np.einsum("rcd,rcd->rc", towards, self.outward)
+        facing /= np.sqrt(np.einsum("rcd,rcd->rc", towards, towards))
+        self.points, self.places = head.keypoints(scheme, self.posed, facing)
+        self.facing = head.on_sheet(facing[..., None], self.places)[..., 0]
+        self.face, _ = head.keypoints(IBUG_68, self.posed, facing)
+        self.camera = Camera.framing(self.face, scene, size)
+        self.hair = self.strands = None
+        if person.hair is not None:
+            self.hair, self.strands = person.hair.mesh(self.posed, self.outward, person.wobble)
 
     def seen(self, points: Array) -> tuple[Array, Array]:
         """Pixels (..., 2) and depth (...) of points (..., 3) in the head's own frame."""
         return self.camera.project((points - head.CENTRE) @ self.turn.T)
-
-
-def pose(person: Person, scene: Scene, scheme: Scheme, size: tuple[int, int]) -> Posed:
-    """The head as the camera sees it in a picture of ``size`` (H, W)."""
-    controls = head.shaped(person.proportions, person.scale, scene.expression) + person.unevenness
-    grid = head.sheet(controls)
-    turn = rotation(*scene.turn)
-    posed = (grid - head.CENTRE.astype(np.float32)) @ turn.T
-    outward = head.normals(posed)
-    towards = np.array([0, 0, scene.distance], np.float32) - posed
-    facing = np.einsum("rcd,rcd->rc", towards, outward)
-    facing /= np.sqrt(np.einsum("rcd,rcd->rc", towards, towards))
-    points, places = head.keypoints(scheme, posed, facing)
-    at_points = head.on_sheet(facing[..., None], places)[..., 0]
-    face = points if scheme is IBUG_68 else head.keypoints(IBUG_68, posed, facing)[0]
-    camera = Camera.framing(face, scene, size)
-    hair = strands = None
-    if person.hair is not None:
-        hair, strands = person.hair.mesh(posed, outward, person.wobble)
-    return Posed(grid, posed, outward, points, places, at_points, face, camera, turn, hair, strands)
 
 
 # ---------------------------------------------------------------------------- mesh
@@ -112,9 +97,7 @@ _HEAD_TRIANGLES = head.sheet_triangles(head.ROWS, head.COLUMNS)
 _TORSO_TRIANGLES = head.sheet_triangles(body.TORSO_ROWS, body.TORSO_COLUMNS)
 
 
-def bust(
-    subject: Posed, person: Person, scene: Scene
-) -> tuple[Array, NDArray[np.int32], NDArray[np.int8], Array]:
+def bust(subject: Posed) -> tuple[Array, NDArray[np.int32], NDArray[np.int8], Array]:
     """Head, ears, neck and shoulders in one mesh.
 
     Returns vertices float32 (V, 3) in the camera's frame; triangles (T, 3); their kinds (T,), HEAD,
@@ -122,12 +105,12 @@ def bust(
     azimuth and elevation, 8 and 9 share of the first light and of the ambient light that arrives.
     """
     centre, turn = head.CENTRE.astype(np.float32), subject.turn
-    ears, ear_triangles = body.ears(subject.grid, *person.ears)
+    ears, ear_triangles = body.ears(subject.grid, *subject.person.ears)
     posed_ears = (ears - centre) @ turn.T
     right, left = posed_ears.reshape(2, body.EAR_ROWS, body.EAR_COLUMNS, 3)
-    torso, with_head = body.torso(*person.neck)
+    torso, with_head = body.torso(*subject.person.neck)
     share = with_head[:, None, None].astype(np.float32)
-    with_body = (torso - centre) @ rotation(*scene.body_turn).T
+    with_body = (torso - centre) @ rotation(*subject.scene.body_turn).T
     posed_torso = share * ((torso - centre) @ turn.T) + (1 - share) * with_body
 
     vertices = _joined(subject.posed, posed_ears, posed_torso)
@@ -144,7 +127,7 @@ def bust(
         _joined(subject.outward, *normals),
         _joined(subject.grid, ears, torso),
         angles,
-        _blurred(_shadow(vertices, casting, scene.lights[0][0]))[:, None],
+        _blurred(_shadow(vertices, casting, subject.scene.lights[0][0]))[:, None],
         np.concatenate(ambient)[:, None],
     )
     parts = (_HEAD_TRIANGLES, ear_triangles, _TORSO_TRIANGLES)

@@ -26,9 +26,8 @@ def rasterise(
     depth (N,) and attributes (N, D).
     """
     triangle, pixel, weights = _covered(points, triangles, distance.shape)
-    corners = triangles[triangle]  # (M, 3)
-    za, zb, zc = depth[corners].T
-    near = za + weights[0] * (zb - za) + weights[1] * (zc - za)
+    za, zb, zc = np.ascontiguousarray(depth[triangles].T)  # (3, T)
+    near = za[triangle] + weights[0] * (zb - za)[triangle] + weights[1] * (zc - za)[triangle]
     # Far to near: of several writes to one pixel the last one, the nearest, stays. Depth in 16 bits
     # lets numpy sort by counting.
     nearness = near.max(initial=0) - near
@@ -40,7 +39,7 @@ def rasterise(
     hit = hit[near[chosen[hit]] < distance.ravel()[hit]]
     chosen = chosen[hit]
     wb, wc = weights[:, chosen, None]
-    a, b, c = corners[chosen].T
+    a, b, c = triangles[triangle[chosen]].T
     value = attributes[a] * (1 - wb - wc)
     value += attributes[b] * wb
     value += attributes[c] * wc

@@ -62,7 +62,7 @@ def test_the_pose_of_drawn_faces_is_known_within_degrees():
     errors = []
     for seed in range(60):
         person, scene, _ = people(seed, "crop")
-        subject = synthetic_scene.pose(person, scene, IBUG_68, (256, 256))
+        subject = synthetic_scene.Posed(person, scene, IBUG_68, (256, 256))
         points, _ = subject.camera.project(subject.points)
         errors.append(np.abs(told(points) - scene.turn))
     yaw, pitch, roll = np.mean(errors, axis=0)

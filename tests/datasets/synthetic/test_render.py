@@ -24,7 +24,7 @@ schemes = pytest.mark.parametrize("scheme", [IBUG_68, IMM_58], ids=lambda scheme
 def posed(seed, scheme, size, turn=None, leave_out=BARE):
     person, setup, _ = people(seed, "crop", leave_out)
     setup = replace(setup, turn=turn) if turn else setup
-    return scene.pose(person, setup, scheme, size)
+    return scene.Posed(person, setup, scheme, size)
 
 
 def test_dots_painted_on_the_skin_are_found_at_their_labels():
