@@ -16,6 +16,7 @@ import traceback
 from functools import partial
 from pathlib import Path
 
+import made_up_reports
 import pytest
 import small_sets
 import torch
@@ -91,7 +92,7 @@ def run_program(line, folder, stop):
     """
     os.environ["FACE_CACHE"] = str(folder / "cache")
     training.SECONDS_BETWEEN_CHECKPOINTS = 0
-    figures.DPI = 20  # drawing takes most of a run's time
+    made_up_reports.draw_nothing(pytest.MonkeyPatch())  # drawing takes most of a run's time
     torch.set_num_threads(1)
     sys.argv = [str(PROGRAM), *line, "--reports", str(folder)]
     with (
