@@ -10,6 +10,8 @@ from parts.part1_nose_tip import NoseNet
 
 @pytest.fixture(scope="module")
 def network():
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
     torch.manual_seed(0)
     return NoseNet().eval()
 
