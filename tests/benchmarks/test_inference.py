@@ -16,6 +16,7 @@ def network():
     return NoseNet().eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", inference.INT8.values(), ids=list(inference.INT8))
 def test_int8_predicts_nearly_as_float_does_and_is_a_quarter_as_large(network, how):
     faces = torch.rand(32, 1, 60, 80) - 0.5

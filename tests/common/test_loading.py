@@ -489,6 +489,7 @@ def _cut_and_train(folder, granted):
         (folder / "refused").write_text(str(fault))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux counts memory there")
 def test_crops_larger_than_memory_are_cut_and_learned_from(tmp_path):
     write_noise(tmp_path / "one.png", 0)

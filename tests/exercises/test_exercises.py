@@ -228,6 +228,7 @@ def test_a_file_that_cannot_be_run_is_refused_with_one_line(write, text, message
     assert str(refused.value) == f"{file}{message}; correct it and check again"
 
 
+@pytest.mark.slow
 def test_the_command_names_the_mistake_and_draws_it(write, run_check):
     code = HANDWRITTEN["mirror"][1]
     status, lines, errors, (picture,) = run_check("2", write(f"import torch\n{code}"))

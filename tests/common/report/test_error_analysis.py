@@ -86,6 +86,7 @@ def test_an_error_made_by_the_view_is_found_as_a_difference_of_groups():
     assert first.high == pytest.approx((-2 * math.log(0.05 / 7) - 2) / (FACES - 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("people", "share"),
     [(strangers(24), 0.0), ([str(index // 5) for index in range(40)], 2.0)],

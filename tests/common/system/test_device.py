@@ -49,6 +49,7 @@ def faults_of_taking_memory_anew():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
 def test_kept_memory_is_taken_again_without_asking_the_kernel():
     told = subprocess.run(

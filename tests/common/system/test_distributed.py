@@ -110,6 +110,7 @@ def two(tmp_path_factory):
     return [torch.load(folder / f"rank {rank}.pt") for rank in (0, 1)], done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalise", [False, True], ids=["plain", "batch normalisation"])
 def test_both_processes_end_with_the_same_weights_and_metrics(two, normalise):
     (first, history), (second, repeated) = (saved["trained"][normalise] for saved in two[0])
@@ -120,6 +121,7 @@ def test_both_processes_end_with_the_same_weights_and_metrics(two, normalise):
         assert torch.equal(weights, second[name]) or "running" in name, name
 
 
+@pytest.mark.slow
 def test_processes_augment_their_shards_with_random_numbers_of_their_own(two):
     (mine, yours) = (saved["drawn"] for saved in two[0])
     torch.manual_seed(0)
@@ -127,6 +129,7 @@ def test_processes_augment_their_shards_with_random_numbers_of_their_own(two):
     assert not torch.equal(mine, yours)
 
 
+@pytest.mark.slow
 def test_stopped_together_and_resumed_together_they_end_with_the_same_weights(two):
     (weights, history), (resumed, rows) = two[0][0]["trained"][True], two[0][0]["resumed"]
     assert rows == history
@@ -135,6 +138,7 @@ def test_stopped_together_and_resumed_together_they_end_with_the_same_weights(tw
         assert torch.equal(values, resumed[name]), name
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(two, tmp_path):
     """But for the order of sums: the same faces, batches and learning rates."""
     weights, history = train(tmp_path, normalise=False)
@@ -145,11 +149,13 @@ def test_two_processes_take_the_steps_of_one(two, tmp_path):
         assert one == pytest.approx(other, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_what_the_first_process_knows_or_meets_all_do(two):
     assert [saved["known"] for saved in two[0]] == ["from 0", "from 0"]
     assert [saved["fault"] for saved in two[0]] == ["only the first process met this"] * 2
 
 
+@pytest.mark.slow
 def test_only_the_first_process_is_heard_and_goes_on(two):
     assert two[1].split() == ["heard", "alone"]
 
@@ -178,6 +184,7 @@ def test_shards_are_equally_large_and_hold_every_face(monkeypatch, count, proces
         assert sorted(torch.cat(shards).tolist()) == sorted(chosen.tolist())
 
 
+@pytest.mark.slow
 def test_part_3_by_two_processes_leaves_one_page(tmp_path):
     root = small_sets.write_ibug(tmp_path / "sets")
     line = ["3", "--data", root, "--reports", tmp_path / "reports", "--epochs", 1, "--device"]

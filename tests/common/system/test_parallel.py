@@ -44,6 +44,7 @@ def test_one_at_once_is_done_here_and_in_order():
     assert told == [((n,), (2 * n, os.getpid(), before, False)) for n in range(3)]
 
 
+@pytest.mark.slow
 def test_more_are_done_in_other_processes_which_share_the_threads_and_show_no_bars():
     told = dict(map_unordered(work, ((n,) for n in range(5)), 2, 6))
     assert {piece: answer[0] for piece, answer in told.items()} == {(n,): 2 * n for n in range(5)}
@@ -53,6 +54,7 @@ def test_more_are_done_in_other_processes_which_share_the_threads_and_show_no_ba
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_they_are_done_at_the_same_time(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     assert dict(map_unordered(meet, [(one, two), (two, one)], 2, 2)) == {
@@ -61,6 +63,7 @@ def test_they_are_done_at_the_same_time(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_piece_is_taken_when_a_process_is_free_for_it():
     taken = []
 
@@ -74,6 +77,7 @@ def test_a_piece_is_taken_when_a_process_is_free_for_it():
         assert taken == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_fault_in_one_ends_the_others():
     began = time.monotonic()
     with pytest.raises(UserError, match=r"^1: too small; take 2$"):
@@ -93,6 +97,7 @@ def test_a_fault_outside_ends_them_all(tmp_path):
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_is_told_in_one_line():
     with pytest.raises(UserError, match=r"^one of 2 processes .* was killed.*; take 1 and"):
         list(map_unordered(die, [(0,), (1,)], 2, 2, "take 1"))

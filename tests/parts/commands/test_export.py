@@ -74,6 +74,7 @@ def exported(tmp_path_factory, onnxruntime):
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS if name != "nose"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nose", *SLOW])
 def test_the_file_predicts_as_pytorch_does_for_any_number_of_faces(
     exported, onnxruntime, name, capsys
