@@ -46,7 +46,7 @@ class Recipe:
     restarts: int = 0  # of the learning rate: the run has one cycle more than this
     ema_decay: float = 0.0  # of the weights' exponential moving average; 0: no EMA
     he_init: bool = False  # initial weights of the convolutions by He et al.
-    init_bias_to_mean: bool = False  # last bias = mean training shape
+    init_bias_to_mean: bool = False  # last layer: weights zero, bias = mean training shape
     flip_tta: bool = False  # test-time flip: mean over the face and its mirror image
     bfloat16: bool = False  # mixed precision where the processor supports it
     # Augmentation
@@ -108,7 +108,8 @@ class Options:
 
     dataset: a data set's name; None takes the part's own, or synthetic faces where it is missing.
     data: the folder below which data sets lie; None means FACE_DATA, else datasets/files.
-    epochs, loss, head: instead of the recipe's own.
+    epochs, loss: instead of the recipe's own.
+    step: of part 3: crops, coordinates or heatmaps.
     network: part 3's; None takes its own ResNet18, a name one of the Udacity route's by the
         route's recipes.
     pretrained: what part 3 starts from instead of random weights: "imagenet" or a checkpoint's
@@ -121,7 +122,7 @@ class Options:
     data: Path | None = None
     epochs: int | None = None
     loss: str | None = None
-    head: str | None = None
+    step: str = "heatmaps"
     network: str | None = None
     pretrained: str | None = None
     allow_random: bool = False
@@ -140,6 +141,6 @@ class Options:
             raise UserError(
                 f"--recipe {self.recipe}: not for this network; it has {', '.join(recipes)}"
             )
-        given = {"epochs": self.epochs, "loss": self.loss, "head": self.head}
+        given = {"epochs": self.epochs, "loss": self.loss}
         changes = {name: value for name, value in given.items() if value is not None}
         return replace(recipes[self.recipe](), **changes)

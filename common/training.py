@@ -234,12 +234,14 @@ def he_init(network: nn.Module) -> None:
 
 
 def init_bias_to_mean(network: nn.Module, shape: Tensor) -> None:
-    """Let the untrained network predict about ``shape``, (k, 2) fractions, by its last bias.
+    """Let the untrained network predict ``shape``, (k, 2) fractions, for every face.
 
-    A network whose last layer predicts in another unit gives in ``unit`` the fractions that are
-    its 0 and its 1.
+    The last layer's weights become zero and its bias the shape; its first gradient is that of a
+    linear model on the last features. A network whose last layer predicts in another unit gives in
+    ``unit`` the fractions that are its 0 and its 1.
     """
     zero, one = getattr(network, "unit", (0.0, 1.0))
     last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
     with torch.no_grad():
+        last.weight.zero_()
         last.bias.copy_((shape.flatten() - zero) / one)

@@ -1,9 +1,15 @@
 """Part 3: a large data set. Faces in the wild, a deeper network, and your own photos.
 
-The question: where are 68 points on faces that nobody posed for? The face is found first, here by
-the box around its landmarks, cropped to a square and given to torchvision's ResNet18, whose first
-layer takes one grey channel. With ``--head coordinates`` its last layer predicts 136 numbers, as in
-the course; by default the network predicts a heatmap of each point.
+The question: where are 68 points on faces that nobody posed for? This lesson has three steps:
+
+(a) ``--step crops``: the face is found first, here by the box around its landmarks, and cropped to
+    a square; part 2's network learns from the crops.
+(b) ``--step coordinates``: a deeper network, torchvision's ResNet18 with one grey input channel
+    and 136 outputs, as in the course.
+(c) ``--step heatmaps``, the default: the same ResNet18 predicts a heatmap of each point.
+
+``python run_part.py 3 --steps`` trains all three on smaller crops, in about a quarter of an hour
+on two cores, and shows them side by side.
 
 Source: K. He et al., Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv 1512.03385);
 the standard protocol of iBUG 300-W, which goes by folder: afw, helen/trainset and lfpw/trainset
@@ -27,7 +33,26 @@ from common.report.run_report import write_run_report
 from common.system.distributed import finish_workers
 from common.training import fit
 from datasets.splits import train_and_test
+from parts import part2_full_face
+from parts.part2_full_face import FaceNet
 from parts.protocols_300w import protocols
+
+
+# Step (a): boxes and crops, with part 2's network.
+
+
+@dataclass(frozen=True)
+class OnCrops(part2_full_face.Best):
+    """Part 2's network and recipe on faces that are cropped by their boxes."""
+
+    height: int = 128  # a face fills the crop: as many pixels of it as in part 2
+    width: int = 128  # a square
+    margin: int = 16  # an eighth all around, for turned and shifted faces
+    box_scale: float = 1.2  # a close crop: more pixels for the face
+    epochs: int = 16  # sixteen times as many faces as in part 2: about as many steps
+
+
+# Step (b): ResNet18 predicts coordinates, as in the course.
 
 
 def grey_resnet18() -> torchvision.models.ResNet:
@@ -53,6 +78,27 @@ class ResNet18(nn.Module):
     def forward(self, faces: Tensor) -> Tensor:
         """(B, 1, H, W) -> (B, K, 2)."""
         return self.resnet(faces).unflatten(1, (-1, 2))
+
+
+@dataclass(frozen=True)
+class Coordinates(OnCrops):
+    """ResNet18 with 136 outputs; faces and boxes vary as in photos."""
+
+    he_init: bool = False  # torchvision's ResNet draws He's weights itself
+    loss: str = "l1"  # the same gradient at every distance
+    optimizer: str = "adamw"  # Adam with weight decay that is independent of the gradient
+    weight_decay: float = 0.05  # eleven million weights for three thousand faces
+    warmup: float = 0.05  # small first steps, until batch normalisation has its statistics
+    rotation: float = 20.0  # heads in photos tilt more than in part 2
+    scale: float = 0.05  # beyond what the box's own error does
+    shift: float = 0.0  # replaced by the box's error
+    box_shift: float = 0.03  # a detector's box is never quite the landmarks' box
+    box_scale_spread: float = 0.06  # nor is its size
+    brightness: float = 0.2  # lighting differs
+    contrast: float = 0.2  # exposure differs
+
+
+# Step (c): a heatmap of each point.
 
 
 @register
@@ -106,6 +152,20 @@ class HeatmapResNet18(nn.Module):
 
 
 @dataclass(frozen=True)
+class Best(Coordinates):
+    """Heatmaps: a quarter of an hour on two cores without a GPU."""
+
+    head: str = "heatmap"  # heatmaps keep spatial resolution; see HeatmapResNet18
+    init_bias_to_mean: bool = False  # this network has no last fully connected layer
+    loss: str = "wing"  # steep near zero: errors below a pixel still count
+    heatmap_weight: float = 0.1  # a loss for every cell: converges in half the epochs
+    heatmap_sigma: float = 1.0  # cells: reaches the neighbours, which give the subpixel place
+    bfloat16: bool = True  # half precision: predictions come 1.7 times as fast (docs/part3.md)
+    occlusion: float = 0.3  # hands, hair, microphones
+    no_aug_fraction: float = 0.3  # the last steps: unaltered faces in boxes as detectors give them
+
+
+@dataclass(frozen=True)
 class Course(Recipe):
     """As the course report ran it: large crops, one at a time. Made for a GPU."""
 
@@ -122,76 +182,52 @@ class Course(Recipe):
     contrast: float = 0.2  # as part 2
 
 
-@dataclass(frozen=True)
-class Best(Recipe):
-    """Ours, for a quarter of an hour on two cores without a GPU."""
-
-    height: int = 128  # little more than half the usual side: a third of the work
-    width: int = 128  # a square
-    margin: int = 16  # an eighth all around, for turned and shifted faces
-    box_scale: float = 1.2  # close: the pixels are for the face; only the worst boxes lose
-    head: str = "heatmap"  # heatmaps keep spatial resolution; see HeatmapResNet18
-    epochs: int = 16  # a quarter of an hour on two cores
-    batch: int = 16  # twice the steps of 32, and they learn more; still enough to normalise by
-    loss: str = "wing"  # steep near zero: errors below a pixel still count
-    heatmap_weight: float = 0.1  # a loss for every cell: converges in half the epochs
-    heatmap_sigma: float = 1.0  # cells: reaches the neighbours, which give the subpixel place
-    optimizer: str = "adamw"  # Adam with weight decay that is independent of the gradient
-    weight_decay: float = 0.05  # eleven million weights for three thousand faces
-    learning_rate: float = 1e-3  # Adam's usual start; the cosine lowers it
-    warmup: float = 0.05  # small first steps, until batch normalisation has its statistics
-    cosine: bool = True  # the learning rate falls to zero: small steps at the end
-    bfloat16: bool = True  # half precision: predictions come 1.7 times as fast (docs/part3.md)
-    rotation: float = 20.0  # photographed heads tilt; 30 costs a short run more than it gives
-    scale: float = 0.05  # beyond what the box's own error does
-    box_shift: float = 0.03  # a detector's box is never quite the landmarks' box
-    box_scale_spread: float = 0.06  # nor is its size
-    flip: float = 0.5  # a mirrored face is a valid face
-    brightness: float = 0.2  # lighting differs
-    contrast: float = 0.2  # exposure differs
-    occlusion: float = 0.3  # hands, hair, microphones
-    no_aug_fraction: float = 0.3  # the last steps: unaltered faces in boxes as detectors give them
-    flip_tta: bool = True  # test-time flip: the mean of both predictions
-
-
-RECIPES = {"course": Course, "best": Best}
 HEADS = {"coordinates": ResNet18, "heatmap": HeatmapResNet18}
+STEPS = {"crops": OnCrops, "coordinates": Coordinates, "heatmaps": Best}
+RECIPES = {"course": Course, "best": Best}
+
+
+def lesson_recipes(options: Options) -> dict[str, type[Recipe]]:
+    """The recipes of the lesson: the course's, and ours of the requested step."""
+    return {"course": Course, "best": STEPS[options.step]}
+
+
+def new_network(recipe: Recipe, options: Options, n_points: int) -> nn.Module:
+    """The network of the step, its initial weights drawn from the seed."""
+    torch.manual_seed(options.seed)
+    if options.step == "crops":
+        return FaceNet(recipe.height, recipe.width, n_points=n_points)
+    return HEADS[recipe.head](n_points)
 
 
 def run(options: Options) -> list[dict[str, float]]:
-    """Train ResNet18 as ``options`` say, write ``reports/part3/`` and return the history."""
-    recipe = options.choose(RECIPES)
+    """Train the network of ``options.step``, write its page and return the history.
+
+    The page goes to ``reports/part3/``, that of another step than the last to a folder of its own,
+    such as ``reports/part3-crops/``.
+    """
+    recipe = options.choose(lesson_recipes(options))
 
     # 1. The faces: files, points and boxes, nothing decoded yet.
     train, test = train_and_test("ibug", options.dataset, options.data)
 
-    # 2. Every face decoded once, cut to a square with a margin and kept as bytes.
+    # 2. Every face decoded once, cropped to a square with a margin and kept as bytes.
     train, test = load_crops(train, recipe), load_crops(test, recipe)
 
-    # 3. The network, its initial weights drawn from the seed.
-    torch.manual_seed(options.seed)
-    network = HEADS[recipe.head](train.faces.scheme.n_points)
+    # 3. The network.
+    network = new_network(recipe, options, train.faces.scheme.n_points)
 
     # 4. Training: the same loop as in parts 1 and 2.
-    folder = options.reports / LESSON.folder
+    lesson = LESSON if options.recipe == "course" else LESSONS[options.step]
+    folder = options.reports / lesson.folder
     history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
     finish_workers()  # where torchrun started several processes
 
     # 5. The same measures, those of the papers' protocols, and the same page.
     measured = protocols(network, train, recipe, options.data)
-    page = write_run_report(
-        network, train, test, recipe, lesson_of(recipe), options, protocols=measured
-    )
+    page = write_run_report(network, train, test, recipe, lesson, options, protocols=measured)
     print(f"the page: {page}")
     return history
-
-
-def lesson_of(recipe: Recipe, lesson: Lesson | None = None) -> Lesson:
-    """The lesson, or another one, with the notes on heatmaps where the network predicts them."""
-    lesson = lesson or LESSON
-    if recipe.head != "heatmap":
-        return lesson
-    return replace(lesson, notes=(*lesson.notes, *HEATMAP_NOTES))
 
 
 LESSON = Lesson(
@@ -226,13 +262,26 @@ LESSON = Lesson(
 )
 
 
-HEATMAP_NOTES = (
-    "For each point the network draws a map with a cell for every 4 × 4 pixels of the crop. "
-    "Softmax turns the cells' scores into chances that sum to 1, and the answer is the mean place, "
-    "each cell weighted by its chance: finer than a cell. The loss is that of this place and, with "
-    "a smaller weight, the maps' cross-entropy, which tells every cell what it should be.",
-    "In the table of the network the four convolutions after the last BasicBlock do not follow "
-    "each other: each reads what one size of BasicBlocks gives, from coarse to fine, and the "
-    "results are added, the coarse ones enlarged. A BasicBlock adds its input to what its "
-    "convolutions make of it, which lets deep networks learn.",
-)
+LESSONS = {
+    "crops": replace(
+        LESSON,
+        folder="part3-crops",
+        title="Part 3 (a): part 2's network on crops",
+        question=(
+            "Is part 2's network enough for faces in the wild? It gets the same training faces as "
+            "the other steps, cropped by their boxes, with part 2's recipe."
+        ),
+        try_next=("Take a deeper network: `python run_part.py 3 --step coordinates`.",),
+    ),
+    "coordinates": replace(
+        LESSON,
+        folder="part3-coordinates",
+        title="Part 3 (b): ResNet18 predicts coordinates",
+        question=(
+            "How much does a deeper network help? ResNet18 replaces part 2's network on the same "
+            "crops, and its last layer predicts 136 coordinates, as in the course."
+        ),
+        try_next=("Predict a heatmap of each point instead: `python run_part.py 3`.",),
+    ),
+    "heatmaps": LESSON,
+}

@@ -2,7 +2,7 @@
 
 ``python run_part.py 3`` is the lesson, ``parts/part3_large_dataset.py``. What hangs on it is here:
 ``--dataset mixed`` and ``youtube_faces``, ``--network``, ``--pretrained``, and the recipes long
-and coordinates.
+and from-heatmaps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from common.training import fit
 from datasets.splits import train_and_test
 from datasets.youtube_faces import people_in_both
 from parts import part3_large_dataset, udacity_networks
-from parts.part3_large_dataset import HEADS, LESSON, Best, ResNet18, lesson_of
+from parts.part3_large_dataset import LESSON, Best, ResNet18, lesson_recipes
 from parts.protocols_300w import protocols
 
 NETWORKS: dict[str, type[nn.Module]] = {**udacity_networks.NETWORKS, "ResNet18": ResNet18}
@@ -53,8 +53,8 @@ class Long(Best):
 
 
 @dataclass(frozen=True)
-class Coordinates(Best):
-    """The course's way to answer, begun where maps ended: with ``--pretrained
+class FromHeatmaps(Best):
+    """Coordinates, fine-tuned from a network that was trained with heatmaps: with ``--pretrained
     parts/assets/weights/part3.pt``. Random weights need more epochs, and 1e-3 as learning rate."""
 
     height: int = 160  # as the weights that ship
@@ -62,13 +62,13 @@ class Coordinates(Best):
     margin: int = 20  # an eighth all around, for turned and shifted faces
     head: str = "coordinates"  # one linear layer after the mean over all places, as in the course
     epochs: int = 24  # fifty minutes of one core
-    loss: str = "l1"  # without maps better than wing, 5.38 % to 5.69: docs/ladders.md
-    heatmap_weight: float = 0.0  # there are no maps
+    loss: str = "l1"  # for coordinates better than wing: 5.38 % and 5.69, docs/ladders.md
+    heatmap_weight: float = 0.0  # there are no heatmaps
     learning_rate: float = 3e-4  # low, as it does not begin at random; see docs/part3.md
     ema_decay: float = 0.99  # EMA: single steps are still noisy
 
 
-RECIPES = {"long": Long, "coordinates": Coordinates}
+RECIPES = {"long": Long, "from-heatmaps": FromHeatmaps}
 
 
 def run(options: Options) -> list[dict[str, float]]:
@@ -80,7 +80,7 @@ def run(options: Options) -> list[dict[str, float]]:
     """
     if not is_variant(options):
         return part3_large_dataset.run(options)
-    recipe, lesson, beside = options.choose(RECIPES | part3_large_dataset.RECIPES), LESSON, {}
+    recipe, lesson, beside = options.choose(RECIPES | lesson_recipes(options)), LESSON, {}
     if options.network:
         recipe = options.choose(udacity_networks.RECIPES)
         lesson = udacity_networks.lesson(options.network)
@@ -89,7 +89,6 @@ def run(options: Options) -> list[dict[str, float]]:
     elif options.dataset == "mixed":
         lesson = MIXED
         recipe, beside = real_alone(recipe, options)
-    lesson = lesson_of(recipe, lesson)
     if options.pretrained:
         began = f"The initial weights were not random: --pretrained {options.pretrained}."
         lesson = replace(lesson, notes=(began, *lesson.notes))
@@ -118,26 +117,27 @@ def is_variant(options: Options) -> bool:
         options.network
         or options.pretrained
         or options.dataset in ("mixed", "youtube_faces")
-        or options.recipe not in part3_large_dataset.RECIPES
+        or options.recipe in RECIPES
     )
 
 
 def new_network(recipe: Recipe, options: Options, n_points: int) -> nn.Module:
-    """The network asked for, ResNet18 with the recipe's head by default; its first weights are
-    the seed's, ImageNet's or a checkpoint's.
+    """The requested network, by default the lesson's; its initial weights are drawn from the seed,
+    or are ImageNet's or a checkpoint's.
 
-    Raises UserError where those that are asked for cannot be had.
+    Raises UserError where requested weights are not available or do not fit.
     """
     kind = NETWORKS[options.network or "ResNet18"]
-    if kind is ResNet18:
-        kind = HEADS[recipe.head]
-    elif options.head or options.pretrained:
+    if kind is not ResNet18 and (options.step != "heatmaps" or options.pretrained):
         raise UserError(
-            f"--network {options.network}: has no other head and starts from random weights; leave "
-            "out --head and --pretrained, or take ResNet18"
+            f"--network {options.network}: has no steps and starts from random weights; leave "
+            "out --step and --pretrained, or take ResNet18"
         )
-    torch.manual_seed(options.seed)
-    network = kind(n_points=n_points)
+    if kind is ResNet18:
+        network = part3_large_dataset.new_network(recipe, options, n_points)
+    else:
+        torch.manual_seed(options.seed)
+        network = kind(n_points=n_points)
     if options.pretrained == "imagenet":
         try:
             load_imagenet(network.resnet)
