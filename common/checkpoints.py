@@ -37,6 +37,7 @@ network, optimizer, ema, snapshots, history, seed). When training has ended also
 
 RENAMED_KEYS = {"kept": "point_ids", "doubt": "flip_disagreement"}
 RENAMED_TRAINING_KEYS = {"average": "ema", "film": "snapshots"}
+RENAMED_HISTORY_KEYS = {"validation_loss": "test_loss", "validation_nme": "test_nme"}
 RENAMED_RECIPE_FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "average": ("ema_decay", float),
     "calm": ("no_aug_fraction", float),
@@ -94,10 +95,16 @@ def _renamed(checkpoint: Checkpoint) -> Checkpoint:
         fields[name] = convert(value)
     checkpoint["recipe"] = fields
     if "training" in checkpoint:
-        training = checkpoint["training"]
-        checkpoint["training"] = {
-            RENAMED_TRAINING_KEYS.get(key, key): value for key, value in training.items()
+        training = {
+            RENAMED_TRAINING_KEYS.get(key, key): value
+            for key, value in checkpoint["training"].items()
         }
+        rows = training.get("history", [])
+        training["history"] = [
+            {RENAMED_HISTORY_KEYS.get(key, key): value for key, value in row.items()}
+            for row in rows
+        ]
+        checkpoint["training"] = training
     return checkpoint
 
 

@@ -75,7 +75,7 @@ def fit(
             row |= {"learning_rate": schedule.last_rate, "seconds": time.monotonic() - began}
             history.append(row)
             snapshots.record(epoch + 1, ema.network)
-            bar.set_postfix(loss=f"{loss:.2e}", nme=f"{row['validation_nme']:.2f} %")
+            bar.set_postfix(loss=f"{loss:.2e}", nme=f"{row['test_nme']:.2f} %")
             bar.update()
             done = epoch + 1 == recipe.epochs
             if done or time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
@@ -201,7 +201,7 @@ def monitor(network: nn.Module, test: Crops, recipe: Recipe) -> dict[str, float]
     size = recipe.height, recipe.width
     loss = LOSSES[recipe.loss](to_fractions(predicted, *size), to_fractions(test.points, *size))
     error = nme(predicted, test.points, test.eye_distance).mean()
-    return {"validation_loss": loss.item(), "validation_nme": error.item()}
+    return {"test_loss": loss.item(), "test_nme": error.item()}
 
 
 def new_optimizer(network: nn.Module, recipe: Recipe) -> Optimizer:

@@ -79,7 +79,7 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
         return youtube_faces.load(data_folder(data)[0], name)
     faces = imm.load(_root(dataset, data))
     train, test = imm.train_and_test(faces)
-    parts = {"all": faces, "train": train, "validation": test, "test": test}
+    parts = {"all": faces, "train": train, "test": test}
     if name not in parts:
         raise UserError(f"--split {name}: imm has {', '.join(parts)}")
     return parts[name]

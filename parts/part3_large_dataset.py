@@ -37,7 +37,6 @@ from parts import part2_full_face
 from parts.part2_full_face import FaceNet
 from parts.protocols_300w import protocols
 
-
 # Step (a): boxes and crops, with part 2's network.
 
 
@@ -234,30 +233,29 @@ LESSON = Lesson(
     folder="part3",
     title="Part 3: a large data set",
     question=(
-        "Does it work on any face? 300-W shows people in the wild: turned, laughing, in bad "
-        "light, behind hands and hair. A ResNet18, with ninety times as many weights as part 1's "
-        "network, learns 68 points from thousands of them."
+        "Does it work on any face? 300-W shows people in the wild: turned, laughing, in bad light, "
+        "with hands and hair in front. A ResNet18, with ninety times as many weights as part 1's "
+        "network, is trained on thousands of them to predict 68 points."
     ),
     notes=(
-        "Faces are cut by the box around their true points, as most published figures are. On "
-        "your own photos a detector finds the box, and the error grows.",
+        "Faces are cropped by the box around their true points, as in most published results. On "
+        "your own photos a detector finds the box, and the error is larger.",
         "The split goes by folder, the standard protocol: helen/testset, lfpw/testset and ibug are "
-        "tested on, those of them that are here. dlib's own two lists are a random split of all "
-        "faces: 596 of the 689 faces of the three folders stand in its training list.",
-        "The curves watch the test faces, but nothing is chosen by them: the last epoch counts, "
-        "and recipes are compared on every tenth training face (`python -m benchmarks.folds 3`).",
+        "the test faces, those of them that are available. dlib's own two lists are a random split "
+        "of all faces: 596 of the 689 faces of the three folders are in its training list.",
+        "Recipes are compared on every tenth training face (`python -m benchmarks.folds 3`), never "
+        "on test faces.",
     ),
     try_next=(
-        "Run the recipe of the course, `python run_part.py 3 --recipe course --epochs 1 --reports "
-        "reports-course`: batch 1 takes a long time without a GPU.",
-        "With 300-W at hand, measure one folder by itself: `python run_part.py evaluate "
-        "reports/part3/checkpoint.pt --dataset ibug --split lfpw/testset`.",
-        "See what dlib's boxes cost: add `--boxes file`.",
+        "Compare the three steps of this lesson: `python run_part.py 3 --steps`.",
+        "Measure one folder by itself: `python run_part.py evaluate reports/part3/checkpoint.pt "
+        "--dataset ibug --split lfpw/testset`. Add `--boxes file` to use dlib's boxes.",
+        "Use the network on a photo: `python run_part.py predict photo.jpg --checkpoint "
+        "reports/part3/checkpoint.pt`.",
     ),
     carries_over=(
-        "A face that is cut out by its box is answered wherever it stands in a photo: `python "
-        "run_part.py predict photo.jpg` finds the boxes and leads the points back to the photo's "
-        "own pixels."
+        "A network that predicts points in a crop works anywhere in a photo: `python run_part.py "
+        "predict photo.jpg` finds the boxes and transforms the points back to the photo's pixels."
     ),
 )
 

@@ -34,20 +34,20 @@ NETWORKS: dict[str, type[nn.Module]] = {**udacity_networks.NETWORKS, "ResNet18":
 
 @dataclass(frozen=True)
 class Long(Best):
-    """The same with larger crops and more time. The weights in ``parts/assets/weights`` are of its
-    fourth cycle; those before were made by an older recipe, see docs/part3.md."""
+    """Larger crops and more time. The weights in ``parts/assets/weights`` are of its fourth cycle;
+    the cycles before had an older recipe, see docs/part3.md."""
 
     height: int = 160  # a finer grid of 40 x 40 cells
     width: int = 160  # a square
     margin: int = 20  # an eighth all around, for turned and shifted faces
     epochs: int = 184  # six and a half hours of one core
-    restarts: int = 3  # the learning rate is high again after each quarter, and more is learned
-    weight_decay: float = 0.2  # so many steps would learn the training faces by heart
-    rotation: float = 30.0  # there is time for more variation
-    brightness: float = 0.3  # more than a short run has time for
+    restarts: int = 3  # warm restarts: each quarter starts at the full learning rate
+    weight_decay: float = 0.2  # a long training overfits more
+    rotation: float = 30.0  # a long training has time for more augmentation
+    brightness: float = 0.3  # likewise
     contrast: float = 0.3  # likewise
-    side_light: float = 0.3  # windows stand on one side
-    blur: float = 0.2  # faces move, and lenses miss them
+    side_light: float = 0.3  # windows light faces from one side
+    blur: float = 0.2  # motion and bad focus
     compression: float = 0.2  # pictures from the web are compressed
     ema_decay: float = 0.998  # EMA: the mean of many steps has less noise than the last one
 
@@ -72,7 +72,7 @@ RECIPES = {"long": Long, "from-heatmaps": FromHeatmaps}
 
 
 def run(options: Options) -> list[dict[str, float]]:
-    """Train what ``options`` say and return the history.
+    """Train the variation that ``options`` name and return the history.
 
     The lesson's network for ``reports/part3/``; with ``--dataset mixed``, trained twice, see
     ``real_alone``, for ``reports/part3-mixed/``; with ``--network NAME`` that network, for
@@ -92,7 +92,7 @@ def run(options: Options) -> list[dict[str, float]]:
     if options.pretrained:
         began = f"The initial weights were not random: --pretrained {options.pretrained}."
         lesson = replace(lesson, notes=(began, *lesson.notes))
-        if options.pretrained != "imagenet":  # its last layer knows more than the mean face
+        if options.pretrained != "imagenet":  # its last layer is better than the mean face
             recipe = replace(recipe, init_bias_to_mean=False)
 
     train, test = train_and_test("ibug", options.dataset, options.data)
@@ -151,7 +151,7 @@ def new_network(recipe: Recipe, options: Options, n_points: int) -> nn.Module:
 
 
 def real_alone(recipe: Recipe, options: Options) -> tuple[Recipe, dict[str, nn.Module]]:
-    """Train what real and drawn faces together are held against: the real ones alone.
+    """Train the baseline of real and synthetic faces together: the real ones alone.
 
     Returns the recipe with which the mixed faces take as many steps, and the network by its name.
     """
@@ -166,9 +166,9 @@ def real_alone(recipe: Recipe, options: Options) -> tuple[Recipe, dict[str, nn.M
 def load_imagenet(resnet: torchvision.models.ResNet) -> None:
     """Give a grey ResNet18 the weights that torchvision trained on ImageNet's photos.
 
-    Its first layer read red, green and blue, each divided by its deviation; a grey picture is the
-    same in all three, so their weights are added. The shift of the mean is left to batch
-    normalisation. Raises NotHereError where the weights (45 MB) cannot be fetched.
+    Its first layer expects red, green and blue, each divided by its standard deviation; a grey
+    picture is the same in all three, so their weights are added. The shift of the mean is left to
+    batch normalisation. Raises NotHereError where the weights (45 MB) cannot be downloaded.
     """
     try:
         weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True)
@@ -185,7 +185,7 @@ def load_imagenet(resnet: torchvision.models.ResNet) -> None:
 def load_agreeing(network: nn.Module, path: Path) -> None:
     """Give a network the weights of a checkpoint wherever names and shapes agree.
 
-    What the checkpoint's network has not, such as another head, keeps its random weights. Raises
+    Other weights, such as those of another head, stay random. Raises
     UserError where nothing agrees or ``path`` is no checkpoint.
     """
     known, own = checkpoints.load(path)["weights"], network.state_dict()
@@ -198,21 +198,21 @@ def load_agreeing(network: nn.Module, path: Path) -> None:
 MIXED = replace(
     LESSON,
     folder="part3-mixed",
-    title="Part 3: real and drawn faces together",
+    title="Part 3: real and synthetic faces together",
     question=(
-        "Do drawn faces, which cost nothing and whose points are exact, help to learn real ones? "
-        "Two networks with the same first weights take the same number of steps: one learns from "
-        "real and drawn faces together, the other from the real ones alone. Both are tested on "
+        "Do synthetic faces, which cost nothing and have exact points, help on real ones? Two "
+        "networks with the same initial weights take the same number of steps: one is trained on "
+        "real and synthetic faces together, the other on the real ones alone. Both are tested on "
         "real faces."
     ),
     notes=(
         *LESSON.notes,
-        "Real and drawn faces are shuffled together. An epoch here ends after as many batches as "
-        "the real faces alone fill, so each real face is seen less often.",
+        "Real and synthetic faces are shuffled together. An epoch here has as many batches as the "
+        "real faces alone would fill, so each real face is seen less often.",
     ),
     try_next=(
-        "Learn from drawn faces alone: `python run_part.py 3 --dataset synthetic`.",
-        "Measure in the boxes that dlib found: `python run_part.py evaluate "
+        "Train on synthetic faces alone: `python run_part.py 3 --dataset synthetic`.",
+        "Measure with dlib's boxes: `python run_part.py evaluate "
         "reports/part3-mixed/checkpoint.pt --dataset ibug --split lfpw/testset --boxes file`.",
     ),
 )
@@ -223,14 +223,14 @@ FRAMES = replace(
     folder="part3-youtube_faces",
     title="Part 3 on frames of videos",
     question=(
-        "Does the same network learn from the Udacity course's data set, frames of YouTube Faces: "
-        "blurred, compressed, and many of one person?"
+        "How well does the same network do on the Udacity course's data set, frames of YouTube "
+        "Faces: blurred, compressed, and many of one person?"
     ),
     notes=(),
     try_next=(
         "See the course's own networks on these faces: `python run_part.py compare`.",
-        "Choose by people who are not learned from: `python run_part.py evaluate "
+        "Measure on validation people, who are not in training: `python run_part.py evaluate "
         "reports/part3-youtube_faces/checkpoint.pt --dataset youtube_faces --split validation`.",
-        "Faces in the wild: leave out `--dataset youtube_faces`, and it learns from 300-W.",
+        "For faces in the wild leave out `--dataset youtube_faces`: training is then on 300-W.",
     ),
 )
