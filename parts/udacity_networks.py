@@ -1,19 +1,18 @@
-"""The Udacity route: four networks of computer vision nanodegree projects, and their recipes.
+"""The Udacity course: four networks of computer vision nanodegree projects, and their recipes.
 
-What is asked: the 68 points of part 3, on frames of YouTube Faces, by the networks that students
-of the course built for it, each until now measured in its own way. All see a grey crop of 224
-pixels, the course's size, and end in fully connected layers that hold nearly all their weights.
+The networks predict the 68 points of part 3 on frames of YouTube Faces. Students of the course
+built them, and each was measured in its own way until now. Their input is a grey crop of 224
+pixels, the course's size; their fully connected layers hold nearly all their weights.
 ``python run_part.py 3 --dataset youtube_faces --network LightNet`` trains one,
-``python run_part.py compare`` all of them and sets them side by side.
+``python run_part.py compare`` trains all of them and shows them side by side.
 
-The sources pool what the activation gave. Here the pooling comes first: ReLU and ELU never fall,
-so the largest number stays the largest, both orders answer the same, and this one computes a
-quarter as many activations. The last layer answers in the course's unit, (x - 100) / 50 on 224
-pixels, so that the first answers lie in the middle of the crop and a step of Adam moves them as
-far as there.
+The sources apply pooling after the activation. Here pooling comes first: ReLU and ELU are
+monotonic, so both orders give the same result, and this one computes a quarter as many
+activations. The last layer predicts in the course's unit, (x - 100) / 50 on 224 pixels, so that
+the initial predictions are near the middle of the crop and steps have the course's size.
 
-The numbers behind the layers below are the sides of their maps. The dense layers fix the input:
-other sides than 224 fail.
+The numbers after the layers below are the sides of their feature maps. The fully connected layers
+fix the input: other sides than 224 fail.
 """
 
 from __future__ import annotations
@@ -61,13 +60,13 @@ class NaimishNet(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         """(B, 1, 224, 224) -> (B, K, 2)."""
-        return _answer(self.head, self.features(faces))
+        return _predict(self.head, self.features(faces))
 
 
 @register
 class LightNet(nn.Module):
     """Five unpadded blocks of convolution, ReLU and pooling; 20.0 million weights, 18.9 million of
-    them in the first dense layer.
+    them in the first fully connected layer.
 
     Source: a project of the nanodegree. Its description leaves the pooling open; halving after
     each block is what gives its 6x6x512. Departures: none known.
@@ -99,7 +98,7 @@ class LightNet(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         """(B, 1, 224, 224) -> (B, K, 2)."""
-        return _answer(self.head, self.features(faces))
+        return _predict(self.head, self.features(faces))
 
 
 @register
@@ -116,10 +115,12 @@ class LightNetBN(LightNet):
 
 @register
 class FourConvNet(nn.Module):
-    """Four convolutions, three of them pooled: 135,424 numbers reach the first dense layer.
+    """Four convolutions, three of them pooled: the first fully connected layer has 135,424
+    inputs.
 
-    Source: a project of the nanodegree. Its description gives convolutions, pooling, dense layers
-    and dropout, and no activation; ReLU stands here, as in the course. Departures: none known.
+    Source: a project of the nanodegree. Its description gives convolutions, pooling, fully
+    connected layers and dropout, and no activation; we use ReLU, as the course does. Departures:
+    none known.
 
     Takes float (B, 1, 224, 224) in -0.5..0.5, returns fractions (B, K, 2).
     """
@@ -143,11 +144,11 @@ class FourConvNet(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         """(B, 1, 224, 224) -> (B, K, 2)."""
-        return _answer(self.head, self.features(faces))
+        return _predict(self.head, self.features(faces))
 
 
-def _answer(head: nn.Sequential, features: Tensor) -> Tensor:
-    """Feature maps (B, C, h, w) through the dense layers -> (B, K, 2), as fractions."""
+def _predict(head: nn.Sequential, features: Tensor) -> Tensor:
+    """Feature maps (B, C, h, w) through the fully connected layers -> fractions (B, K, 2)."""
     zero, one = UNIT
     return zero + one * head(features.flatten(1)).float().unflatten(1, (-1, 2))
 
@@ -161,34 +162,33 @@ NETWORKS: dict[str, type[nn.Module]] = {
 class Course(Recipe):
     """As the nanodegree's reports trained: 20 epochs of Adam on randomly placed crops."""
 
-    height: int = 224  # the course's crop, which the dense layers are made for
+    height: int = 224  # the course's crop, for which the fully connected layers are made
     width: int = 224  # a square
-    margin: int = 14  # so that shifted crops find pixels there
+    margin: int = 14  # for shifted crops
     box_scale: float = 1.3  # room around the landmarks' box; the course keeps more of the frame
     epochs: int = 20  # as the reports
     batch: int = 16  # as the reports
     loss: str = "smooth_l1_course"  # as the reports: squares what is below 50 pixels
-    learning_rate: float = 1e-4  # the reports do not tell; Adam's usual 1e-3 kills hidden units
+    learning_rate: float = 1e-4  # not in the reports; Adam's usual 1e-3 saturates hidden units
     bfloat16: bool = True  # half the bits, 1.3 to 2.1 times the speed; the reports: 32 bits
-    shift: float = 0.058  # the course cuts 224 pixels at random out of 250
+    shift: float = 0.058  # the course crops 224 of 250 pixels at random places
 
 
 @dataclass(frozen=True)
 class Best(Recipe):
-    """Ours for the same networks: turned, mirrored and relit faces, a falling learning rate. A
-    first recipe; it was not tuned."""
+    """Ours for the same networks: augmentation and a falling learning rate. Not tuned."""
 
-    height: int = 224  # what the dense layers are made for
+    height: int = 224  # the size for which the fully connected layers are made
     width: int = 224  # a square
     margin: int = 28  # an eighth all around, for turned and shifted faces
     box_scale: float = 1.3  # room around the landmarks' box, which ends at brows and chin
-    epochs: int = 40  # twice the course's: the augmented faces are harder to know by heart
-    init_bias_to_mean: bool = True  # the untrained network predicts about the mean face
-    batch: int = 32  # steadier steps for a higher learning rate
+    epochs: int = 40  # twice the course's: augmented faces are harder to memorise
+    init_bias_to_mean: bool = True  # the untrained network predicts the mean face
+    batch: int = 32  # less noisy steps for a higher learning rate
     loss: str = "wing"  # steep near zero: errors below a pixel still count
     optimizer: str = "adamw"  # Adam with weight decay that is independent of the gradient
     weight_decay: float = 0.01  # up to a hundred million weights for three thousand faces
-    learning_rate: float = 3e-4  # higher than the course's, because it falls; 1e-3 kills units
+    learning_rate: float = 3e-4  # higher than the course's, because it falls; 1e-3 saturates units
     warmup: float = 0.05  # small first steps, until batch normalisation has its statistics
     cosine: bool = True  # the learning rate falls to zero: small steps at the end
     bfloat16: bool = True  # half the bits, 1.3 to 2.1 times the speed
@@ -197,19 +197,19 @@ class Best(Recipe):
     box_shift: float = 0.03  # a detector's box is never quite the landmarks' box
     box_scale_spread: float = 0.05  # nor is its size
     flip: float = 0.5  # a mirrored face is a valid face
-    brightness: float = 0.3  # studio and street
+    brightness: float = 0.3  # lighting differs
     contrast: float = 0.3  # exposure differs
-    blur: float = 0.2  # frames of videos move
+    blur: float = 0.2  # motion blur
     flip_tta: bool = True  # test-time flip: the mean of both predictions
 
 
 @dataclass(frozen=True)
 class Quick(Course):
-    """The course's recipe for the impatient: few steps, and what makes the most of them."""
+    """The course's recipe shortened to a few minutes."""
 
-    epochs: int = 3  # so that the curves have a shape
-    max_steps: int = 80  # four tenths of the faces an epoch; five networks take twelve minutes
-    init_bias_to_mean: bool = True  # the untrained network predicts about the mean face
+    epochs: int = 3  # enough for learning curves
+    max_steps: int = 80  # 40 % of the faces an epoch; five networks take twelve minutes
+    init_bias_to_mean: bool = True  # the untrained network predicts the mean face
     cosine: bool = True  # the learning rate falls to zero: small steps at the end
     warmup: float = 0.1  # the first steps are small
 
@@ -218,20 +218,20 @@ RECIPES = {"course": Course, "best": Best}
 
 
 def lesson(network: str) -> Lesson:
-    """The words for the page of one network of this route."""
+    """The words for the page of one of these networks."""
     return Lesson(
         folder=f"part3-{network}",
         title=f"Part 3: {network}",
         question=(
-            f"How well does {network} find 68 points on a face? It is one of the networks that "
-            "students of the computer vision nanodegree train, here by the same loop and measured "
-            "as part 3 is."
+            f"How well does {network} predict 68 points on a face? It is one of the networks of "
+            "the computer vision nanodegree, here trained by the same loop and measured as part "
+            "3."
         ),
         notes=(
-            "The networks stand in `parts/udacity_networks.py`, each with its source and its "
-            "departures, and so do the recipes `course` and `best`.",
-            "Faces are cut by the box around their true points, which a photo does not tell. The "
-            "course keeps more of the frame around the face.",
+            "The networks and their recipes `course` and `best` are in `parts/udacity_networks.py`, "
+            "each with its source and its departures from it.",
+            "Faces are cropped by the box around their true points, which a photo does not give. "
+            "The course keeps more of the frame around the face.",
             "The loss in the course's own unit, SmoothL1 of (x − 100) / 50 on 224 pixels, is "
             "`smooth_l1_224` in `metrics.json`.",
         ),
@@ -239,6 +239,6 @@ def lesson(network: str) -> Lesson:
             "See all networks side by side: `python run_part.py compare`.",
             f"Another loss: `python run_part.py 3 --network {network} --loss wing`, or mse, l1, "
             "smooth_l1.",
-            "Faces in the wild: leave out `--dataset youtube_faces`, and it learns from 300-W.",
+            "For faces in the wild leave out `--dataset youtube_faces`: training is then on 300-W.",
         ),
     )
