@@ -77,7 +77,6 @@ class Best(Recipe):
     epochs: int = 200  # convention: less than a minute on two cores
     batch: int = 16  # convention: the gradient of 16 faces is less noisy than that of one
     learning_rate: float = 1e-3  # convention: Adam's usual start
-    cosine: bool = True  # the learning rate falls to zero: small steps at the end
     init_bias_to_mean: bool = True  # training starts from the mean position, not from zero
     shift: float = 0.08  # faces are not always in the middle of the picture
 
