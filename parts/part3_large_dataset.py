@@ -48,7 +48,9 @@ class OnCrops(part2_full_face.Best):
     width: int = 128  # a square
     margin: int = 16  # an eighth all around, for turned and shifted faces
     box_scale: float = 1.2  # a close crop: more pixels for the face
-    epochs: int = 16  # sixteen times as many faces as in part 2: about as many steps
+    epochs: int = 16  # with sixteen times as many faces, about as many steps as in part 2
+    brightness: float = 0.2  # lighting differs from photo to photo
+    contrast: float = 0.2  # exposure differs
 
 
 # Step (b): ResNet18 predicts coordinates, as in the course.
@@ -87,14 +89,14 @@ class Coordinates(OnCrops):
     loss: str = "l1"  # the same gradient at every distance
     optimizer: str = "adamw"  # Adam with weight decay that is independent of the gradient
     weight_decay: float = 0.05  # eleven million weights for three thousand faces
+    learning_rate: float = 1e-3  # Adam's usual start; 2e-3 is for part 2's smaller network
+    cosine: bool = True  # the learning rate falls to zero: small steps at the end
     warmup: float = 0.05  # small first steps, until batch normalisation has its statistics
     rotation: float = 20.0  # heads in photos tilt more than in part 2
     scale: float = 0.05  # beyond what the box's own error does
     shift: float = 0.0  # replaced by the box's error
     box_shift: float = 0.03  # a detector's box is never quite the landmarks' box
     box_scale_spread: float = 0.06  # nor is its size
-    brightness: float = 0.2  # lighting differs
-    contrast: float = 0.2  # exposure differs
 
 
 # Step (c): a heatmap of each point.
