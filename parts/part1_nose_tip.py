@@ -12,6 +12,7 @@ the measured effect of each of its values.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from common.checkpoints import register
 from common.loading import load_crops
 from common.recipe import Options, Recipe
-from common.report.lesson import Lesson
+from common.report.lesson import read_lesson
 from common.report.run_report import write_run_report
 from common.system.distributed import finish_workers
 from common.training import fit
@@ -82,6 +83,7 @@ class Best(Recipe):
 
 
 RECIPES = {"course": Course, "best": Best}
+LESSON = read_lesson(Path(__file__).parent / "pages" / "part1.md")
 
 
 def run(options: Options) -> list[dict[str, float]]:
@@ -107,37 +109,3 @@ def run(options: Options) -> list[dict[str, float]]:
     page = write_run_report(network, train, test, recipe, LESSON, options)
     print(f"the page: {page}")
     return history
-
-
-LESSON = Lesson(
-    folder="part1",
-    title="Part 1: the nose tip",
-    question=(
-        "Where is the tip of the nose? The input is a whole picture of 80×60 grey pixels, the "
-        "prediction is one point. The training set has 192 pictures of 32 people, the test set 48 "
-        "pictures of 8 other people."
-    ),
-    notes=(
-        "The point is number 52, counted from 0, of the 58 points of the IMM Face Database. "
-        "Courses call it the nose tip; it is the middle of the nose's base, where the nose meets "
-        "the upper lip.",
-        "No person is in both sets: a network that only memorised people would fail on the test "
-        "set.",
-        "In 9 of the 240 faces one eye is numbered from its inner corner in the original files. "
-        "The reader numbers it from the outer corner, as in the others.",
-        "The recipe was chosen without the test faces, on four folds of the training people "
-        "(`docs/recipes.md`).",
-    ),
-    try_next=(
-        "Train with the course's recipe, `python run_part.py 1 --recipe course --reports "
-        "reports-course`, and compare the pages: same network, same pictures, one point.",
-        "Change one line of the recipe in `parts/part1_nose_tip.py`, such as `shift: float = "
-        "0.0`, and measure its effect.",
-        "Part 2 predicts all 58 points: `python run_part.py 2`.",
-    ),
-    carries_over=(
-        "A network can predict a position as two numbers: fractions of the picture's width and "
-        "height. The training loop stays the same in the next parts; there will be more points, "
-        "and the pictures will be larger."
-    ),
-)

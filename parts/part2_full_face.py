@@ -12,6 +12,7 @@ docs/ladders.md gives the measured effect of each of its values.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from common.checkpoints import register
 from common.loading import load_crops
 from common.recipe import Options, Recipe
-from common.report.lesson import Lesson
+from common.report.lesson import read_lesson
 from common.report.run_report import write_run_report
 from common.system.distributed import finish_workers
 from common.training import fit
@@ -98,6 +99,7 @@ class Best(part1_nose_tip.Best):
 
 
 RECIPES = {"course": Course, "best": Best}
+LESSON = read_lesson(Path(__file__).parent / "pages" / "part2.md")
 
 
 def run(options: Options) -> list[dict[str, float]]:
@@ -123,36 +125,3 @@ def run(options: Options) -> list[dict[str, float]]:
     page = write_run_report(network, train, test, recipe, LESSON, options)
     print(f"the page: {page}")
     return history
-
-
-LESSON = Lesson(
-    folder="part2",
-    title="Part 2: the full face",
-    question=(
-        "Where are all 58 points of a face? The input is a picture of 160×120 grey pixels, the "
-        "prediction is jaw, eyes, brows, mouth and nose. Training and test set are those of part "
-        "1: 192 pictures of 32 people, and 48 pictures of 8 others."
-    ),
-    notes=(
-        "The network of the course report had 112 outputs, for 56 points. The IMM Face Database "
-        "marks 58, so ours has 116.",
-        "When a face is mirrored, its points change names: the left eye of the mirror image is the "
-        "right eye of the face. 27 pairs change places; 4 points lie on the middle line.",
-        "In 9 of the 240 faces one eye is numbered from its inner corner in the original files. "
-        "The reader numbers it from the outer corner, as in the others.",
-        "The recipe was chosen without the test faces, on four folds of the training people "
-        "(`docs/recipes.md`).",
-    ),
-    try_next=(
-        "Train with the course's recipe, `python run_part.py 2 --recipe course --reports "
-        "reports-course`: colour jitter and rotation, but no flips.",
-        "Set rotation, scale, shift and flip to 0 in `parts/part2_full_face.py`: the training loss "
-        "falls further and the test loss does not. That is overfitting.",
-        "Part 3 has sixteen times as many faces, in the wild: `python run_part.py 3`.",
-    ),
-    carries_over=(
-        "A face can be rotated, shifted, scaled and mirrored if its points move along, with left "
-        "and right exchanged. Part 3 does the same with thousands of faces, each cropped by its "
-        "box, and with a deeper network, which predicts a heatmap of each point."
-    ),
-)

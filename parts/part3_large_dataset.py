@@ -18,7 +18,8 @@ for training; helen/testset, lfpw/testset and ibug for testing, those of them th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torchvision
@@ -28,7 +29,7 @@ from common.checkpoints import register
 from common.heatmaps import soft_argmax
 from common.loading import load_crops
 from common.recipe import Options, Recipe
-from common.report.lesson import Lesson
+from common.report.lesson import read_lesson
 from common.report.run_report import write_run_report
 from common.system.distributed import finish_workers
 from common.training import fit
@@ -186,6 +187,13 @@ class Course(Recipe):
 HEADS = {"coordinates": ResNet18, "heatmap": HeatmapResNet18}
 STEPS = {"crops": OnCrops, "coordinates": Coordinates, "heatmaps": Best}
 RECIPES = {"course": Course, "best": Best}
+PAGES = Path(__file__).parent / "pages"
+LESSON = read_lesson(PAGES / "part3.md")
+LESSONS = {
+    "crops": read_lesson(PAGES / "part3-crops.md", LESSON),
+    "coordinates": read_lesson(PAGES / "part3-coordinates.md", LESSON),
+    "heatmaps": LESSON,
+}
 
 
 def lesson_recipes(options: Options) -> dict[str, type[Recipe]]:
@@ -229,59 +237,3 @@ def run(options: Options) -> list[dict[str, float]]:
     page = write_run_report(network, train, test, recipe, lesson, options, protocols=measured)
     print(f"the page: {page}")
     return history
-
-
-LESSON = Lesson(
-    folder="part3",
-    title="Part 3: a large data set",
-    question=(
-        "Does it work on any face? 300-W shows people in the wild: turned, laughing, in bad light, "
-        "with hands and hair in front. A ResNet18, with ninety times as many weights as part 1's "
-        "network, is trained on thousands of them to predict 68 points."
-    ),
-    notes=(
-        "Faces are cropped by the box around their true points, as in most published results. On "
-        "your own photos a detector finds the box, and the error is larger.",
-        "The split goes by folder, the standard protocol: helen/testset, lfpw/testset and ibug are "
-        "the test faces, those of them that are available. dlib's own two lists are a random split "
-        "of all faces: 596 of the 689 faces of the three folders are in its training list.",
-        "Recipes are compared on every tenth training face (`python -m benchmarks.folds 3`), never "
-        "on test faces.",
-    ),
-    try_next=(
-        "Compare the three steps of this lesson: `python run_part.py 3 --steps`.",
-        "Measure one folder by itself: `python run_part.py evaluate reports/part3/checkpoint.pt "
-        "--dataset ibug --split lfpw/testset`. Add `--boxes file` to use dlib's boxes.",
-        "Use the network on a photo: `python run_part.py predict photo.jpg --checkpoint "
-        "reports/part3/checkpoint.pt`.",
-    ),
-    carries_over=(
-        "A network that predicts points in a crop works anywhere in a photo: `python run_part.py "
-        "predict photo.jpg` finds the boxes and transforms the points back to the photo's pixels."
-    ),
-)
-
-
-LESSONS = {
-    "crops": replace(
-        LESSON,
-        folder="part3-crops",
-        title="Part 3 (a): part 2's network on crops",
-        question=(
-            "Is part 2's network enough for faces in the wild? It gets the same training faces as "
-            "the other steps, cropped by their boxes, with part 2's recipe."
-        ),
-        try_next=("Take a deeper network: `python run_part.py 3 --step coordinates`.",),
-    ),
-    "coordinates": replace(
-        LESSON,
-        folder="part3-coordinates",
-        title="Part 3 (b): ResNet18 predicts coordinates",
-        question=(
-            "How much does a deeper network help? ResNet18 replaces part 2's network on the same "
-            "crops, and its last layer predicts 136 coordinates, as in the course."
-        ),
-        try_next=("Predict a heatmap of each point instead: `python run_part.py 3`.",),
-    ),
-    "heatmaps": LESSON,
-}

@@ -19,6 +19,7 @@ from torch import nn
 from common import checkpoints
 from common.loading import load_crops
 from common.recipe import Options, Recipe
+from common.report.lesson import read_lesson
 from common.report.run_report import write_run_report
 from common.system.distributed import finish_workers
 from common.system.errors import NotHereError, UserError
@@ -26,7 +27,7 @@ from common.training import fit
 from datasets.splits import train_and_test
 from datasets.youtube_faces import people_in_both
 from parts import part3_large_dataset, udacity_networks
-from parts.part3_large_dataset import LESSON, Best, ResNet18, lesson_recipes
+from parts.part3_large_dataset import LESSON, PAGES, Best, ResNet18, lesson_recipes
 from parts.protocols_300w import protocols
 
 NETWORKS: dict[str, type[nn.Module]] = {**udacity_networks.NETWORKS, "ResNet18": ResNet18}
@@ -69,6 +70,8 @@ class FromHeatmaps(Best):
 
 
 RECIPES = {"long": Long, "from-heatmaps": FromHeatmaps}
+MIXED = read_lesson(PAGES / "part3-mixed.md", LESSON)
+FRAMES = read_lesson(PAGES / "part3-youtube_faces.md", LESSON)
 
 
 def run(options: Options) -> list[dict[str, float]]:
@@ -193,44 +196,3 @@ def load_agreeing(network: nn.Module, path: Path) -> None:
     if not agreeing:
         raise UserError(f"{path}: none of its weights fits; take a checkpoint of part 3's ResNet18")
     network.load_state_dict(agreeing, strict=False)
-
-
-MIXED = replace(
-    LESSON,
-    folder="part3-mixed",
-    title="Part 3: real and synthetic faces together",
-    question=(
-        "Do synthetic faces, which cost nothing and have exact points, help on real ones? Two "
-        "networks with the same initial weights take the same number of steps: one is trained on "
-        "real and synthetic faces together, the other on the real ones alone. Both are tested on "
-        "real faces."
-    ),
-    notes=(
-        *LESSON.notes,
-        "Real and synthetic faces are shuffled together. An epoch here has as many batches as the "
-        "real faces alone would fill, so each real face is seen less often.",
-    ),
-    try_next=(
-        "Train on synthetic faces alone: `python run_part.py 3 --dataset synthetic`.",
-        "Measure with dlib's boxes: `python run_part.py evaluate "
-        "reports/part3-mixed/checkpoint.pt --dataset ibug --split lfpw/testset --boxes file`.",
-    ),
-)
-
-
-FRAMES = replace(
-    LESSON,
-    folder="part3-youtube_faces",
-    title="Part 3 on frames of videos",
-    question=(
-        "How well does the same network do on the Udacity course's data set, frames of YouTube "
-        "Faces: blurred, compressed, and many of one person?"
-    ),
-    notes=(),
-    try_next=(
-        "See the course's own networks on these faces: `python run_part.py compare`.",
-        "Measure on validation people, who are not in training: `python run_part.py evaluate "
-        "reports/part3-youtube_faces/checkpoint.pt --dataset youtube_faces --split validation`.",
-        "For faces in the wild leave out `--dataset youtube_faces`: training is then on 300-W.",
-    ),
-)

@@ -17,13 +17,14 @@ fix the input: other sides than 224 fail.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from common.checkpoints import register
 from common.recipe import Recipe
-from common.report.lesson import Lesson
+from common.report.lesson import Lesson, read_lesson
 
 UNIT = 100.5 / 224, 50 / 224  # fractions: 0 of the course is the middle of pixel 100, 1 is 50 wide
 
@@ -219,26 +220,11 @@ RECIPES = {"course": Course, "best": Best}
 
 def lesson(network: str) -> Lesson:
     """The words for the page of one of these networks."""
-    return Lesson(
-        folder=f"part3-{network}",
-        title=f"Part 3: {network}",
-        question=(
-            f"How well does {network} predict 68 points on a face? It is one of the networks of "
-            "the computer vision nanodegree, here trained by the same loop and measured as part "
-            "3."
-        ),
-        notes=(
-            "The networks and their recipes `course` and `best` are in `parts/udacity_networks.py`, "
-            "each with its source and its departures from it.",
-            "Faces are cropped by the box around their true points, which a photo does not give. "
-            "The course keeps more of the frame around the face.",
-            "The loss in the course's own unit, SmoothL1 of (x − 100) / 50 on 224 pixels, is "
-            "`smooth_l1_224` in `metrics.json`.",
-        ),
-        try_next=(
-            "See all networks side by side: `python run_part.py compare`.",
-            f"Another loss: `python run_part.py 3 --network {network} --loss wing`, or mse, l1, "
-            "smooth_l1.",
-            "For faces in the wild leave out `--dataset youtube_faces`: training is then on 300-W.",
-        ),
-    )
+    words = read_lesson(Path(__file__).parent / "pages" / "part3-udacity.md")
+    named = {
+        key: value.replace("NETWORK", network)
+        if isinstance(value, str)
+        else tuple(line.replace("NETWORK", network) for line in value)
+        for key, value in asdict(words).items()
+    }
+    return Lesson(**named | {"folder": f"part3-{network}"})

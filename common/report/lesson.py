@@ -1,17 +1,48 @@
-"""What a part says of itself on its page."""
+"""The words of a lesson on its page, read from a Markdown file."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """The words that a part gives to its page; text between backticks is code."""
+    """The words that a lesson gives to its page; text between backticks is code.
 
-    folder: str  # where the page lies below ``reports``, such as part1
-    title: str
-    question: str  # what the part asks
-    notes: tuple[str, ...]  # facts to know before reading the numbers
-    try_next: tuple[str, ...]  # what to change, and what to look at then
-    carries_over: str = ""  # what the next part takes from this one, for the start page
+    folder: where the page lies below ``reports``, such as part1.
+    question: what the lesson is about. notes: facts to know before reading the numbers.
+    try_next: what to change, and what to look at then.
+    carries_over: what the next part takes from this one, for the start page.
+    """
+
+    folder: str
+    title: str = ""
+    question: str = ""
+    notes: tuple[str, ...] = ()
+    try_next: tuple[str, ...] = ()
+    carries_over: str = ""
+
+
+SECTIONS = {
+    "The question": "question",
+    "Good to know": "notes",
+    "What to try next": "try_next",
+    "What the next part takes over": "carries_over",
+}
+
+
+def read_lesson(path: Path, base: Lesson | None = None) -> Lesson:
+    """The lesson in ``path``, whose folder is named like the file; ``base`` has missing sections.
+
+    The file has a title (``# ``) and ``SECTIONS`` (``## ``), of which notes and try_next are lists.
+    """
+    title, *sections = path.read_text(encoding="utf-8").removeprefix("# ").split("\n## ")
+    lesson = replace(base or Lesson(path.stem), folder=path.stem, title=title.strip())
+    for section in sections:
+        heading, _, body = section.partition("\n")
+        words: str | tuple[str, ...] = body.strip()
+        if SECTIONS[heading] in ("notes", "try_next"):
+            words = tuple(line.removeprefix("- ") for line in body.strip().splitlines())
+        lesson = replace(lesson, **{SECTIONS[heading]: words})
+    return lesson
