@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import shutil
+import stat
 import tarfile
 import time
 import zipfile
@@ -13,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from ssl import SSLError
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -245,24 +246,34 @@ def _validator(response: HTTPResponse) -> str | None:
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a .tar.gz or .zip file, recognised by its content, into a new folder.
 
-    Nothing is written outside the folder: the libraries see to it, and links are refused.
-    Raises UserError for a link, a device or a damaged archive; the caller removes the folder.
+    Raises UserError for a damaged archive, and for a member that is no plain new file or folder
+    below ``folder``: an absolute path, "..", a link, a device. The caller removes the folder.
     """
     folder.mkdir()
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as contents:
-                contents.extractall(folder)  # strips "..", roots and drives; writes no links
+                for entry in contents.infolist():
+                    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the packer noted none
+                    plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
+                    _check_member(entry.filename, plain, folder)
+                    contents.extract(entry, folder)
         else:
             with tarfile.open(archive, "r:gz") as contents:
-                contents.extractall(folder, filter=_no_links)
-    except tarfile.FilterError as fault:
-        raise UserError(f"refused, {fault}") from None
+                for member in contents:
+                    _check_member(member.name, member.isreg() or member.isdir(), folder)
+                    contents.extract(member, folder, filter="data")
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as fault:
+        raise UserError(f"refused, it holds {fault.filename!r} twice") from None
     except _ARCHIVE_FAULTS as fault:
         raise UserError(f"not a whole archive ({fault})") from None
 
 
-def _no_links(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-    if member.issym() or member.islnk():
-        raise UserError(f"refused, its member {member.name!r} is a link")
-    return tarfile.data_filter(member, folder)
+def _check_member(name: str, plain: bool, folder: Path) -> None:
+    path = PurePosixPath(name)
+    if not plain:
+        raise UserError(f"refused, its member {name!r} is a link or a device")
+    if path.is_absolute() or ".." in path.parts or any(mark in name for mark in "\\:\0"):
+        raise UserError(f"refused, its member {name!r} would leave the folder")
+    if (folder / path).is_file():
+        raise UserError(f"refused, it holds {name!r} twice")
