@@ -34,12 +34,11 @@ from common.keypoints import IBUG_68
 from common.system.errors import UserError
 from datasets.annotations import DamagedError, Face, check_points, gather, numbers, picture_size
 from datasets.download import RemoteFile
-from datasets.location import not_found
+from datasets.location import data_folder, not_found
 
 TITLE = "YouTube Faces, as Udacity's course distributes them: 4232 frames with 68 points"
 LICENCE = "research only; cite Wolf, Hassner, Maoz, CVPR 2011"
 FOLDER = "youtube_faces"
-COURSE_FOLDER = "data"  # made by the course's own instructions
 ARCHIVE = RemoteFile(
     name="train-test-data.zip",
     url="https://s3.amazonaws.com/video.udacity-data.com/topher/2018/May/"
@@ -55,32 +54,28 @@ HELD_OUT = 10  # every tenth person, by name, is kept out of "train"
 
 
 def find(root: Path) -> Path | None:
-    """The folder below ``root`` that holds the frames: ours, or the course's ``data``."""
-    folders = [root / FOLDER, root / FOLDER / COURSE_FOLDER, root / COURSE_FOLDER]
+    """The folder below ``root`` that holds the frames: ours, or the course's own ``data``."""
+    folders = [root / FOLDER, root / FOLDER / "data", root / "data"]
     return next((folder for folder in folders if (folder / MARKER).is_file()), None)
 
 
-def load(root: Path, split: str) -> Faces:
-    """The faces of one split of ``root/youtube_faces``; decodes no picture.
+def load(data: Path | None, split: str) -> Faces:
+    """The faces of one split; decodes no picture.
 
+    data: see ``location.data_folder``.
     split: "training", the course's 3462 training frames; "train" and "validation", those without
         and those of every tenth person; "test", the 770 test frames that have points.
-
-    Of the faces returned:
-    points: (N, 68, 2), whole pixels.
-    boxes: around the points.
-    groups: the person.
-    views: ``KNOWN`` if "train" has frames of the person, else ``NEW``.
+    Returns points (N, 68, 2) in whole pixels, boxes around them, the person as group, and as view
+    ``KNOWN`` if "train" has frames of the person, else ``NEW``.
     Raises UserError where the set or a list is missing, the split is unknown, or more than 1 % of
     the faces are damaged.
     """
-    folder = find(root)
+    folder = find(data_folder(data)[0])
     if folder is None:
-        raise UserError(not_found("youtube_faces", FOLDER, root))
+        raise UserError(not_found("youtube_faces", FOLDER, data))
     if split not in SPLITS:
         raise UserError(f"--split {split}: youtube_faces has {', '.join(SPLITS)}")
-    held_out = sorted({_person(row[0]) for row in _rows(folder, "training")})[::HELD_OUT]
-    faces = _gather(folder, split, "test" if split == "test" else "training", held_out)
+    faces = _gather(folder, split)
     if split in ("test", "training"):
         return faces
     wanted = KNOWN if split == "train" else NEW
@@ -112,11 +107,13 @@ def verify(folder: Path) -> list[str]:
     for part, (count, complete) in counts(folder).items():
         if count < complete:
             raise UserError(f"youtube_faces: {LISTS[part]} lists {count} of {complete} frames")
-    return [line for part in LISTS for line in _gather(folder, part, part, ()).left_out]
+    return [line for part in LISTS for line in _gather(folder, part).left_out]
 
 
-def _gather(folder: Path, split: str, part: str, held_out: Sequence[str]) -> Faces:
-    """All faces in the list of ``part``, under the name of ``split``."""
+def _gather(folder: Path, split: str) -> Faces:
+    """All faces in the list that ``split`` is taken from."""
+    held_out = sorted({_person(row[0]) for row in _rows(folder, "training")})[::HELD_OUT]
+    part = "test" if split == "test" else "training"
     read = partial(_read, folder / part, held_out)
     return gather("youtube_faces", split, IBUG_68, _rows(folder, part), read)
 

@@ -8,7 +8,7 @@ from test_download import Server, serving, tar_gz
 from common.system.errors import UserError
 from datasets import catalog, download, ibug, imm, youtube_faces, yunet
 from datasets.download import RemoteFile
-from datasets.location import data_folder, find_root, not_found
+from datasets.location import data_folder, find_folder, not_found
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +30,8 @@ def test_data_lies_where_the_option_says_else_the_environment_else_beside_the_co
 
 def test_the_option_does_not_fall_back_to_the_environment(imm_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("FACE_DATA", str(imm_folder.parent))
-    assert find_root(None, imm.FOLDER) == imm_folder.parent
-    assert find_root(tmp_path / "elsewhere", imm.FOLDER) is None
+    assert find_folder(None, imm.FOLDER) == imm_folder
+    assert find_folder(tmp_path / "elsewhere", imm.FOLDER) is None
 
 
 def test_not_found_says_where_who_said_so_and_what_to_type(monkeypatch):

@@ -113,7 +113,8 @@ def broken_off(server, tmp_path):
 
 
 def test_a_file_arrives_whole_and_nothing_else_remains(server, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(download, "tqdm", partial(download.tqdm, disable=False))
+    bar = partial(download.tqdm.wrapattr, disable=False)
+    monkeypatch.setattr(download.tqdm, "wrapattr", bar)
     assert get(server, tmp_path) == CONTENT
     assert names(tmp_path) == ["a.bin"]
     assert "a.bin: 100%" in capsys.readouterr().err
