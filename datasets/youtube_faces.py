@@ -1,25 +1,23 @@
 """Frames of YouTube Faces with 68 points, as Udacity's computer vision course distributes them.
 
 Source: https://s3.amazonaws.com/video.udacity-data.com/topher/2018/May/5aea1b91_train-test-data/
-train-test-data.zip, the data of the course's first project: 3462 training and 2308 test frames of
-the YouTube Faces dataset (https://www.cs.tau.ac.il/~wolf/ytfaces/). Research only; cite L. Wolf,
-T. Hassner, I. Maoz, "Face Recognition in Unconstrained Videos with Matched Background
-Similarity", CVPR 2011.
+train-test-data.zip, frames of the YouTube Faces dataset (https://www.cs.tau.ac.il/~wolf/ytfaces/).
+Research only; cite L. Wolf, T. Hassner, I. Maoz, "Face Recognition in Unconstrained Videos with
+Matched Background Similarity", CVPR 2011.
 
 Frames are RGB, 72x87 to 494x478 pixels, cut around one face whose points take up about 0.44 of
-the shorter side. A frame is called ``Person_Name_VF.jpg``: video V, frame F. Only 770 of the test
-frames are in the list of labels; the others have no points and are not read.
+the shorter side, and called ``Person_Name_VF.jpg``: video V, frame F. Of the 2308 test frames only
+770 are in the list of labels; the others have no points and are not read.
 
 Traps, counted over all labelled frames:
 
-- Training and test show the same people in the same videos: each of the 347 names and each of the
-  770 videos of the test frames is also in training. Two test frames, Carlos_Iturgaitz_31 and
-  Poala_Suarez_51, are training frames byte for byte. The test error is therefore that of known
-  people, lower than that of new ones. ``load`` keeps every tenth person out of "train", and marks
-  every test frame by whether its person is in "train".
+- Training and test show the same 347 people in the same 770 videos, so that the test error is that
+  of known people, lower than that of new ones; two test frames, Carlos_Iturgaitz_31 and
+  Poala_Suarez_51, are training frames byte for byte. ``load`` keeps every tenth person out of
+  "train", and marks every test frame by whether its person is in "train".
 - Points are whole pixels, with eyes 43 pixels apart in the median: rounding alone costs about
-  0.9 % NME. They look like a program's predictions: where a face is seen from the side, the points
-  of the far side are guessed, and six training faces have points outside the frame.
+  0.9 % NME. They look like a program's predictions: points of the far side of a face are guessed,
+  and six training faces have points outside the frame.
 """
 
 from __future__ import annotations
