@@ -37,7 +37,7 @@ class Face(NamedTuple):
     view: str
 
 
-class DamagedError(Exception):
+class DamagedError(UserError):
     """An annotation that cannot be used; the message is the line ``file: fault``."""
 
 

@@ -59,10 +59,7 @@ SPLITS = {
     "challenging": ("ibug",),
     "full": ("helen/testset", "lfpw/testset", "ibug"),
 }
-LISTS = {
-    "dlib/train": "labels_ibug_300W_train.xml",
-    "dlib/test": "labels_ibug_300W_test.xml",
-}
+LISTS = {"dlib/train": "labels_ibug_300W_train.xml", "dlib/test": "labels_ibug_300W_test.xml"}
 MARKER = LISTS["dlib/train"]
 
 FILE_BOX_FIT = (0.021, 0.102, 0.974)

@@ -124,13 +124,8 @@ def read_asf(file: Path) -> Face:
     size = picture_size(picture)
     fractions = numbers(file, [row[2:4] for row in columns])  # (58, 2)
     points = check_points(file, fractions * torch.tensor(size) - 0.5, IMM_58, size)
-    return Face(
-        file=picture,
-        points=number_eyes_from_outside(points),
-        box=(0, 0, *size),
-        group=name["person"],
-        view=VIEWS[name["view"]],
-    )
+    points = number_eyes_from_outside(points)
+    return Face(picture, points, (0, 0, *size), name["person"], VIEWS[name["view"]])
 
 
 def number_eyes_from_outside(points: Tensor) -> Tensor:
@@ -176,8 +171,6 @@ def verify(folder: Path) -> list[str]:
                 read_asf(file)
             else:
                 read_picture(file, colour=True)
-        except DamagedError as fault:
-            raise UserError(str(fault)) from None
         except (OSError, ValueError, SyntaxError) as fault:
             raise UserError(f"{file}: not a readable picture ({fault})") from None
     if not differing:

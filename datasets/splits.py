@@ -33,24 +33,17 @@ def train_and_test(usual: str, requested: str | None, data: Path | None) -> tupl
     data: the folder below which data sets lie; None means FACE_DATA, else datasets/files.
     Raises UserError where the requested data set is missing or not one for this part.
     """
+    chosen = requested or usual
     if requested is None and find_folder(data, FOLDERS[usual]) is None:
-        print(
-            f"{not_found(usual, FOLDERS[usual], data)}; going on with synthetic faces",
-            file=sys.stderr,
-        )
-        requested = "synthetic"
+        missing = not_found(usual, FOLDERS[usual], data)
+        print(f"{missing}; going on with synthetic faces", file=sys.stderr)
+        chosen = "synthetic"
     known = (usual, *ALSO[usual])
-    if requested is not None and requested not in known:
-        raise UserError(f"--dataset {requested}: not for this part; it takes {', '.join(known)}")
-    if requested == "synthetic":
-        setting = SETTINGS[usual]
-        return cached.load(setting, "train"), cached.load(setting, "test")
-    if requested == "youtube_faces":
-        return youtube_faces.load(data, "train"), youtube_faces.load(data, "test")
-    if usual == "imm":
-        return imm.train_and_test(imm.load(data))
-    train, test = ibug.load(data, "train"), ibug.load(data, "test")
-    return (_both(train, cached.load("crop", "train")) if requested == "mixed" else train), test
+    if chosen not in known:
+        raise UserError(f"--dataset {chosen}: not for this part; it takes {', '.join(known)}")
+    scheme = cached.SCHEMES[SETTINGS[usual]]
+    train, test = (split(chosen, name, data, "landmarks", scheme) for name in ("train", "test"))
+    return (_both(train, cached.load("crop", "train")) if chosen == "mixed" else train), test
 
 
 def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme) -> Faces:
