@@ -67,7 +67,6 @@ FILE_BOX_FIT = (0.021, 0.102, 0.974)
 training faces. The centres scatter by 9 % and 5 % of the side, the sides by 8 %."""
 SAME_FACE = 0.1  # eye distances; two annotations with a smaller mean distance are of one face
 
-Pair = tuple[Path, Path | None]  # an annotation and its picture, None where it is missing
 Entry = tuple[str, ET.Element]  # a picture's name in an XML list, and the box of one face on it
 
 
@@ -137,8 +136,9 @@ def _load(folder: Path, split: str, mirror: bool, file_boxes: bool) -> Faces:
             entries = [entry for entry in entries if not _is_mirror(Path(entry[0]))]
         faces = gather("ibug", split, IBUG_68, entries, partial(_read_entry, folder))
         return faces if file_boxes else replace(faces, boxes=landmark_boxes(faces.points))
-    pairs = [pair for name in _folders(folder, split) for pair in _pairs(folder / name, mirror)]
-    faces = gather("ibug", split, IBUG_68, pairs, partial(_read_pair, folder))
+    names = _folders(folder, split)
+    pairs = [(name, *pair) for name in names for pair in _pairs(folder / name, mirror)]
+    faces = gather("ibug", split, IBUG_68, pairs, _read_pair)
     return _with_file_boxes(folder, faces) if file_boxes else faces
 
 
@@ -157,8 +157,8 @@ def _folders(folder: Path, split: str) -> tuple[str, ...]:
     return names
 
 
-def _pairs(folder: Path, mirror: bool) -> list[Pair]:
-    """The annotations of a folder, sorted, each with the picture of the same name."""
+def _pairs(folder: Path, mirror: bool) -> list[tuple[Path, Path | None]]:
+    """Each annotation of a folder, sorted, and its picture, None where it is missing."""
     files = sorted(folder.glob("*"))
     pictures = {file.stem: file for file in files if file.suffix.lower() in PICTURE_ENDINGS}
     return [
@@ -168,12 +168,11 @@ def _pairs(folder: Path, mirror: bool) -> list[Pair]:
     ]
 
 
-def _read_pair(folder: Path, pair: Pair) -> Face:
-    file, picture = pair
+def _read_pair(pair: tuple[str, Path, Path | None]) -> Face:
+    name, file, picture = pair
     if picture is None:
         raise DamagedError(f"{file}: no picture of that name beside it")
     points = check_points(file, read_pts(file), IBUG_68, picture_size(picture))
-    name = file.parent.relative_to(folder).as_posix()
     return Face(picture, points, tuple(landmark_boxes(points[None])[0].tolist()), name, name)
 
 

@@ -72,30 +72,18 @@ def test_every_face_of_a_picture_is_read_and_boxes_may_reach_out_of_it(ibug_fold
     assert faces.groups == ("my faces",) * 2
 
 
-def test_file_boxes_come_from_the_list_entry_of_the_same_face(ibug_folder):
-    write_pts(ibug_folder / "afw/a.pts", from_1(ELSEWHERE))
-    write_pts(ibug_folder / "afw/b.pts", from_1(FACE))
-    write_list(ibug_folder, [("afw/a.jpg", (1, 1, 9, 9), FACE)], "dlib/train")
-    write_list(
-        ibug_folder,
-        [("afw/b.jpg", (3, 3, 7, 7), FACE), ("afw/a.jpg", (2, 2, 8, 8), ELSEWHERE)],
-        "dlib/test",
-    )
-    faces = ibug.load(ibug_folder.parent, "afw", boxes="file")
-    assert faces.boxes.tolist() == [[2, 2, 8, 8], [3, 3, 7, 7]]
-    assert faces.left_out == ()
-
-
-def test_faces_without_a_file_box_are_left_out_and_named_in_one_line(ibug_folder):
-    for name in "abc":
-        write_pts(ibug_folder / f"afw/{name}.pts", from_1(FACE))
-    entries = [("afw/b.jpg", (3, 3, 7, 7), FACE), ("afw/c.jpg", (3, 3, 0, 7), FACE)]
+def test_file_boxes_come_from_the_list_entry_of_the_same_face_or_the_face_is_left_out(ibug_folder):
+    for name, points in (("a", ELSEWHERE), ("b", FACE), ("c", FACE), ("d", FACE)):
+        write_pts(ibug_folder / f"afw/{name}.pts", from_1(points))
+    entries = [("afw/a.jpg", (1, 1, 9, 9), FACE), ("afw/c.jpg", (3, 3, 0, 7), FACE)]
     write_list(ibug_folder, entries, "dlib/train")
-    write_list(ibug_folder, [("afw/a.jpg", (2, 2, 8, 8), ELSEWHERE)], "dlib/test")
+    entries = [("afw/b.jpg", (3, 3, 7, 7), FACE), ("afw/a.jpg", (2, 2, 8, 8), ELSEWHERE)]
+    write_list(ibug_folder, [*entries, ("afw/d.jpg", (2, 2, 8, 8), ELSEWHERE)], "dlib/test")
     faces = ibug.load(ibug_folder.parent, "afw", boxes="file")
-    assert [file.name for file in faces.files] == ["b.jpg"]
-    assert faces.left_out == ("2 faces have no box in dlib's lists: afw/a.jpg, afw/c.jpg",)
-    write_list(ibug_folder, [], "dlib/train")
+    assert [file.name for file in faces.files] == ["a.jpg", "b.jpg"]
+    assert faces.boxes.tolist() == [[2, 2, 8, 8], [3, 3, 7, 7]]
+    assert faces.left_out == ("2 faces have no box in dlib's lists: afw/c.jpg, afw/d.jpg",)
+    write_list(ibug_folder, [], "dlib/test")
     with pytest.raises(NotHereError, match="no face has a box"):
         ibug.load(ibug_folder.parent, "afw", boxes="file")
 
@@ -130,28 +118,20 @@ def test_pictures_are_found_by_name_whatever_their_ending(ibug_folder, ending):
     assert face == ibug_folder / f"afw/with two blanks{ending}"
 
 
-def test_the_standard_protocol_goes_by_folder(ibug_folder):
-    counts = dict(zip(ibug.FOLDERS, (1, 2, 3, 4, 5, 6), strict=True))
-    write_set(ibug_folder, counts)
-    sizes = {
-        split: len(ibug.load(ibug_folder.parent, split))
-        for split in ("train", "test", "common", "challenging", "full", "helen/testset")
-    }
-    assert sizes == {
-        "train": 6, "test": 15, "common": 9, "challenging": 6, "full": 15, "helen/testset": 4
-    }  # fmt: skip
-    train = ibug.load(ibug_folder.parent, "train")
-    assert train.views == train.groups == ("afw", *["helen/trainset"] * 2, *["lfpw/trainset"] * 3)
-    assert train.name == "ibug/train"
-
-
-def test_a_split_is_any_folder_test_those_that_are_there_and_full_all_of_them(ibug_folder):
-    write_set(ibug_folder, {"lfpw/testset": 2, "my own": 1})
-    assert ibug.load(ibug_folder.parent, "my own").groups == ("my own",)
-    assert ibug.load(ibug_folder.parent, "test").groups == ("lfpw/testset",) * 2
+def test_the_standard_protocol_goes_by_folder_and_test_takes_those_that_are_there(ibug_folder):
+    root = ibug_folder.parent
+    write_set(ibug_folder, {"lfpw/testset": 5, "my own": 1})
+    assert ibug.load(root, "my own").groups == ("my own",)
+    assert ibug.load(root, "test").groups == ("lfpw/testset",) * 5
     for split in ("full", "common", "train"):
         with pytest.raises(UserError, match=f"no such folder for split {split}"):
-            ibug.load(ibug_folder.parent, split)
+            ibug.load(root, split)
+    write_set(ibug_folder, dict(zip(ibug.FOLDERS, (1, 2, 3, 4, 5, 6), strict=True)))
+    sizes = {"test": 15, "common": 9, "challenging": 6, "full": 15, "helen/testset": 4}
+    assert {split: len(ibug.load(root, split)) for split in sizes} == sizes
+    train = ibug.load(root, "train")
+    assert train.views == train.groups == ("afw", *["helen/trainset"] * 2, *["lfpw/trainset"] * 3)
+    assert train.name == "ibug/train"
 
 
 def test_wrong_names_are_reported_with_the_known_ones(ibug_folder):
