@@ -232,17 +232,15 @@ def write_ablation(
     return page
 
 
-def charts(gallery: Gallery, ablation: Ablation) -> list[Picture | None]:
-    """The chart of each table; None where fewer than two of its results have errors."""
-    drawn: list[Picture | None] = []
+def charts(gallery: Gallery, ablation: Ablation) -> dict[int, Picture]:
+    """The charts of the tables of which at least two results have errors, by number."""
+    drawn = {}
     for number, table in enumerate(ablation.tables):
-        if len(table.measured) < 2:
-            drawn.append(None)
-            continue
         errors = {result.name: result.errors for result in table.measured}
-        always = ablation.mean_face if table.cumulative else None
-        figure = figures.ladder(errors, always, table.cumulative)
-        drawn.append(gallery.add(f"ladder-{number}", figure))
+        if len(errors) > 1:
+            always = ablation.mean_face if table.cumulative else None
+            figure = figures.ladder(errors, always, table.cumulative)
+            drawn[number] = gallery.add(f"ladder-{number}", figure)
     return drawn
 
 
@@ -270,5 +268,9 @@ def read(file: Path) -> Ablation:
 
 def markdown(ablations: Sequence[Ablation]) -> str:
     """The text of ``docs/ladders.md``: settings, tables and sentences of each part."""
-    plain = templates().overlay(autoescape=False)
-    return plain.get_template("ladders.md").render(ablations=ablations)
+    return plain_text("ladders.md", ablations=ablations)
+
+
+def plain_text(template: str, **values: object) -> str:
+    """A template that is no page, with these values."""
+    return templates().overlay(autoescape=False).get_template(template).render(values)
