@@ -12,6 +12,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,6 +133,7 @@ class Table:
         """Whether results have different numbers of seeds."""
         return len({len(result.errors) for result in self.measured}) > 1
 
+    @cached_property
     def rows(self) -> list[tuple[Result, Effect | None]]:
         """Each result and its effect; None where it or what it is compared with has no errors."""
         rows: list[tuple[Result, Effect | None]] = []
@@ -150,7 +152,7 @@ class Table:
         unclear, single: names of the others, of several seeds and of one.
         stuck: the number of each change's runs that hardly beat the mean face.
         """
-        effects = {result.name: effect for result, effect in self.rows() if effect}
+        effects = {result.name: effect for result, effect in self.rows if effect}
         limit = STUCK * mean_face if self.comparable else math.inf
         stuck = {one.name: sum(error > limit for error in one.errors) for one in self.results}
         return {
@@ -184,7 +186,7 @@ class Ablation:
         """What replacing one value of the recipe alone did, by the change that sets ``field``."""
         found: dict[str, Effect] = {}
         for table in self.tables:
-            for result, effect in () if table.cumulative else table.rows():
+            for result, effect in () if table.cumulative else table.rows:
                 if effect and f" {field}=" in f" {result.change}":
                     found.setdefault(result.change, effect)
         return found
