@@ -226,8 +226,13 @@ def write_ablation(
     def fill(work: Path) -> None:
         (work / "ladder.json").write_text(as_json(ablation), encoding="utf-8")
         gallery = Gallery(work, SYNTHETIC if ablation.synthetic else "")
-        contents = {"charts": charts(gallery, ablation), "more": more(gallery)}
-        render(work, "ladder.html", {"ablation": ablation, **contents})
+        contents = {
+            "ablation": ablation,
+            "sections": [(f"g{i}", table.title) for i, table in enumerate(ablation.tables)],
+            "charts": charts(gallery, ablation),
+            "more": more(gallery),
+        }
+        render(work, "ladder.html", contents)
 
     page = write_page(folder, fill)
     write_index(folder.parent)
@@ -274,5 +279,5 @@ def markdown(ablations: Sequence[Ablation]) -> str:
 
 
 def plain_text(template: str, **values: object) -> str:
-    """A template that is no page, with these values."""
+    """A template that is not a page, filled with these values."""
     return templates().overlay(autoescape=False).get_template(template).render(values)
