@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 import torch
 from torch import nn
 
-from benchmarks import parser_of
+from benchmarks import parser_of, run
 from common.augmentation import augment
 from common.crops import to_pixels
 from common.keypoints import IBUG_68
@@ -24,7 +24,7 @@ from common.loading import Crops
 from common.losses import LOSSES
 from common.metrics import errors_per_face, nme
 from common.photos import detectors
-from common.recipe import Recipe, need_one
+from common.recipe import Recipe
 from common.system.errors import UserError
 from common.training import OPTIMIZERS
 from datasets import yunet
@@ -47,17 +47,15 @@ HARDER = {  # one change at a time, of every face
 
 def main() -> None:
     """Print one line per fold and seed, then their mean."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, seeds=1)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("changes", nargs="*", metavar="NAME=VALUE")
     parser.add_argument("--recipe", choices=("course", "best"), default="best")
     parser.add_argument("--network", choices=NETWORKS, default="", help="of part 3, see above")
     folds = range(1, FOLDS + 1)
     parser.add_argument("--folds", type=int, choices=folds, default=FOLDS, help="only the first N")
-    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--harder", action="store_true", help="part 3: harder faces as well")
     options = parser.parse_intermixed_args()
-    need_one("--seeds", options.seeds)
 
     detector = None
     if options.harder:  # refused before the training, not after it
@@ -150,4 +148,4 @@ def changed(recipe: Recipe, changes: list[str]) -> Recipe:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

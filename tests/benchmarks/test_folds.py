@@ -1,18 +1,15 @@
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from benchmarks import run
 from benchmarks.folds import HARDER, changed, harder, main
 from common.metrics import nme
 from common.recipe import Recipe
 from common.system.errors import UserError
 from parts.studies.experiment import Experiment, crops_of
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_values_are_read_as_what_they_are():
@@ -56,13 +53,10 @@ def test_harder_faces_are_part_3s_alone(line, monkeypatch):
         main()
 
 
-@pytest.mark.slow
-def test_a_benchmark_ends_with_one_line_where_a_user_can_correct_it():
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.dropout", "nowhere.pt"],
-        cwd=ROOT, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.splitlines() == [
-        "error: nowhere.pt: no such checkpoint; train one with: python run_part.py 3"
-    ]
+def test_a_benchmark_ends_with_one_line_where_a_user_can_correct_it(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["folds", "1", "--seeds", "0"])
+    with pytest.raises(SystemExit) as end:
+        run(main)
+    assert end.value.code == 2
+    fault = "error: --seeds 0: nothing would be done; take 1 or more\n"
+    assert capsys.readouterr() == ("", fault)
