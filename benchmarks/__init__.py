@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import NoReturn
 
 from common.recipe import need_one
@@ -19,14 +18,14 @@ def parser_of(docstring: str, **counts: int) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(description=docstring.partition("\n")[0])
     for name, default in counts.items():
-        kind, shown = partial(_count, f"--{name}"), f"default: {default}"
-        parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=shown)
+
+        def count(text: str, option: str = f"--{name}") -> int:
+            need_one(option, int(text))
+            return int(text)
+
+        shown = f"default: {default}"
+        parser.add_argument(f"--{name}", type=count, default=default, metavar="N", help=shown)
     return parser
-
-
-def _count(option: str, text: str) -> int:
-    need_one(option, int(text))
-    return int(text)
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:
