@@ -1,11 +1,10 @@
-"""The detectors on 300-W: ``python -m benchmarks.detectors turned`` turns pictures by several
-angles about their middle, and prints for each what every detector finds, and the error there. What
-they find and miss upright, ``python run_part.py evaluate --boxes NAME`` prints.
+"""What detectors are fitted by: ``python -m benchmarks.detectors fit`` (or ``confidence``).
 
-``fit`` runs the detectors on the training faces and prints the three numbers that move their boxes
-to where landmarks' boxes lie, for ``detectors.FITS``. ``confidence`` compares training faces, with
-boxes as scattered as a detector's, and windows beside them, and prints at which flip disagreement
-both are as likely, for ``finder.FLIP_CALIBRATION``. The test set chooses nothing.
+``fit`` runs the detectors on the training faces of 300-W and prints the three numbers that move
+their boxes to where landmarks' boxes lie, for ``detectors.FITS``. ``confidence`` compares training
+faces, with boxes as scattered as a detector's, and windows beside them, and prints at which flip
+disagreement both are as likely, for ``finder.FLIP_CALIBRATION``. The test set chooses nothing; what
+is found and missed there, ``python run_part.py evaluate --boxes NAME`` prints.
 """
 
 from __future__ import annotations
@@ -24,63 +23,30 @@ from common.crops import read_picture, square_boxes
 from common.faces import Faces
 from common.inference import predict_flipped
 from common.keypoints import IBUG_68
-from common.metrics import nme
 from common.photos import detectors
 from common.photos.detectors import Detector
 from common.photos.finder import LEAST_CONFIDENCE, Calibration, FaceKeypoints, crop_faces
 from datasets import yunet
 from datasets.splits import split
-from parts.protocols_300w import SAME_FACE
 from parts.toolkit import face_keypoints
-
-ANGLES = (-45, -30, -15, 0, 15, 30, 45)  # degrees, clockwise
 
 SCATTER = (0.085, 0.046, 0.094)  # of Haar's boxes about landmarks': right, down, size; see ``fit``
 
 
 def main() -> None:
-    """Print one of the tables, a line for each detector."""
+    """Print the numbers that fit each detector, or the calibration."""
     parser = parser_of(__doc__, every=1)
-    parser.add_argument("what", choices=("turned", "fit", "confidence"))
+    parser.add_argument("what", choices=("fit", "confidence"))
     parser.add_argument("--checkpoint", type=Path, metavar="FILE")
     parser.add_argument("--detectors", nargs="+", default=list(detectors.FITS), metavar="NAME")
-    parser.add_argument("--split", default="lfpw/testset", metavar="NAME", help="of turned")
     options = parser.parse_args()
-    of = options.split if options.what == "turned" else "train"
-    faces = split("ibug", of, None, "landmarks", IBUG_68)
+    faces = split("ibug", "train", None, "landmarks", IBUG_68)
     faces = faces.take(range(0, len(faces), options.every))
     if options.what == "confidence":
         confidence(face_keypoints(options.checkpoint, device="cpu"), faces)
-        return
-    for name in options.detectors:
-        if options.what == "fit":
+    else:
+        for name in options.detectors:
             fit(detectors.load(name, yunet.place(None)), faces)
-        else:
-            turned(face_keypoints(options.checkpoint, name), faces)
-
-
-def turned(finder: FaceKeypoints, faces: Faces) -> None:
-    """Print, for each of ANGLES, the share of faces found and the NME of those."""
-    truth = square_boxes(faces.boxes, 1.0).numpy()  # (N, 4)
-    for angle in ANGLES:
-        errors = []
-        for file, points, box in zip(faces.files, faces.points, truth, strict=True):
-            image, back = detectors.turned_back(_pixels(file), -angle)
-            there = np.linalg.inv(back[:, :2])  # from the picture, counted from its edge
-            points = ((points.numpy() + 0.5 - back[:, 2]) @ there.T - 0.5).astype(np.float32)
-            middle = (box[:2] + box[2:] / 2 - back[:, 2]) @ there.T
-            found = finder.predict(image)
-            truth_there = np.array([*(middle - box[2:] / 2), *box[2:]])
-            overlaps = detectors.overlap(np.array([face.box for face in found]), truth_there)
-            if overlaps.max(initial=0) >= SAME_FACE:
-                both = np.stack([found[overlaps.argmax()].keypoints, points])
-                predicted, true = torch.from_numpy(both).split(1)  # (1, 68, 2) each
-                errors.append(nme(predicted, true, IBUG_68.eye_distance(true)).item())
-        print(
-            f"{finder.detector.name}, turned {angle:+d}°: {100 * len(errors) / len(faces):.1f} % "
-            f"of {len(faces)} found, nme {np.mean(errors):.3f} %",
-            flush=True,
-        )
 
 
 def fit(detector: Detector, faces: Faces) -> None:

@@ -6,7 +6,8 @@ person held out. The other arguments change values of the recipe, such as ``loss
 The experiments are those of ``python run_part.py ladder``. ``--harder`` also evaluates part 3 on
 the same faces in dlib's and YuNet's boxes, and rotated, covered, blurred and so on. ``--test``
 trains on all training faces, as the part itself, and evaluates on its test faces: for a recipe that
-is chosen already.
+is chosen already. ``--synthetic 1000`` trains part 3 on as many synthetic faces instead, without
+the kinds of variation that ``--without`` names, and evaluates on the real ones.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from common.system.errors import UserError
 from common.training import OPTIMIZERS
 from datasets import yunet
 from datasets.splits import split, train_and_test
+from datasets.synthetic import cached
+from datasets.synthetic.render import VARIATIONS
 from parts import udacity_networks
 from parts.part3_large_dataset import HEADS
 from parts.part3_variants import NETWORKS
@@ -60,6 +63,8 @@ def main() -> None:
     parser.add_argument("--folds", type=int, choices=folds, default=FOLDS, help="only the first N")
     parser.add_argument("--harder", action="store_true", help="part 3: harder faces as well")
     parser.add_argument("--test", action="store_true", help="the test faces instead of held-out")
+    parser.add_argument("--synthetic", type=int, metavar="N", help="part 3: train on N such faces")
+    parser.add_argument("--without", action="append", choices=VARIATIONS, default=[])
     options = parser.parse_intermixed_args()
 
     detector = None
@@ -68,6 +73,8 @@ def main() -> None:
             raise UserError("--harder: is for part 3's own network on 300-W; leave it out")
         detector = detectors.load("yunet", yunet.place(None))
         split("ibug", "train", None, "file", IBUG_68)
+    if options.synthetic and options.part != "3":
+        raise UserError("--synthetic: is for part 3; leave it out")
     part = udacity_networks if options.network else PARTS[options.part][0]
     recipe = changed(part.RECIPES[options.recipe](), options.changes)
     experiment = Experiment(options.part, recipe, network=options.network)
@@ -76,6 +83,9 @@ def main() -> None:
         train, others = (
             with_test_faces(experiment) if options.test else crops_of(experiment, None, fold)
         )
+        if options.synthetic:
+            faces = cached.load("crop", "train", options.synthetic, options.without)
+            train = load_crops(faces, recipe)
         for seed in range(options.seeds):
             began = time.monotonic()
             network, _ = trained(replace(experiment, seed=seed), train)
