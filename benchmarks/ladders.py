@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import parser_of
+from benchmarks import parser_of, run
 from common.report import ablation_page
 from common.report.page import Gallery
 from common.system.files import write_atomically
@@ -49,4 +49,4 @@ def _write(file: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
