@@ -113,7 +113,7 @@ def weaknesses(
     measures = face_attributes(network_crops(crops.images, recipe), crops.all_points, faces.scheme)
     for name, values in measures.items():
         words = ATTRIBUTES[name]
-        values = values.abs() if words.even else values  # the side does not matter
+        values = values.abs() if words.sided else values  # the side does not matter
         ends = [(words.more, values)] + ([(words.less, -values)] if words.less else [])
         for comparative, order in ends:
             extreme = order >= order.quantile(0.9)

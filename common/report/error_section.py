@@ -14,9 +14,9 @@ from common.report import figures, image_figures
 from common.report.error_analysis import LEAST_FACES, Findings, find_effects
 from common.report.face_measures import (
     ATTRIBUTES,
+    Extreme,
     face_attributes,
     procrustes_mean,
-    quote,
     what_stands_out,
 )
 from common.report.page import Gallery, Picture
@@ -61,7 +61,7 @@ def error_section(gallery: Gallery, results: Results, beside: Mapping[str, Tenso
             **_face(gallery, results, f"worst-{rank}", n),
             "view": results.views[n],
             "view_mean": means[results.views[n]],
-            "pose": ", ".join(quote(key, attributes[key][n]) for key in ("turn", "roll")),
+            **{key: attributes[key][n].item() for key in ("turn", "roll")},
             "reasons": _reasons(attributes, findings, n),
         }
         for rank, n in enumerate(order[:-5:-1], 1)
@@ -102,7 +102,7 @@ def _face(gallery: Gallery, results: Results, name: str, face: int) -> Picture:
 
 def _reasons(
     attributes: dict[str, Tensor], findings: Findings, face: int
-) -> list[tuple[str, bool]]:
+) -> list[tuple[list[Extreme], bool]]:
     """What sets a face apart, and whether the error goes with that over all faces."""
     found = {effect.name for effect in findings.effects if effect.found}
     reasons = []
@@ -112,9 +112,8 @@ def _reasons(
             for key, values in attributes.items()
             if (ATTRIBUTES[key].name in found) is goes_with_error
         }
-        if words := "; ".join(what_stands_out(some, face)):
-            reasons.append((f"{words[0].upper()}{words[1:]}", goes_with_error))
-    return reasons
+        reasons.append((what_stands_out(some, face), goes_with_error))
+    return [(extremes, goes_with_error) for extremes, goes_with_error in reasons if extremes]
 
 
 def _measured(
@@ -122,7 +121,7 @@ def _measured(
 ) -> tuple[dict[str, Tensor], dict[str, Sequence[str]]]:
     """All that the errors are compared with, by its name on the page: numbers (N,), and groups."""
     numbers = {
-        ATTRIBUTES[key].name: values if ATTRIBUTES[key].even is None else values.abs()
+        ATTRIBUTES[key].name: values.abs() if ATTRIBUTES[key].sided else values
         for key, values in attributes.items()
     }
     if results.scheme is IBUG_68:

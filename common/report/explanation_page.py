@@ -21,12 +21,11 @@ from common.keypoints import IBUG_68
 from common.report import image_figures
 from common.report.image_figures import Overlay
 from common.report.index_page import write_index
-from common.report.network_summary import Note, convolutions, forward_hooks
+from common.report.network_summary import Note, convolutions, forward_hooks, varied_maps
 from common.report.page import Gallery, Picture, render, write_page
 
 PLACES = 24  # the patch is put to so many places across and down
 PATCH = 1 / 8  # side of the patch over that of the crop: it hides an eye
-SHOWN = 8  # maps of a layer on the page
 
 
 @dataclass(frozen=True)
@@ -143,13 +142,9 @@ def _layers(gallery: Gallery, subject: Subject) -> list[Picture]:
     pictures = []
     layers = list(feature_maps(subject.network, subject.face).items())[1:]
     for number, (name, maps) in enumerate(layers, 1):
-        strength = maps.flatten(1).std(dim=1)  # (C,)
-        chosen = strength.argsort(descending=True, stable=True)[:SHOWN]
-        names = [f"map {index + 1}" for index in chosen.tolist()]
-        figure = image_figures.responses(None, maps[chosen], names)
-        facts = {"layer": name, "shown": len(chosen), "shape": maps.shape, "most": maps.max()}
-        not_above = 100 * (maps <= 0).double().mean().item()
-        pictures.append(gallery.add(f"layer-{number}", figure, **facts, not_above=not_above))
+        facts = {"layer": name, "shape": maps.shape, "most": maps.max().item()}
+        facts["not_above"] = 100 * (maps <= 0).double().mean().item()
+        pictures.append(varied_maps(gallery, f"layer-{number}", maps, "map", **facts))
     return pictures
 
 
@@ -166,12 +161,11 @@ def _point(
     covered = int((predicted - middles[most]).norm(dim=-1).argmin())
     facts = {
         "point": n,
-        "name": _name(n),
         "most": effect[most].item(),
         "here": effect[here].item(),
         "median": effect.median().item(),
         "away": away[most].item(),
-        "covered": None if covered == n else _name(covered),
+        "covered": covered,
         "half": away[order][effect[order].cumsum(0) >= effect.sum() / 2][0].item(),
     }
     image = subject.face[0, 0].cpu()
@@ -191,16 +185,3 @@ def _heatmap(subject: Subject, point: int) -> tuple[Tensor, float]:
     """A point's distribution over the crop (h, w), and its standard deviation in pixels."""
     spread = subject.network.with_spread(subject.face)[1][0, point] * subject.size[1]
     return subject.network.heatmaps(subject.face)[0, point].float().exp().cpu(), spread.item()
-
-
-def _name(point: int) -> str:
-    """Such as "point 30, the nose tip", or "point 8, of the jaw"."""
-    region = next(name for last, name in REGIONS if point <= last)
-    return f"point {point}, {'the nose tip' if point == 30 else f'of the {region}'}"
-
-
-REGIONS = (  # of IBUG_68: the last point and the name; sides are the picture's
-    (16, "jaw"), (21, "brow on the left"), (26, "brow on the right"), (30, "nose's bridge"),
-    (35, "nostrils"), (41, "eye on the left"), (47, "eye on the right"), (59, "outer lip"),
-    (67, "inner lip"),
-)  # fmt: skip

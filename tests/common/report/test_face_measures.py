@@ -11,12 +11,13 @@ from PIL import Image
 from common.keypoints import IBUG_68, IMM_58, SCHEMES
 from common.report.face_measures import (
     ATTRIBUTES,
+    Extreme,
     colours,
     face_attributes,
     procrustes_mean,
-    quote,
     what_stands_out,
 )
+from common.report.page import templates
 from datasets import imm
 
 SIDE = 200
@@ -60,6 +61,11 @@ def noise(count=1, seed=0):
     return (grey * 200 + 20).to(torch.uint8)
 
 
+def page_words():
+    """The macros that make sentences of measures."""
+    return templates().get_template("errors.html").module
+
+
 @both_schemes
 def test_roll_is_the_angle_that_the_face_was_turned_by(scheme):
     degrees = torch.linspace(-60, 60, 25)
@@ -89,7 +95,7 @@ def test_a_mirrored_face_has_the_same_measures_and_the_opposite_sides(scheme):
     before = face_attributes(images, points, scheme)
     after = face_attributes(images.flip(-1), mirrored, scheme)
     for key, values in before.items():
-        expected = values if ATTRIBUTES[key].even is None else -values
+        expected = -values if ATTRIBUTES[key].sided else values
         if key != "shape":  # the mean of four random faces is itself not symmetric
             # Masks are rounded to whole pixels, .5 upwards on either side.
             torch.testing.assert_close(after[key], expected, rtol=0.03, atol=0.3, msg=key)
@@ -167,43 +173,55 @@ def test_the_face_with_moved_points_is_the_one_far_from_the_mean_shape():
 def test_the_dark_face_is_named_as_dark_with_its_number():
     values = torch.linspace(95, 130, 50)
     values[7] = 61
-    assert what_stands_out({"brightness": values}, 7) == [
-        "darker than all other test faces (mean brightness 61 of 255)"
-    ]
+    assert what_stands_out({"brightness": values}, 7) == [Extreme("brightness", 61, "darker", 100)]
     assert what_stands_out({"brightness": values}, 20) == []
 
 
 def test_the_first_of_a_narrow_field_and_a_face_like_the_mean_are_not_named():
-    assert what_stands_out({"brightness": torch.linspace(95, 130, 50)}, 0) == []
-    assert what_stands_out({"contrast": torch.full((50,), 30.0)}, 0) == []
-    assert what_stands_out({"contrast": torch.tensor([30.0])}, 0) == []
     shape = torch.linspace(5, 6, 50)
     shape[0] = 0.1
-    assert what_stands_out({"shape": shape}, 0) == []
+    for key, values in (
+        ("brightness", torch.linspace(95, 130, 50)),
+        ("contrast", torch.full((50,), 30.0)),
+        ("contrast", torch.tensor([30.0])),
+        ("shape", shape),
+    ):
+        assert what_stands_out({key: values}, 0) == []
 
 
 def test_a_tilt_counts_on_both_sides():
     roll = torch.linspace(-3, 3, 50)
     roll[4], roll[9] = -32, 30
-    (left,), (right,) = (what_stands_out({"roll": roll}, face) for face in (4, 9))
-    assert left.startswith("more tilted than all other") and "32° down to the left" in left
-    assert right.startswith("more tilted than 97 %") and "30° down to the right" in right
+    found = [what_stands_out({"roll": roll}, face) for face in (4, 9)]
+    assert found == [
+        [Extreme("roll", -32, "more tilted", 100)],
+        [Extreme("roll", 30, "more tilted", pytest.approx(100 * 48 / 49))],
+    ]
+    said = [page_words().extremes(each) for each in found]
+    assert said == [
+        "More tilted than all other test faces (eye line 32° down to the left)",
+        "More tilted than 97 % of the test faces (eye line 30° down to the right)",
+    ]
 
 
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("turn", -31.6, "turned about 32° to the picture's left"),
+        ("turn", -31.6, "turned about 32° to the picture&#39;s left"),
         ("turn", 0.4, "seen from the front"),
         ("roll", 2.0, "eye line 2° down to the right"),
         ("roll", -0.3, "eye line level"),
         ("side_light", 12.3, "12 % brighter on the right"),
         ("size", 17.84, "eyes 17.8 px apart"),
-        ("mouth", 0.0, "0.00 of the mouth's width"),
+        ("mouth", 0.0, "0.00 of the mouth&#39;s width"),
     ],
 )
 def test_values_are_quoted_with_their_unit_and_their_side(key, value, words):
-    assert quote(key, torch.tensor(value)) == words
+    assert page_words().quote(key, value) == words
+
+
+def test_every_measure_can_be_quoted():
+    assert all(page_words().quote(key, 1.0) for key in ATTRIBUTES)
 
 
 def test_the_farthest_measures_come_first_and_no_more_than_asked():
@@ -212,7 +230,7 @@ def test_the_farthest_measures_come_first_and_no_more_than_asked():
     for step, values in enumerate(attributes.values(), 1):
         values[3] = 100 + 10 * step
     found = what_stands_out({key: v.clone() for key, v in attributes.items()}, 3, at_most=2)
-    assert [sentence.split()[0] for sentence in found] == ["larger", "sharper"]
+    assert [extreme.word for extreme in found] == ["larger", "sharper"]
 
 
 def test_imm_views_read_as_their_makers_say(real_data):

@@ -5,9 +5,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.report.first_kernels import SIDES, KernelKind, choose, kind_of, respond
+from common.report.first_kernels import KernelKind, choose, kind_of, respond
+from common.report.page import templates
 
 SIDE = 41
+SIDES = (
+    "right", "lower right", "bottom", "lower left", "left", "upper left", "top", "upper right",
+)  # fmt: skip
+
+
+def sentence(found):
+    """What a page says of a kernel."""
+    return templates().get_template("pieces.html").module.responds(found).strip()
 
 
 def slope(degrees, n=5):
@@ -34,7 +43,7 @@ def test_an_edge_is_named_with_the_side_that_is_brighter(degrees, n):
     found = kind_of(slope(degrees, n))
     assert (found.kind, found.share) == ("edge", pytest.approx(1))
     assert found.angle == pytest.approx(degrees, abs=1e-3)
-    assert f"brighter at the {SIDES[degrees // 45]} " in str(found)
+    assert f"brighter at the {SIDES[degrees // 45]} " in sentence(found)
 
 
 @given(st.floats(0, 359.9))
@@ -58,7 +67,7 @@ def test_a_line_is_named_with_its_direction_and_has_the_largest_response(degrees
     found = kind_of(kernel)
     assert found.kind == "line"
     assert found.angle == pytest.approx(degrees, abs=1e-3)
-    assert f"A bright line that runs {way}" in str(found)
+    assert f"A bright line that runs {way}" in sentence(found)
     responses = {
         turn: respond(bar(turn), kernel)[SIDE // 2, SIDE // 2].item() for turn in (0, 45, 90, 135)
     }
@@ -73,7 +82,8 @@ def test_a_spot_and_an_even_grey_are_named_with_their_signs(sign):
     grey = kind_of(sign * torch.ones(5, 5))
     assert grey == KernelKind("grey", pytest.approx(1), sign=sign)
     word = "bright" if sign > 0 else "dark"
-    assert str(spot).startswith(f"A {word} spot") and str(grey).startswith(f"A {word} area")
+    assert sentence(spot) == f"A {word} spot (100 % of its energy)."
+    assert sentence(grey).startswith(f"A {word} area")
 
 
 def test_the_shares_of_a_mixture_are_its_energies():
