@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy import stats
 from torch import Tensor
 
 from common.keypoints import IBUG_68, Scheme
@@ -79,7 +80,10 @@ def error_section(gallery: Gallery, results: Results, beside: Mapping[str, Tenso
         "findings": findings,
         "least_faces": LEAST_FACES,
         "strongest": _strongest(gallery, nme, numbers, groupings, findings),
-        "compared": [_compared(nme, other, name) for name, other in beside.items()],
+        "compared": [
+            {"name": name, "gain": gain.mean(), "error": stats.sem(gain)}
+            for name, gain in ((name, (of - nme).double().numpy()) for name, of in beside.items())
+        ],
         "per_point": _per_point(gallery, results),
         "per_group": _per_group(gallery, "error-per-group", nme, results.views),
         "cumulative": _cumulative(gallery, results, beside),
@@ -88,15 +92,10 @@ def error_section(gallery: Gallery, results: Results, beside: Mapping[str, Tenso
 
 def _face(gallery: Gallery, results: Results, name: str, face: int) -> Picture:
     """One test face with the network's prediction."""
-    predicted = results.predicted[face]
-    figure = image_figures.face(
-        results.images[face, 0],
-        results.truth[face],
-        results.scheme,
-        results.point_ids,
-        predicted,
-        around=torch.cat([results.all_points[face], predicted]),
-    )
+    truth, predicted = results.truth[face], results.predicted[face]
+    around = torch.cat([results.all_points[face], predicted])
+    kind = results.scheme, results.point_ids
+    figure = image_figures.face(results.images[face, 0], truth, *kind, predicted, around)
     return gallery.add(name, figure, name=results.names[face], nme=results.nme[face].item())
 
 
@@ -107,13 +106,10 @@ def _reasons(
     found = {effect.name for effect in findings.effects if effect.found}
     reasons = []
     for goes_with_error in (True, False):
-        some = {
-            key: values
-            for key, values in attributes.items()
-            if (ATTRIBUTES[key].name in found) is goes_with_error
-        }
-        reasons.append((what_stands_out(some, face), goes_with_error))
-    return [(extremes, goes_with_error) for extremes, goes_with_error in reasons if extremes]
+        keys = [key for key in attributes if (ATTRIBUTES[key].name in found) is goes_with_error]
+        if extremes := what_stands_out({key: attributes[key] for key in keys}, face):
+            reasons.append((extremes, goes_with_error))
+    return reasons
 
 
 def _measured(
@@ -196,10 +192,3 @@ def _cumulative(gallery: Gallery, results: Results, beside: Mapping[str, Tensor]
     half, most = nme.double().quantile(torch.tensor([0.5, 0.9], dtype=torch.float64)).tolist()
     facts = {"half": half, "most": most, "failed": int((nme > 8).sum())}
     return gallery.add("cumulative-error", figures.cumulative_error(curves), **facts)
-
-
-def _compared(own: Tensor, other: Tensor, name: str) -> dict[str, str | float]:
-    """By how much the errors (N,) of two networks differ, face by face; error: of the mean."""
-    gain = (other - own).double()
-    error = gain.std().item() / len(gain) ** 0.5
-    return {"name": name, "gain": gain.mean().item(), "error": error}

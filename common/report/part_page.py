@@ -141,13 +141,8 @@ def _film(gallery: Gallery, results: Results, film: Snapshots) -> dict[str, Any]
     faces, around = [], []
     for place, face in enumerate(film.faces):
         points = torch.cat([results.all_points[face], *film.predictions[:, place]])
-        figure = image_figures.face(
-            results.images[face, 0],
-            results.truth[face],
-            results.scheme,
-            results.point_ids,
-            around=points,
-        )
+        marked = results.truth[face], results.scheme, results.point_ids
+        figure = image_figures.face(results.images[face, 0], *marked, around=points)
         left, top, right, bottom = image_figures.square_around(points, width, height)
         box = f"{left:.2f} {top:.2f} {right - left:.2f} {bottom - top:.2f}"
         name = results.names[face]
