@@ -66,7 +66,7 @@ def small_runs(monkeypatch):
 def small_reports(tmp_path_factory, small_root):
     """All parts run with both recipes on ``small_root``; the reports folder of each recipe.
 
-    Figures are drawn for "best" alone, as drawing takes most of the time.
+    Figures are drawn for "best" alone and with few pixels, as drawing takes most of the time.
     """
     import made_up_reports
 
@@ -78,7 +78,9 @@ def small_reports(tmp_path_factory, small_root):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("FACE_CACHE", str(cache))
             shrink_crops(patch)
-            if recipe == "course":
+            if recipe == "best":
+                made_up_reports.draw_coarsely(patch)
+            else:
                 made_up_reports.draw_nothing(patch)
             for part in "123":
                 line = [part, "--recipe", recipe, "--epochs", "1", "--device", "cpu"]

@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +78,16 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
 
 def _numbers(comparison: Comparison) -> dict[str, Any]:
     """Every number of the page, for other programs."""
-    networks = {
-        name: {k: v for k, v in asdict(network).items() if not isinstance(v, Tensor)}
-        for name, network in comparison.networks.items()
-    }
     return {
         "setting": comparison.setting,
         "people": comparison.people,
         "synthetic": comparison.synthetic,
         "recipe": {name: value for name, value, _ in comparison.recipe},
         "baseline_mean_face": comparison.mean_face,
-        "networks": networks,
+        "networks": {
+            name: {k: v for k, v in vars(network).items() if not isinstance(v, Tensor)}
+            for name, network in comparison.networks.items()
+        },
     }
 
 

@@ -1,8 +1,6 @@
 """Why did it fail? The error of every test face compared with all that can be measured of a face.
 
-Rank statistics resist outliers, and every effect has an interval: one that noise may explain is
-reported as "no effect found". Correlation is not causation: what goes with the error may go with
-its cause.
+Rank statistics resist outliers; an effect that noise may explain is reported as not found.
 """
 
 from __future__ import annotations
@@ -92,9 +90,8 @@ def find_effects(
     ranks = stats.rankdata(errors.numpy())
     if len(errors) >= LEAST_FACES and np.ptp(ranks) > 0:
         alarm = FALSE_ALARM / max(len(ranked) + len(grouped), 1)
-        if ranked:
-            effects += _of_numbers(ranks, ranked, parts, alarm)
         who = np.unique(people, return_inverse=True)[1]
+        effects = _of_numbers(ranks, ranked, parts, alarm) if ranked else []
         effects += [_of_groups(name, ranks, of, who, alarm) for name, of in grouped.items()]
         effects.sort(key=lambda effect: effect.explains, reverse=True)
     return Findings(tuple(effects), len(errors), len(set(parts)), of_people, tuple(same))
@@ -151,11 +148,8 @@ def _of_numbers(
 def _of_groups(
     name: str, ranks: np.ndarray, groups: np.ndarray, people: np.ndarray, alarm: float
 ) -> Effect:
-    """Compared with chi squared, or with random groups of people where groups hold whole people.
-
-    Where all pictures of a person are in one group, as all are grey or all in colour, the sample
-    is of people and not of faces.
-    """
+    """Compared with chi squared, or with random groups of people where groups hold whole people,
+    as then the sample is of people and not of faces."""
     k, of_person = len(set(groups)), np.zeros(people.max() + 1, dtype=int)
     of_person[people] = groups
     size = epsilon_squared(ranks, groups)
@@ -172,9 +166,9 @@ def _of_groups(
 def _parts(people: Sequence[str]) -> tuple[np.ndarray, bool]:
     """Which part (N,) each face belongs to, and whether the parts are people.
 
-    Pictures of one person are alike, so counting each as independent would make the intervals
-    too narrow. So a part is a person; where there are fewer than ``LEAST_PEOPLE``, as where the
-    groups are folders, it is a face. More than ``MOST_PARTS`` are dealt into as many.
+    Pictures of one person are alike and not independent, so a part is a person; where there are
+    fewer than ``LEAST_PEOPLE``, as where the groups are folders, it is a face. More than
+    ``MOST_PARTS`` are dealt into as many.
     """
     parts = np.unique(people, return_inverse=True)[1]
     count = int(parts.max()) + 1

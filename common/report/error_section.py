@@ -187,8 +187,8 @@ def _per_point(gallery: Gallery, results: Results) -> Picture:
 
 
 def _cumulative(gallery: Gallery, results: Results, beside: Mapping[str, Tensor]) -> Picture:
-    nme, baseline = results.nme, results.baseline_nme
-    curves = {"network": nme} | ({} if baseline is None else {"mean face": baseline}) | {**beside}
+    nme, curves = results.nme, {"network": results.nme, "mean face": results.baseline_nme, **beside}
+    curves = {name: errors for name, errors in curves.items() if errors is not None}
     half, most = nme.double().quantile(torch.tensor([0.5, 0.9], dtype=torch.float64)).tolist()
     facts = {"half": half, "most": most, "failed": int((nme > 8).sum())}
     return gallery.add("cumulative-error", figures.cumulative_error(curves), **facts)

@@ -37,11 +37,6 @@ class Subject:
     face: Tensor  # float32 (1, 1, h, w) in -0.5..0.5, on the network's device
     n_faces: int  # how many faces the photo holds
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the crop in pixels."""
-        return tuple(self.face.shape[-2:])
-
 
 @torch.inference_mode()
 def predict(network: nn.Module, faces: Tensor) -> Tensor:
@@ -62,8 +57,8 @@ def occlusion(network: nn.Module, face: Tensor, batch: int = 32) -> tuple[Tensor
     """
     height, width = face.shape[-2:]
     steps = (torch.arange(PLACES) + 0.5) / PLACES
-    y, x = torch.meshgrid(steps * height - 0.5, steps * width - 0.5, indexing="ij")
-    middles = torch.stack([x, y], dim=-1).flatten(0, 1)  # (PLACES², 2)
+    y_x = torch.cartesian_prod(steps * height - 0.5, steps * width - 0.5)
+    middles = y_x.flip(dims=[1])  # (PLACES², 2)
     before, moved = predict(network, face), []
     for some in tqdm(middles.split(batch), "hiding places"):
         across = (torch.arange(width) - some[:, :1]).abs() <= PATCH * width / 2  # (B, w)
@@ -92,10 +87,8 @@ def feature_maps(network: nn.Module, face: Tensor) -> dict[str, Tensor]:
     chosen: dict[tuple[int, ...], tuple[str, Tensor]] = {}
     for name, maps in found:
         size = tuple(maps.shape[1:])
-        if len(size) == 2 and min(size) > 1:
-            if size in chosen and len(chosen[size][1]) > len(maps):
-                continue
-            chosen.pop(size, None)
+        if len(size) == 2 and min(size) > 1 and len(maps) >= len(chosen.get(size, ("", ()))[1]):
+            chosen.pop(size, None)  # it moves to the end
             chosen[size] = name, maps
     return dict(chosen.values())
 
@@ -106,6 +99,7 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
     Returns the page's path; raises UserError where it cannot be written.
     """
     network, face = subject.network, subject.face
+    height, width = face.shape[-2:]
     predicted = predict(network, face)[0]  # (68, 2)
     middles, moved = occlusion(network, face)
     effects = 100 * moved / IBUG_68.eye_distance(predicted)  # (PLACES², 68), % of the eye distance
@@ -117,12 +111,12 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
             "name": subject.name,
             "network": type(network).__name__,
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "height": subject.size[0],
-            "width": subject.size[1],
+            "height": height,
+            "width": width,
             "n_faces": subject.n_faces,
             "heatmaps": hasattr(network, "heatmaps"),
             "places": PLACES,
-            "patch": round(PATCH * subject.size[1]),
+            "patch": round(PATCH * width),
             "face": gallery.add("face", crop),
             "convolutions": convolutions(gallery, network, face, first=1),
             "layers": _layers(gallery, subject),
@@ -183,5 +177,5 @@ def _point(
 @torch.inference_mode()
 def _heatmap(subject: Subject, point: int) -> tuple[Tensor, float]:
     """A point's distribution over the crop (h, w), and its standard deviation in pixels."""
-    spread = subject.network.with_spread(subject.face)[1][0, point] * subject.size[1]
+    spread = subject.network.with_spread(subject.face)[1][0, point] * subject.face.shape[-1]
     return subject.network.heatmaps(subject.face)[0, point].float().exp().cpu(), spread.item()

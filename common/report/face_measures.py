@@ -1,8 +1,4 @@
-"""What can be measured of a face: pose, light, sharpness, expression, distance from the mean.
-
-Every measure is a plain number per face, so that "the network fails on dark pictures" becomes
-a claim that the faces of a test set confirm or refute.
-"""
+"""What can be measured of a face: pose, light, sharpness, expression, distance from the mean."""
 
 from __future__ import annotations
 
@@ -77,15 +73,14 @@ def face_attributes(images: Tensor, points: Tensor, scheme: Scheme) -> dict[str,
     - ``roll``: angle of the line through the outer eye corners, degrees, positive where the
       right-hand eye of the picture is the lower one.
     - ``turn``: with a and b the distances, along the eye line, from the nose's base to the left
-      and the right end of the jaw line, atan((a - b) / (a + b)) in degrees: 0 for a face seen
-      from the front, positive where the nose moves to the right of the picture, at most 45
-      before the nose covers the far end. It equals the head's yaw where the nose lies in front
-      of the jaw ends by half their distance. On IMM's 80 pictures taken at about 30
-      degrees it reads -27 and +29 on average.
+      and the right end of the jaw line, atan((a - b) / (a + b)) in degrees: 0 from the front,
+      positive where the nose moves to the right of the picture. It equals the head's yaw where
+      the nose lies in front of the jaw ends by half their distance. On IMM's pictures taken at
+      about 30 degrees it reads -27 and +29 on average.
     - ``size``: distance of the outer eye corners, pixels.
-    - ``offset``: distance of the middle of all points from where it lies on average, and
+    - ``offset``: distance of the middle of all points from its mean over the N faces, and
       ``shape``: mean distance of the points from the mean shape after the best similarity
-      transform, both in % of the inter-ocular distance. The averages are those of the N faces.
+      transform, both in % of the inter-ocular distance.
     - ``eyes``: distance of the lids over the eye's width, mean of both (the eye aspect ratio of
       Soukupová and Čech, CVWW 2016). ``mouth``: the same of the lips, the inner edge where
       the scheme has one, else the outer edge.
@@ -122,18 +117,15 @@ def face_attributes(images: Tensor, points: Tensor, scheme: Scheme) -> dict[str,
 
 
 def colours(files: Sequence[Path]) -> tuple[str, ...]:
-    """What each picture is, "grey" or "colour".
-
-    Grey is a picture whose red, green and blue differ by 2 of 255 or less on average. JPEG files
-    are decoded at an eighth of their size for this.
-    """
+    """What each picture is: "grey" where red, green and blue differ by 2 of 255 or less on average,
+    else "colour"."""
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside Python's lock
         return tuple(pool.map(_colour, files))
 
 
 def _colour(file: Path) -> str:
     with Image.open(file) as picture:
-        picture.draft("RGB", (64, 64))
+        picture.draft("RGB", (64, 64))  # JPEG files are decoded at an eighth of their size
         pixels = np.asarray(picture.convert("RGB").resize((32, 32), Image.Resampling.BOX))
     spread = pixels.max(axis=-1).astype(float) - pixels.min(axis=-1)
     return "grey" if spread.mean() <= 2 else "colour"

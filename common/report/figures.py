@@ -1,9 +1,8 @@
 """How a report's figures look and are saved, and its plots: data in, matplotlib ``Figure`` out.
 
-``image_figures`` draws what is itself a picture. Both use matplotlib's objects and never pyplot,
-so no display and no global state is involved. Colours are from Okabe and Ito's palette for the
-colour-blind (https://jfly.uni-koeln.de/color/); ground truth is a ring and a prediction a cross,
-so that the two differ in shape as well.
+``image_figures`` draws what is itself a picture. Neither uses pyplot: no display, no global state.
+Colours are from Okabe and Ito's palette for the colour-blind (https://jfly.uni-koeln.de/color/);
+ground truth is a ring and a prediction a cross, so that the two differ in shape as well.
 """
 
 from __future__ import annotations

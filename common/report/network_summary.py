@@ -44,11 +44,8 @@ def forward_hooks(notes: dict[nn.Module, Note]) -> Iterator[None]:
 
 @torch.inference_mode()
 def multiply_adds(network: nn.Module, image: Tensor) -> int:
-    """Multiplications with an addition that one image (1, C, H, W) costs.
-
-    Those of convolutions and matrix products, half of PyTorch's floating-point operations; all
-    others together are a small part.
-    """
+    """Multiplications with an addition that convolutions and matrix products of one image
+    (1, C, H, W) cost: half of PyTorch's floating-point operations."""
     with FlopCounterMode(display=False) as counter:
         network.eval()(image)
     return counter.get_total_flops() // 2
@@ -67,11 +64,8 @@ def milliseconds(network: nn.Module, image: Tensor, times: int = 10) -> float:
 
 
 def layers(network: nn.Module, image: Tensor) -> list[Layer]:
-    """What happens to one image (1, 1, H, W) on its way through the network, in order.
-
-    A row is a module without children or a small block such as a ResNet's ``BasicBlock``;
-    containers are opened.
-    """
+    """What happens to one image (1, 1, H, W) on its way through the network, in order: a row for
+    each module without children or small block such as a ResNet's ``BasicBlock``."""
     rows: list[Layer] = []
     counted: set[int] = set()
 
