@@ -29,10 +29,10 @@ TEXTS, GROUNDS = ("ink", "quiet", "link"), ("paper", "card")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory, small_root, small_reports):
+def site(tmp_path_factory, small_root, best_reports):
     """A reports folder with every kind of page: those of runs, and of made-up numbers."""
     reports = tmp_path_factory.mktemp("site") / "reports"
-    shutil.copytree(small_reports["best"], reports)
+    shutil.copytree(best_reports, reports)
     images, points, _ = render([3], IBUG_68, "crop", (200, 220))
     photo = reports.parent / "Ada & friends.png"
     Image.fromarray(images[0].permute(1, 2, 0).numpy()).save(photo)

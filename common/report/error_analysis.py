@@ -104,21 +104,20 @@ def spearman(errors: np.ndarray, measures: np.ndarray) -> np.ndarray:
         return np.nan_to_num(np.corrcoef(ranks)[0, 1:])
 
 
-def epsilon_squared(ranks: np.ndarray, groups: np.ndarray) -> float:
+def epsilon_squared(ranks: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """How much groups differ in the ranks of their errors: (H - k + 1) / (N - k).
 
     H is that of Kruskal and Wallis (JASA 1952); this is Kelley's epsilon squared (PNAS 1935) of
     the ranks: the share of their variance between the groups, less what noise gives.
 
     ranks: (N,), of the errors.
-    groups: (N,), numbers from 0 to k - 1.
+    groups: (..., N), numbers from 0 to k - 1; each row is one way to group the faces.
     """
     # ``scipy.stats.kruskal`` gives the same H, but too slowly for thousands of shuffles.
-    sizes = np.bincount(groups)
-    means = np.bincount(groups, ranks) / sizes  # (k,)
-    within = np.square(ranks - means[groups]).sum()
-    total = np.square(ranks - ranks.mean()).sum()
-    return float(1 - within / total * (len(ranks) - 1) / (len(ranks) - len(sizes)))
+    centred, n, k = ranks - ranks.mean(), len(ranks), groups.max() + 1
+    inside = [groups == group for group in range(k)]
+    between = sum(np.square(one @ centred) / one.sum(axis=-1) for one in inside)
+    return 1 - (1 - between / np.square(centred).sum()) * (n - 1) / (n - k)
 
 
 def _of_numbers(
@@ -152,15 +151,15 @@ def _of_groups(
     as then the sample is of people and not of faces."""
     k, of_person = len(set(groups)), np.zeros(people.max() + 1, dtype=int)
     of_person[people] = groups
-    size = epsilon_squared(ranks, groups)
+    size = float(epsilon_squared(ranks, groups))
     if k < len(of_person) < len(ranks) and np.array_equal(of_person[people], groups):
         random = np.random.default_rng(0)
-        shuffled = [random.permutation(of_person)[people] for _ in range(SHUFFLES)]
-        sizes = [epsilon_squared(ranks, other) for other in shuffled]
-        limit = np.quantile(sizes, 1 - alarm, method="higher")
+        shuffled = np.stack([random.permutation(of_person)[people] for _ in range(SHUFFLES)])
+        limit = np.quantile(epsilon_squared(ranks, shuffled), 1 - alarm, method="higher")
     else:
         limit = (stats.chi2.isf(alarm, k - 1) - k + 1) / (len(ranks) - k)
-    return Effect(name, True, size, None, float(limit), max(100 * size, 0.0), bool(size > limit))
+    found = bool(size > limit + 1e-9)  # few people have few shuffles, which may equal the groups
+    return Effect(name, True, size, None, float(limit), max(100 * size, 0.0), found)
 
 
 def _parts(people: Sequence[str]) -> tuple[np.ndarray, bool]:
