@@ -104,7 +104,7 @@ def test_every_measure_is_beside_that_of_the_mean_face(written):
         assert row == [metric.name, *numbers, metric.meaning]
 
 
-def test_the_film_is_in_the_page_as_numbers_and_in_still_pictures(written):
+def test_the_film_is_in_the_page_as_numbers_and_in_still_pictures(written, tmp_path, marks):
     tree, _ = walk.read(written)
     made = made_up_reports.report().snapshots
     numbers = json.loads(next(tree.all("script")).inside[0])
@@ -123,11 +123,8 @@ def test_the_film_is_in_the_page_as_numbers_and_in_still_pictures(written):
     stills = "50.0 % before training, 12.5 % after epoch 2, 6.0 % after epoch 3"
     assert any(stills in caption for caption in walk.captions(written))
     assert (written.parent / "figures" / "watched-stills.png").is_file()
-
-
-def test_a_network_that_learned_nothing_is_not_said_to_be_half_way(tmp_path, marks):
-    film = made_up_reports.report().snapshots
-    _, words = write(tmp_path, snapshots=replace(film, nme=film.nme.flip(0)))
+    # A network that learned nothing is not said to be half way.
+    _, words = write(tmp_path, snapshots=replace(made, nme=made.nme.flip(0)))
     assert "by 6 % of" in words and "halfway" not in words
 
 
@@ -156,11 +153,8 @@ def test_what_goes_with_the_error_is_reported_drawn_and_kept_in_the_metrics(tmp_
 def test_of_many_effects_three_are_named_and_the_others_counted(tmp_path, marks):
     results = made_up_reports.many_results()
     noise = 0.02 * torch.rand(40, generator=torch.Generator().manual_seed(0))
-    others = {"picture_eyes": results.nme * (1 + noise), "views": None, "groups": None}
-    slow = results.nme > results.nme.median()
-    others["views"] = tuple("slow" if one else "fast" for one in slow)
-    others["colours"] = tuple("grey" if one else "colour" for one in slow)
-    others["groups"] = results.groups
+    slow = tuple("slow" if one else "fast" for one in results.nme > results.nme.median())
+    others = {"picture_eyes": results.nme * (1 + noise), "views": slow, "colours": slow}
     path, words = write(tmp_path, results=replace(results, **others))
     found = [effect for effect in why(path)["effects"] if effect["found"]]
     assert len(found) > 3
