@@ -107,8 +107,8 @@ def weaknesses(network: nn.Module, recipe: Recipe) -> list[dict[str, str | float
     rows = []
     measures = face_attributes(network_crops(crops.images, recipe), crops.all_points, IBUG_68)
     for name, values in measures.items():
-        words = ATTRIBUTES[name]  # where there is one for "even", the side does not matter
-        ends = {words.more: values.abs() if words.even else values, words.less: -values}
+        words = ATTRIBUTES[name]  # of a sided measure the side does not matter
+        ends = {words.more: values.abs() if words.sided else values, words.less: -values}
         for what in filter(None, ends):
             extreme = ends[what] >= ends[what].quantile(0.9)
             means = error[extreme].mean().item(), error[~extreme].mean().item()

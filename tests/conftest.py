@@ -62,26 +62,34 @@ def small_runs(monkeypatch):
     made_up_reports.draw_nothing(monkeypatch)
 
 
-@pytest.fixture(scope="session")
-def small_reports(tmp_path_factory, small_root):
-    """All parts run with both recipes on ``small_root``; the reports folder of each recipe.
-
-    Figures are drawn for "best" alone, as drawing takes most of the time.
-    """
-    import made_up_reports
-
+def run_parts(tmp_path_factory, small_root, recipe, draw):
+    """The reports folder of all parts, run with a recipe on ``small_root``."""
     import run_part
 
-    folders = {recipe: tmp_path_factory.mktemp(recipe) for recipe in ("course", "best")}
-    cache = tmp_path_factory.mktemp("cache")
-    for recipe, folder in folders.items():
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("FACE_CACHE", str(cache))
-            shrink_crops(patch)
-            if recipe == "course":
-                made_up_reports.draw_nothing(patch)
-            for part in "123":
-                line = [part, "--recipe", recipe, "--epochs", "1", "--device", "cpu"]
-                line += ["--data", str(small_root), "--reports", str(folder)]
-                assert run_part.main(line) == 0
-    return folders
+    folder = tmp_path_factory.mktemp(recipe)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        shrink_crops(patch)
+        draw(patch)
+        for part in "123":
+            line = [part, "--recipe", recipe, "--epochs", "1", "--device", "cpu"]
+            line += ["--data", str(small_root), "--reports", str(folder)]
+            assert run_part.main(line) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def best_reports(tmp_path_factory, small_root):
+    """All parts run with their best recipes; figures have few pixels, as drawing takes long."""
+    import made_up_reports
+
+    return run_parts(tmp_path_factory, small_root, "best", made_up_reports.draw_coarsely)
+
+
+@pytest.fixture(scope="session")
+def small_reports(tmp_path_factory, small_root, best_reports):
+    """The reports folder of all parts by recipe; of the course's no figures are drawn."""
+    import made_up_reports
+
+    course = run_parts(tmp_path_factory, small_root, "course", made_up_reports.draw_nothing)
+    return {"course": course, "best": best_reports}
