@@ -2,10 +2,11 @@ import random
 import re
 from collections import Counter
 
-import numpy as np
 import pytest
 import torch
 from handmade import spread, write_list, write_picture, write_pts
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from common.faces import landmark_boxes
 from common.system.errors import NotHereError, UserError
@@ -40,13 +41,15 @@ def test_pts_of_other_writers_are_read_too(tmp_path, text):
     assert ibug.read_pts(file).tolist() == [[0.5, 1]]
 
 
-@pytest.mark.parametrize("header", [True, False])
-def test_pts_are_read_as_written_less_one(tmp_path, header):
-    points = np.random.default_rng(0).uniform(-1e4, 1e4, (200, 2)).round(6).tolist()
-    points += [(0, -1), (1e-6, 1e4), (-0.0, 12345678)]
+coordinates = st.floats(-1e8, 1e8).map(lambda value: round(value, 6))
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(points=st.lists(st.tuples(coordinates, coordinates), min_size=1), header=st.booleans())
+def test_pts_are_read_as_written_less_one(tmp_path, points, header):
     file = write_pts(tmp_path / "a.pts", from_1(points), header, picture=None)
     expected = torch.tensor(points, dtype=torch.float64)
-    torch.testing.assert_close(ibug.read_pts(file), expected, atol=1e-9, rtol=0)
+    torch.testing.assert_close(ibug.read_pts(file), expected, atol=1e-7, rtol=0)
 
 
 def test_the_list_counts_from_0_and_agrees_with_the_pts(ibug_folder):
