@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from unittest import mock
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import l1_loss, mse_loss
+from torch.optim import SGD, Optimizer
 
 from common.crops import to_fractions, to_pixels
-from common.losses import LOSSES
 from common.training import he_init
 from datasets import imm
-from exercises.faces import SIZES, portrait, random
+from exercises.faces import SIZES, fractions_of, points_on, portrait, random
 from exercises.judge import Function, Task
 from parts.part1_nose_tip import NoseNet
 
@@ -38,60 +38,42 @@ def _as_written(text: str, width: int, height: int) -> Tensor:
 def _asf(index: int) -> tuple[str, int, int]:
     """An annotation of ``portrait(index)`` with 7 columns per point, or as many with 10."""
     height, width = SIZES[index]
-    fractions = to_fractions(portrait(index)[1], height, width).tolist()
     more = "\t0.00\t0.00\t0.00" * index
-    rows = [f"0  4\t{x:.8f}  {y:.8f}\t{i} 0 1{more}" for i, (x, y) in enumerate(fractions)]
+    points = enumerate(fractions_of(portrait, index).tolist())
+    rows = [f"0  4\t{x:.8f}  {y:.8f}\t{i} 0 1{more}" for i, (x, y) in points]
     start = ["# AAM Shape File", "", "# number of points", "58", "", "# x and y are fractions"]
     return "\n".join([*start, *rows, "", "# picture", "01-1m.jpg", ""]), width, height
 
 
-READ_ASF = Task(
-    "read_asf",
-    right=read_asf,
-    trial=_asf,
-    mistakes={
-        "xy_exchanged": lambda *given: read_asf(*given).flip(1),
-        "still_fractions": _as_written,
-        "half_pixel": lambda *given: read_asf(*given) + 0.5,
-        "sides_minus_1": lambda text, w, h: _as_written(text, w, h) * torch.tensor([w - 1, h - 1]),
-        "sides_exchanged": lambda text, w, h: to_pixels(_as_written(text, w, h), w, h),
-        "first_columns": lambda text, w, h: torch.tensor([[-0.5, 4 * h - 0.5]]).expand(58, 2),
-        "no_last_point": lambda *given: read_asf(*given)[:-1],
-        "no_first_point": lambda *given: read_asf(*given)[1:],
-    },
-    view=lambda index, given, result: (portrait(index)[0], result[0]),
-)
+READ_ASF = {
+    "xy_exchanged": lambda *given: read_asf(*given).flip(1),
+    "still_fractions": _as_written,
+    "half_pixel": lambda *given: read_asf(*given) + 0.5,
+    "sides_minus_1": lambda text, w, h: _as_written(text, w, h) * torch.tensor([w - 1, h - 1]),
+    "sides_exchanged": lambda text, w, h: to_pixels(_as_written(text, w, h), w, h),
+    "first_columns": lambda text, w, h: torch.tensor([[-0.5, 4 * h - 0.5]]).expand(58, 2),
+    "no_last_point": lambda *given: read_asf(*given)[:-1],
+    "no_first_point": lambda *given: read_asf(*given)[1:],
+}
 
-TO_FRACTIONS = Task(
-    "to_fractions",
-    right=to_fractions,
-    trial=lambda index: (portrait(index)[1], *SIZES[index]),
-    mistakes={
-        "half_pixel": lambda points, h, w: to_fractions(points - 0.5, h, w),
-        "wrong_sign": lambda points, h, w: to_fractions(points - 1, h, w),
-        "sides_exchanged": lambda points, h, w: to_fractions(points, w, h),
-        "sides_minus_1": lambda points, h, w: to_fractions(points - 0.5, h - 1, w - 1),
-        "inverse": to_pixels,
-        "xy_exchanged": lambda *given: to_fractions(*given).flip(-1),
-    },
-    view=lambda index, given, result: (portrait(index)[0], to_pixels(result[0], *SIZES[index])),
-)
+TO_FRACTIONS = {
+    "half_pixel": lambda points, h, w: to_fractions(points - 0.5, h, w),
+    "wrong_sign": lambda points, h, w: to_fractions(points - 1, h, w),
+    "sides_exchanged": lambda points, h, w: to_fractions(points, w, h),
+    "sides_minus_1": lambda points, h, w: to_fractions(points - 0.5, h - 1, w - 1),
+    "inverse": to_pixels,
+    "xy_exchanged": lambda *given: to_fractions(*given).flip(-1),
+}
 
-TO_PIXELS = Task(
-    "to_pixels",
-    right=to_pixels,
-    trial=lambda index: (to_fractions(portrait(index)[1], *SIZES[index]), *SIZES[index]),
-    mistakes={
-        "half_pixel": lambda *given: to_pixels(*given) + 0.5,
-        "wrong_sign": lambda *given: to_pixels(*given) + 1,
-        "half_a_picture": lambda fractions, h, w: to_pixels(fractions - 0.5, h, w) + 0.5,
-        "sides_exchanged": lambda fractions, h, w: to_pixels(fractions, w, h),
-        "sides_minus_1": lambda fractions, h, w: to_pixels(fractions, h - 1, w - 1) + 0.5,
-        "inverse": to_fractions,
-        "xy_exchanged": lambda *given: to_pixels(*given).flip(-1),
-    },
-    view=lambda index, given, result: (portrait(index)[0], result[0]),
-)
+TO_PIXELS = {
+    "half_pixel": lambda *given: to_pixels(*given) + 0.5,
+    "wrong_sign": lambda *given: to_pixels(*given) + 1,
+    "half_a_picture": lambda fractions, h, w: to_pixels(fractions - 0.5, h, w) + 0.5,
+    "sides_exchanged": lambda fractions, h, w: to_pixels(fractions, w, h),
+    "sides_minus_1": lambda fractions, h, w: to_pixels(fractions, h - 1, w - 1) + 0.5,
+    "inverse": to_fractions,
+    "xy_exchanged": lambda *given: to_pixels(*given).flip(-1),
+}
 
 
 def mean_face_error(train: Tensor, test: Tensor) -> float:
@@ -99,42 +81,34 @@ def mean_face_error(train: Tensor, test: Tensor) -> float:
     return mse_loss(train.mean(dim=0).expand_as(test), test).item()
 
 
-def _fractions(seed: int, count: int) -> Tensor:
-    shape = to_fractions(portrait(0)[1], *SIZES[0])
-    return shape + 0.05 * torch.randn(count, 58, 2, generator=random(seed))
+def _two_sets(index: int) -> tuple[Tensor, Tensor]:
+    """Fractions of 7 or 6 training faces and of 4 or 5 test faces."""
+    off = 0.05 * torch.randn(11, 58, 2, generator=random(index))
+    return (fractions_of(portrait, 0) + off).split([7 - index, 4 + index])
 
 
-MEAN_FACE_ERROR = Task(
-    "mean_face_error",
-    right=mean_face_error,
-    trial=lambda index: (_fractions(2 * index, 7 - index), _fractions(2 * index + 1, 4 + index)),
-    mistakes={
-        "test_mean": lambda train, test: mean_face_error(test, test),
-        "one_place": lambda train, test: mean_face_error(train.mean(dim=1, keepdim=True), test),
-        "first_face": lambda train, test: mean_face_error(train[:1], test),
-        "sum": lambda train, test: mean_face_error(train, test) * test.numel(),
-        "per_point": lambda *given: mean_face_error(*given) * 2,
-        "root": lambda *given: mean_face_error(*given) ** 0.5,
-        "not_squared": lambda train, test: (train.mean(dim=0) - test).abs().mean(),
-    },
-)
+MEAN_FACE_ERROR = {
+    "test_mean": lambda train, test: mean_face_error(test, test),
+    "one_place": lambda train, test: mean_face_error(train.mean(dim=1, keepdim=True), test),
+    "first_face": lambda train, test: mean_face_error(train[:1], test),
+    "sum": lambda train, test: mean_face_error(train, test) * test.numel(),
+    "per_point": lambda *given: mean_face_error(*given) * 2,
+    "root": lambda *given: mean_face_error(*given) ** 0.5,
+    "not_squared": lambda train, test: (train.mean(dim=0) - test).abs().mean(),
+}
 
 RELUS, POOLS = ([f"features.{first + step}" for step in (0, 3, 6)] for first in (1, 2))
 
 
 def nose_net(
-    convolutions: list[nn.Conv2d],
-    linears: list[nn.Linear],
-    faces: Tensor,
-    places: Sequence[str] = (),
-    other: nn.Module | None = None,
+    convolutions: list[nn.Conv2d], linears: list[nn.Linear], faces: Tensor, **other: nn.Module
 ) -> Tensor:
-    """``NoseNet`` with these layers, and with ``other`` at ``places``: (B, 1, 2)."""
+    """``NoseNet`` with these layers, and with ``other`` layers at other places: (B, 1, 2)."""
     network = NoseNet()
     network.features[0], network.features[3], network.features[6] = convolutions
     network.head[0], network.head[2] = linears
-    for place in places:
-        network.set_submodule(place, other)
+    for place, layer in other.items():
+        network.set_submodule(place, layer)
     return network(faces)
 
 
@@ -148,62 +122,42 @@ def _layers(index: int) -> tuple[list[nn.Conv2d], list[nn.Linear], Tensor]:
     return list(network.features[::3]), list(network.head[::2]), faces
 
 
-NOSE_NET = Task(
-    "nose_net",
-    right=nose_net,
-    trial=_layers,
-    mistakes={
-        "no_relu": partial(nose_net, places=RELUS, other=nn.Identity()),
-        "no_hidden_relu": partial(nose_net, places=["head.1"], other=nn.Identity()),
-        "last_relu": lambda *given: nose_net(*given).relu(),
-        "mean_pools": partial(nose_net, places=POOLS, other=nn.AvgPool2d(3, 2)),
-        "flat_shape": lambda *given: nose_net(*given).flatten(1),
-        "narrow_pools": partial(nose_net, places=POOLS, other=nn.MaxPool2d(2)),
-        "no_pools": partial(nose_net, places=POOLS, other=nn.Identity()),
-        "batch_joined": lambda _, linears, faces: linears[0](torch.zeros(576 * len(faces))),
-    },
-)
+NOSE_NET = {
+    "no_relu": partial(nose_net, **dict.fromkeys(RELUS, nn.Identity())),
+    "no_hidden_relu": partial(nose_net, **{"head.1": nn.Identity()}),
+    "last_relu": lambda *given: nose_net(*given).relu(),
+    "mean_pools": partial(nose_net, **dict.fromkeys(POOLS, nn.AvgPool2d(3, 2))),
+    "flat_shape": lambda *given: nose_net(*given).flatten(1),
+    "narrow_pools": partial(nose_net, **dict.fromkeys(POOLS, nn.MaxPool2d(2))),
+    "no_pools": partial(nose_net, **dict.fromkeys(POOLS, nn.Identity())),
+    "batch_joined": lambda _, linears, faces: linears[0](torch.zeros(576 * len(faces))),
+}
 
 
 def training_step(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    faces: Tensor,
-    truth: Tensor,
-    loss_of: Function = mse_loss,
+    network: nn.Module, optimizer: Optimizer, *batch: Tensor, loss_of: Function = mse_loss
 ) -> float:
     """The five lines in the middle of ``train_epoch``; returns the loss before the step."""
-    predicted = network(faces)
-    loss = loss_of(predicted, truth)
+    faces, truth = batch
+    loss = loss_of(network(faces), truth)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
     return loss.item()
 
 
-def _without(
-    verb: str, network: nn.Module, optimizer: torch.optim.Optimizer, *batch: Tensor
-) -> float:
+def _without(verb: str, network: nn.Module, optimizer: Optimizer, *batch: Tensor) -> float:
     """A step in which one verb of the optimizer does nothing."""
     with mock.patch.object(optimizer, verb):
         return training_step(network, optimizer, *batch)
 
 
-def _three_steps(
-    function: Function, network: nn.Module, faces: Tensor, truth: Tensor
-) -> tuple[Tensor, ...] | None:
+def _three_steps(function: Function, network: nn.Module, *batch: Tensor) -> tuple[Any, ...]:
     """Three losses, whether they hold on to the graph, and the weights in the end."""
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
-    losses = [function(network, optimizer, faces, truth) for _ in range(3)]
-    if any(loss is None for loss in losses):
-        return None
-    graph = [isinstance(loss, Tensor) and loss.requires_grad for loss in losses]
-    weights = nn.utils.parameters_to_vector(network.parameters())
-    return (
-        torch.stack([torch.as_tensor(loss).detach() for loss in losses]),
-        torch.tensor(graph),
-        weights,
-    )
+    optimizer = SGD(network.parameters(), lr=0.5)
+    losses = [function(network, optimizer, *batch) for _ in range(3)]
+    graph = torch.tensor([isinstance(loss, Tensor) and loss.requires_grad for loss in losses])
+    return *losses, graph, nn.utils.parameters_to_vector(network.parameters())
 
 
 def _batch(index: int) -> tuple[nn.Module, Tensor, Tensor]:
@@ -216,19 +170,32 @@ def _batch(index: int) -> tuple[nn.Module, Tensor, Tensor]:
         return network, torch.rand(count, 1, height, width) - 0.5, torch.rand(count, 3, 2)
 
 
-TRAINING_STEP = Task(
-    "training_step",
-    right=training_step,
-    trial=_batch,
-    call=_three_steps,
-    mistakes={
-        "no_zero_grad": partial(_without, "zero_grad"),
-        "no_step": partial(_without, "step"),
-        "sum": partial(training_step, loss_of=nn.MSELoss(reduction="sum")),
-        "not_squared": partial(training_step, loss_of=LOSSES["l1"]),
-        "keeps_graph": lambda *given: torch.tensor(training_step(*given), requires_grad=True),
-        "detached": torch.no_grad()(training_step),
-    },
-)
+TRAINING_STEP = {
+    "no_zero_grad": partial(_without, "zero_grad"),
+    "no_step": partial(_without, "step"),
+    "sum": partial(training_step, loss_of=nn.MSELoss(reduction="sum")),
+    "not_squared": partial(training_step, loss_of=l1_loss),
+    "keeps_graph": lambda *given: torch.tensor(training_step(*given), requires_grad=True),
+    "detached": torch.no_grad()(training_step),
+}
 
-TASKS = (READ_ASF, TO_FRACTIONS, TO_PIXELS, MEAN_FACE_ERROR, NOSE_NET, TRAINING_STEP)
+TASKS = (
+    Task("read_asf", read_asf, _asf, READ_ASF, points_on(portrait)),
+    Task(
+        "to_fractions",
+        to_fractions,
+        lambda i: (portrait(i)[1], *SIZES[i]),
+        TO_FRACTIONS,
+        points_on(portrait, fractions=True),
+    ),
+    Task(
+        "to_pixels",
+        to_pixels,
+        lambda i: (fractions_of(portrait, i), *SIZES[i]),
+        TO_PIXELS,
+        points_on(portrait),
+    ),
+    Task("mean_face_error", mean_face_error, _two_sets, MEAN_FACE_ERROR),
+    Task("nose_net", nose_net, _layers, NOSE_NET),
+    Task("training_step", training_step, _batch, TRAINING_STEP, call=_three_steps),
+)

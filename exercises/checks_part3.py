@@ -11,20 +11,13 @@ from torch import Tensor
 
 from common import heatmaps
 from common.augmentation import warp
-from common.crops import (
-    crop_matrices,
-    inverse,
-    square_boxes,
-    to_fractions,
-    to_pixels,
-    transform_points,
-)
+from common.crops import crop_matrices, inverse, square_boxes, to_pixels, transform_points
 from common.faces import landmark_boxes
 from common.heatmaps import cross_entropy
 from common.losses import wing
 from common.metrics import area_under_curve, failure_rate
 from datasets import ibug
-from exercises.faces import SIZES, close_up, random, random_matrices
+from exercises.faces import SIZES, close_up, fractions_of, points_on, random, random_matrices
 from exercises.judge import Result, Task
 
 
@@ -43,21 +36,15 @@ def _pts(index: int) -> tuple[str]:
     return ("\n".join([*(rows if index else whole), ""]),)
 
 
-READ_PTS = Task(
-    "read_pts",
-    right=read_pts,
-    trial=_pts,
-    mistakes={
-        "one_pixel": lambda text: read_pts(text) + 1,
-        "half_pixel": lambda text: read_pts(text) + 0.5,
-        "xy_exchanged": lambda text: read_pts(text).flip(1),
-        "whole_pixels": lambda text: (read_pts(text) + 1).floor() - 1,
-        "three_lines": lambda text: read_pts(text.split("\n", 3)[3]),
-        "no_last_point": lambda text: read_pts(text)[:-1],
-        "flat_shape": lambda text: read_pts(text).flatten(),
-    },
-    view=lambda index, given, result: (close_up(index)[0], result[0]),
-)
+READ_PTS = {
+    "one_pixel": lambda text: read_pts(text) + 1,
+    "half_pixel": lambda text: read_pts(text) + 0.5,
+    "xy_exchanged": lambda text: read_pts(text).flip(1),
+    "whole_pixels": lambda text: (read_pts(text) + 1).floor() - 1,
+    "three_lines": lambda text: read_pts(text.split("\n", 3)[3]),
+    "no_last_point": lambda text: read_pts(text)[:-1],
+    "flat_shape": lambda text: read_pts(text).flatten(),
+}
 
 
 def square_crop(boxes: Tensor, scale: float, side: int) -> Tensor:
@@ -90,29 +77,23 @@ def _boxes(index: int) -> tuple[Tensor, float, int]:
     return box + off, (1.3, 1.6)[index], (48, 64)[index]
 
 
-def _in_the_right_crop(index: int, given: tuple, result: Result) -> tuple[Tensor, Tensor]:
-    (image, points), side = close_up(index), given[2]
-    crop = warp(image[None].float(), square_crop(*given)[:1], side, side)[0]
+def _in_the_right_crop(index: int, result: Result) -> tuple[Tensor, Tensor]:
+    (image, points), given = close_up(index), _boxes(index)
+    crop = warp(image[None].float(), square_crop(*given)[:1], given[2], given[2])[0]
     return crop, transform_points(points[None], result[0][:1].float())[0]
 
 
-SQUARE_CROP = Task(
-    "square_crop",
-    right=square_crop,
-    trial=_boxes,
-    mistakes={
-        "shorter_side": lambda boxes, scale, side: _about_centre(
-            boxes, scale * boxes[:, 2:].amin(dim=1, keepdim=True), side
-        ),
-        "not_square": lambda boxes, scale, side: _about_centre(boxes, scale * boxes[:, 2:], side),
-        "from_corner": _from_corner,
-        "half_pixel": _half_pixel,
-        "no_scale": lambda boxes, scale, side: square_crop(boxes, 1.0, side),
-        "inverse_scale": lambda boxes, scale, side: square_crop(boxes, 1 / scale, side),
-        "inverse": lambda *given: inverse(square_crop(*given)),
-    },
-    view=_in_the_right_crop,
-)
+SQUARE_CROP = {
+    "shorter_side": lambda boxes, scale, side: _about_centre(
+        boxes, scale * boxes[:, 2:].amin(dim=1, keepdim=True), side
+    ),
+    "not_square": lambda boxes, scale, side: _about_centre(boxes, scale * boxes[:, 2:], side),
+    "from_corner": _from_corner,
+    "half_pixel": _half_pixel,
+    "no_scale": lambda boxes, scale, side: square_crop(boxes, 1.0, side),
+    "inverse_scale": lambda boxes, scale, side: square_crop(boxes, 1 / scale, side),
+    "inverse": lambda *given: inverse(square_crop(*given)),
+}
 
 
 def back_to_picture(points: Tensor, matrices: Tensor) -> Tensor:
@@ -131,20 +112,14 @@ def _in_crops(index: int) -> tuple[Tensor, Tensor]:
     return transform_points(close_up(index)[1].expand(2, -1, -1), matrices), matrices
 
 
-BACK_TO_PICTURE = Task(
-    "back_to_picture",
-    right=back_to_picture,
-    trial=_in_crops,
-    mistakes={
-        "same_direction": transform_points,
-        "no_shift": _turned_back,
-        "shift_last": lambda points, m: _turned_back(points, m) - m[:, None, :, 2],
-        "transposed": lambda points, m: (points - m[:, None, :, 2]) @ m[:, :, :2],
-        "turn_kept": lambda points, m: (points - m[:, None, :, 2]) @ inverse(m)[:, :, :2],
-        "xy_exchanged": lambda *given: back_to_picture(*given).flip(-1),
-    },
-    view=lambda index, given, result: (close_up(index)[0], result[0][0]),
-)
+BACK_TO_PICTURE = {
+    "same_direction": transform_points,
+    "no_shift": _turned_back,
+    "shift_last": lambda points, m: _turned_back(points, m) - m[:, None, :, 2],
+    "transposed": lambda points, m: (points - m[:, None, :, 2]) @ m[:, :, :2],
+    "turn_kept": lambda points, m: (points - m[:, None, :, 2]) @ inverse(m)[:, :, :2],
+    "xy_exchanged": lambda *given: back_to_picture(*given).flip(-1),
+}
 
 
 def soft_argmax(scores: Tensor) -> Tensor:
@@ -156,15 +131,10 @@ def _log_heatmaps(scores: Tensor) -> Tensor:
     return scores.flatten(2).log_softmax(dim=-1).view_as(scores)
 
 
-def _cells(scores: Tensor) -> Tensor:
-    """Columns and rows of heatmaps, (2,)."""
-    return torch.tensor([scores.shape[-1], scores.shape[-2]])
-
-
 def _scores(index: int) -> tuple[Tensor]:
     """Scores (2, 68, h, w) of the points of ``close_up(index)``, cells of about four pixels."""
     height, width = (size // 4 for size in SIZES[index])
-    truth, generator = to_fractions(close_up(index)[1], *SIZES[index]), random(20 + index)
+    truth, generator = fractions_of(close_up, index), random(20 + index)
     truth = torch.stack([truth, truth + 0.05 * torch.rand(68, 2, generator=generator)])
     across = (torch.arange(width) + 0.5) - truth[..., :1] * width  # (2, 68, w)
     down = (torch.arange(height) + 0.5) - truth[..., 1:] * height  # (2, 68, h)
@@ -173,76 +143,66 @@ def _scores(index: int) -> tuple[Tensor]:
     return (spot + level + 0.3 * torch.rand(spot.shape, generator=generator),)
 
 
-SOFT_ARGMAX = Task(
-    "soft_argmax",
-    right=soft_argmax,
-    trial=_scores,
-    mistakes={
-        "over_points": lambda scores: heatmaps.soft_argmax(scores.log_softmax(dim=1))[0],
-        "over_rows": lambda scores: heatmaps.soft_argmax(scores.log_softmax(dim=-1))[0],
-        "no_softmax": lambda scores: heatmaps.soft_argmax(scores)[0],
-        "half_cell": lambda scores: soft_argmax(scores) - 0.5 / _cells(scores),
-        "cells": lambda scores: soft_argmax(scores) * _cells(scores),
-        "cells_half": lambda scores: to_pixels(soft_argmax(scores), *scores.shape[-2:]),
-        "highest": lambda scores: soft_argmax(1e6 * scores),
-        "xy_exchanged": lambda scores: soft_argmax(scores).flip(-1),
-    },
-    view=lambda index, given, result: (close_up(index)[0], to_pixels(result[0][0], *SIZES[index])),
-)
+SOFT_ARGMAX = {
+    "over_points": lambda scores: heatmaps.soft_argmax(scores.log_softmax(dim=1))[0],
+    "over_rows": lambda scores: heatmaps.soft_argmax(scores.log_softmax(dim=-1))[0],
+    "no_softmax": lambda scores: heatmaps.soft_argmax(scores)[0],
+    "half_cell": lambda scores: soft_argmax(scores) - 0.5 / torch.tensor(scores.shape[:1:-1]),
+    "cells": lambda scores: to_pixels(soft_argmax(scores), *scores.shape[-2:]) + 0.5,
+    "cells_half": lambda scores: to_pixels(soft_argmax(scores), *scores.shape[-2:]),
+    "highest": lambda scores: soft_argmax(1e6 * scores),
+    "xy_exchanged": lambda scores: soft_argmax(scores).flip(-1),
+}
 
 
 def _predictions(seed: int, count: int) -> tuple[Tensor, Tensor]:
     """Predicted and true fractions (count, 68, 2): most errors small, some large."""
-    truth = to_fractions(close_up(0)[1], *SIZES[0]).expand(count, -1, -1)
+    truth = fractions_of(close_up, 0).expand(count, -1, -1)
     off = torch.randn(count, 68, 2, generator=random(seed))
     return truth + 0.02 * off * off.abs(), truth.clone()
 
 
-HEATMAP_LOSS = Task(
-    "heatmap_loss",
-    right=cross_entropy,
-    trial=lambda i: (_log_heatmaps(*_scores(i)), _predictions(30 + i, 2)[0], (1.5, 0.8)[i]),
-    mistakes={
-        "sign": lambda *given: -cross_entropy(*given),
-        "sum": lambda maps, *given: cross_entropy(maps, *given) * maps[..., 0, 0].numel(),
-        "mean_of_cells": lambda maps, *given: cross_entropy(maps, *given) / maps[0, 0].numel(),
-        "half_cell": lambda maps, truth, s: cross_entropy(maps, truth + 0.5 / _cells(maps), s),
-        "xy_exchanged": lambda maps, truth, sigma: cross_entropy(maps, truth.flip(-1), sigma),
-        "sigma_not_squared": lambda maps, truth, sigma: cross_entropy(maps, truth, sigma**0.5),
-        "no_half": lambda maps, truth, sigma: cross_entropy(maps, truth, sigma / 2**0.5),
-    },
-)
+def _heatmaps(index: int) -> tuple[Tensor, Tensor, float]:
+    truth = _predictions(30 + index, 2)[0]
+    return _log_heatmaps(*_scores(index)), truth, (1.5, 0.8)[index]
+
+
+HEATMAP_LOSS = {
+    "sign": lambda *given: -cross_entropy(*given),
+    "sum": lambda maps, *given: cross_entropy(maps, *given) * maps[..., 0, 0].numel(),
+    "mean_of_cells": lambda maps, *given: cross_entropy(maps, *given) / maps[0, 0].numel(),
+    "half_cell": lambda maps, truth, sigma: cross_entropy(
+        maps, truth + 0.5 / torch.tensor(maps.shape[:1:-1]), sigma
+    ),
+    "xy_exchanged": lambda maps, truth, sigma: cross_entropy(maps, truth.flip(-1), sigma),
+    "sigma_not_squared": lambda maps, truth, sigma: cross_entropy(maps, truth, sigma**0.5),
+    "no_half": lambda maps, truth, sigma: cross_entropy(maps, truth, sigma / 2**0.5),
+}
 
 
 def _per_coordinate(
-    predicted: Tensor,
-    truth: Tensor,
-    width: float,
-    curvature: float,
-    jump: bool = False,
-    exchanged: bool = False,
+    predicted: Tensor, truth: Tensor, width: float, curvature: float, *flaws: str
 ) -> Tensor:
-    """The wing loss before its mean, (N, 68, 2), with a jump or with the pieces exchanged."""
+    """The wing loss before its mean, (N, 68, 2); flaws: "jump" and "exchanged"."""
     error = (predicted - truth).abs()
     near = width * torch.log1p(error / curvature)
-    offset = 0 if jump else width - width * math.log1p(width / curvature)
-    return torch.where((error < width) != exchanged, near, error - offset)
+    offset = 0 if "jump" in flaws else width - width * math.log1p(width / curvature)
+    return torch.where((error < width) != ("exchanged" in flaws), near, error - offset)
 
 
-WING_LOSS = Task(
-    "wing_loss",
-    right=wing,
-    trial=lambda i: (*_predictions(40 + i, 3 - i), *((0.04, 0.008), (0.03, 0.01))[i]),
-    mistakes={
-        "jump": lambda *given: _per_coordinate(*given, jump=True).mean(),
-        "no_abs": lambda *given: wing(*given) * torch.nan,
-        "pieces_exchanged": lambda *given: _per_coordinate(*given, exchanged=True).mean(),
-        "arguments_exchanged": lambda predicted, truth, w, c: wing(predicted, truth, c, w),
-        "sum": lambda *given: wing(*given) * given[0].numel(),
-        "per_coordinate": _per_coordinate,
-        "distance": lambda predicted, truth, *_: (predicted - truth).abs().mean(),
-    },
-)
+def _errors_small_and_large(index: int) -> tuple[Tensor, Tensor, float, float]:
+    return *_predictions(40 + index, 3 - index), *((0.04, 0.008), (0.03, 0.01))[index]
+
+
+WING_LOSS = {
+    "jump": lambda *given: _per_coordinate(*given, "jump").mean(),
+    "no_abs": lambda *given: wing(*given) * torch.nan,
+    "pieces_exchanged": lambda *given: _per_coordinate(*given, "exchanged").mean(),
+    "arguments_exchanged": lambda predicted, truth, w, c: wing(predicted, truth, c, w),
+    "sum": lambda *given: wing(*given) * given[0].numel(),
+    "per_coordinate": _per_coordinate,
+    "distance": lambda predicted, truth, *_: (predicted - truth).abs().mean(),
+}
 
 
 def failures_and_area(errors: Tensor, limit: float) -> tuple[float, float]:
@@ -257,27 +217,22 @@ def _errors(index: int) -> tuple[Tensor, float]:
     return torch.cat([errors, torch.tensor([limit])]), limit
 
 
-FAILURES_AND_AREA = Task(
-    "failures_and_area",
-    right=failures_and_area,
-    trial=_errors,
-    mistakes={
-        "passing": lambda *given: (100 - failure_rate(*given), area_under_curve(*given)),
-        "fractions": lambda *given: (failure_rate(*given) / 100, area_under_curve(*given) / 100),
-        "at_limit": lambda e, limit: (failure_rate(e, limit - 1e-4), area_under_curve(e, limit)),
-        "area_above": lambda *given: (failure_rate(*given), 100 - area_under_curve(*given)),
-        "below_zero": lambda e, limit: (failure_rate(e, limit), 100 * (1 - e / limit).mean()),
-        "not_divided": lambda *given: (failure_rate(*given), area_under_curve(*given) * given[1]),
-        "count": lambda e, limit: ((e > limit).sum(), area_under_curve(e, limit)),
-    },
-)
+FAILURES_AND_AREA = {
+    "passing": lambda *given: (100 - failure_rate(*given), area_under_curve(*given)),
+    "fractions": lambda *given: (failure_rate(*given) / 100, area_under_curve(*given) / 100),
+    "at_limit": lambda e, limit: (failure_rate(e, limit - 1e-4), area_under_curve(e, limit)),
+    "area_above": lambda *given: (failure_rate(*given), 100 - area_under_curve(*given)),
+    "below_zero": lambda e, limit: (failure_rate(e, limit), 100 * (1 - e / limit).mean()),
+    "not_divided": lambda *given: (failure_rate(*given), area_under_curve(*given) * given[1]),
+    "count": lambda e, limit: ((e > limit).sum(), area_under_curve(e, limit)),
+}
 
 TASKS = (
-    READ_PTS,
-    SQUARE_CROP,
-    BACK_TO_PICTURE,
-    SOFT_ARGMAX,
-    HEATMAP_LOSS,
-    WING_LOSS,
-    FAILURES_AND_AREA,
+    Task("read_pts", read_pts, _pts, READ_PTS, points_on(close_up)),
+    Task("square_crop", square_crop, _boxes, SQUARE_CROP, _in_the_right_crop),
+    Task("back_to_picture", back_to_picture, _in_crops, BACK_TO_PICTURE, points_on(close_up)),
+    Task("soft_argmax", soft_argmax, _scores, SOFT_ARGMAX, points_on(close_up, fractions=True)),
+    Task("heatmap_loss", cross_entropy, _heatmaps, HEATMAP_LOSS),
+    Task("wing_loss", wing, _errors_small_and_large, WING_LOSS),
+    Task("failures_and_area", failures_and_area, _errors, FAILURES_AND_AREA),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import matplotlib.patheffects as effects
@@ -10,8 +11,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from common.augmentation import affine_matrices, grey
+from common.crops import to_fractions, to_pixels
 from common.keypoints import IBUG_68, IMM_58, Scheme
 from datasets.synthetic.render import render
+
+Face = Callable[[int], tuple[Tensor, Tensor]]  # a trial's number -> picture and points
+View = Callable[[int, tuple[Tensor, ...]], tuple[Tensor, Tensor]]  # and result -> the same
 
 SIZES = ((90, 120), (76, 96))  # (H, W) of the face of each trial
 PORTRAITS, CLOSE_UPS = (24, 43), (4242, 6)  # their seeds
@@ -27,6 +32,22 @@ def portrait(index: int) -> tuple[Tensor, Tensor]:
 def close_up(index: int) -> tuple[Tensor, Tensor]:
     """A face of trial ``index``, as in 300-W: grey uint8 (1, H, W) and points (68, 2)."""
     return _render(CLOSE_UPS[index], IBUG_68, "crop", SIZES[index])
+
+
+def fractions_of(face: Face, index: int) -> Tensor:
+    """The points of trial ``index``'s face as fractions, (K, 2)."""
+    return to_fractions(face(index)[1], *SIZES[index])
+
+
+def points_on(face: Face, fractions: bool = False) -> View:
+    """Show the points of a result (..., K, 2), of a batch the first, on the trial's face."""
+
+    def view(index: int, result: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        image, points = face(index)
+        shown = result[0].reshape(-1, *points.shape)[0]  # (K, 2)
+        return image, to_pixels(shown, *SIZES[index]) if fractions else shown
+
+    return view
 
 
 @lru_cache

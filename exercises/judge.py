@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from exercises.faces import side_by_side
+from exercises.faces import View, side_by_side
 
 Function = Callable[..., Any]
 Result = tuple[Tensor, ...]  # float64 each
@@ -41,19 +41,19 @@ class Task:
     right: the correct function; where the project has it, that one.
     trial: draws the arguments of trial 0 and of trial 1, which differ in size.
     mistakes: by name, functions that make a mistake; ``feedback.ini`` has a sentence for each.
-    call: calls a function with such arguments and returns what is compared.
-    view: a trial's number, arguments and result -> the picture (1, H, W) with points (K, 2) that
-        shows the result; None where no picture helps.
+    view: a trial's number and result -> the picture (1, H, W) and points (K, 2) that show the
+        result; None where no picture helps.
     numbered: points whose numbers are drawn.
+    call: calls a function with a trial's arguments and returns what is compared.
     """
 
     name: str
     right: Function
     trial: Callable[[int], tuple[Any, ...]]
     mistakes: dict[str, Function]
-    call: Function = lambda function, *arguments: function(*arguments)
-    view: Callable[[int, tuple[Any, ...], Result], tuple[Tensor, Tensor]] | None = None
+    view: View | None = None
     numbered: tuple[int, ...] = ()
+    call: Function = lambda function, *arguments: function(*arguments)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def judge(
         return Verdict(str(replace(own, message=message)))
     if task.view is None or _shapes(own[trial]) != _shapes(right[trial]):
         return Verdict(message)
-    views = [task.view(trial, trials[trial], result[trial]) for result in (right, own)]
+    views = [task.view(trial, result[trial]) for result in (right, own)]
     figure = side_by_side(*views, task.numbered)
     figure.suptitle(fill(message, 88), fontsize=9)
     png = io.BytesIO()
@@ -139,8 +139,6 @@ def _results(task: Task, function: Function, trials: Sequence[tuple[Any, ...]]) 
     for arguments in trials:
         given = deepcopy(arguments)
         result = task.call(function, *given)
-        if result is None:
-            raise BadResult("nothing is returned: does the function end with return?")
         results.append(tuple(map(_values, result if isinstance(result, tuple) else (result,))))
         for before, after in zip(arguments, given, strict=True):
             if isinstance(before, Tensor) and not torch.equal(before, after):
@@ -149,6 +147,8 @@ def _results(task: Task, function: Function, trials: Sequence[tuple[Any, ...]]) 
 
 
 def _values(result: object) -> Tensor:
+    if result is None:
+        raise BadResult("nothing is returned: does the function end with return?")
     try:
         return torch.as_tensor(result).detach().cpu().double()
     except (TypeError, ValueError, RuntimeError):
