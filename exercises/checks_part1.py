@@ -17,7 +17,7 @@ from torch.optim import SGD, Optimizer
 from common.crops import to_fractions, to_pixels
 from common.training import he_init
 from datasets import imm
-from exercises.faces import SIZES, fractions_of, points_on, portrait, random
+from exercises.faces import SIZES, fractions_of, fractions_on, points_on, portrait, random
 from exercises.judge import Function, Task
 from parts.part1_nose_tip import NoseNet
 
@@ -56,6 +56,11 @@ READ_ASF = {
     "no_first_point": lambda *given: read_asf(*given)[1:],
 }
 
+
+def _pixels(index: int) -> tuple[Tensor, int, int]:
+    return portrait(index)[1], *SIZES[index]
+
+
 TO_FRACTIONS = {
     "half_pixel": lambda points, h, w: to_fractions(points - 0.5, h, w),
     "wrong_sign": lambda points, h, w: to_fractions(points - 1, h, w),
@@ -64,6 +69,11 @@ TO_FRACTIONS = {
     "inverse": to_pixels,
     "xy_exchanged": lambda *given: to_fractions(*given).flip(-1),
 }
+
+
+def _fractions(index: int) -> tuple[Tensor, int, int]:
+    return fractions_of(portrait, index), *SIZES[index]
+
 
 TO_PIXELS = {
     "half_pixel": lambda *given: to_pixels(*given) + 0.5,
@@ -181,20 +191,8 @@ TRAINING_STEP = {
 
 TASKS = (
     Task("read_asf", read_asf, _asf, READ_ASF, points_on(portrait)),
-    Task(
-        "to_fractions",
-        to_fractions,
-        lambda i: (portrait(i)[1], *SIZES[i]),
-        TO_FRACTIONS,
-        points_on(portrait, fractions=True),
-    ),
-    Task(
-        "to_pixels",
-        to_pixels,
-        lambda i: (fractions_of(portrait, i), *SIZES[i]),
-        TO_PIXELS,
-        points_on(portrait),
-    ),
+    Task("to_fractions", to_fractions, _pixels, TO_FRACTIONS, fractions_on(portrait)),
+    Task("to_pixels", to_pixels, _fractions, TO_PIXELS, points_on(portrait)),
     Task("mean_face_error", mean_face_error, _two_sets, MEAN_FACE_ERROR),
     Task("nose_net", nose_net, _layers, NOSE_NET),
     Task("training_step", training_step, _batch, TRAINING_STEP, call=_three_steps),

@@ -18,7 +18,7 @@ from exercises.faces import (
     SIZES,
     close_up,
     fractions_of,
-    points_on,
+    fractions_on,
     portrait,
     random,
     random_matrices,
@@ -90,10 +90,6 @@ def mirror(images: Tensor, points: Tensor, flip_order: Tensor) -> tuple[Tensor, 
     return (images + 0.5) * 255, points
 
 
-def _not_renamed(images: Tensor, points: Tensor, flip_order: Tensor) -> tuple[Tensor, Tensor]:
-    return mirror(images, points, torch.arange(len(flip_order)))
-
-
 def _upside_down(images: Tensor, points: Tensor, flip_order: Tensor) -> tuple[Tensor, Tensor]:
     images, points = mirror(images.mT.contiguous(), points.flip(-1), flip_order)
     return images.mT, points.flip(-1)
@@ -105,7 +101,7 @@ def _face_and_order(index: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 MIRROR = {
-    "not_renamed": _not_renamed,
+    "not_renamed": lambda images, points, _: mirror(images, points, torch.arange(58)),
     "one_pixel": lambda *given: (mirror(*given)[0], mirror(*given)[1] + torch.tensor([1, 0])),
     "image_still": lambda *given: (given[0], mirror(*given)[1]),
     "points_still": lambda *given: (mirror(*given)[0], given[1]),
@@ -123,10 +119,6 @@ def _eyes(points: Tensor, outer_eyes: tuple[int, int]) -> Tensor:
     return replace(IMM_58, outer_eyes=outer_eyes).eye_distance(points)
 
 
-def _squares(predicted: Tensor, truth: Tensor) -> Tensor:
-    return (predicted - truth).square().sum(dim=-1)  # (N, K)
-
-
 def _predictions(index: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
     """Faces of several sizes, predicted a few pixels off, and true: (5 or 3, K, 2)."""
     count, (_, points), scheme = ((5, portrait(0), IMM_58), (3, close_up(1), IBUG_68))[index]
@@ -141,9 +133,11 @@ NME = {
     "mean_of_faces": lambda *given: nme(*given).mean(),
     "one_eye_distance": lambda p, t, eyes: metrics.nme(p, t, _eyes(t, eyes).mean()),
     "predicted_eyes": lambda p, t, eyes: metrics.nme(p, t, _eyes(p, eyes)),
-    "coordinate": lambda p, t, eyes: 100 * (p - t).abs().mean(dim=(1, 2)) / _eyes(t, eyes),
-    "no_root": lambda p, t, eyes: 100 * _squares(p, t).mean(dim=1) / _eyes(t, eyes),
-    "root_of_mean": lambda p, t, eyes: 100 * _squares(p, t).mean(dim=1).sqrt() / _eyes(t, eyes),
+    "coordinate": lambda p, t, eyes: 100 * (p - t).abs().mean((1, 2)) / _eyes(t, eyes),
+    "no_root": lambda p, t, eyes: 100 * (p - t).square().sum(2).mean(1) / _eyes(t, eyes),
+    "root_of_mean": lambda p, t, eyes: (
+        100 * (p - t).square().sum(2).mean(1).sqrt() / _eyes(t, eyes)
+    ),
 }
 
 
@@ -184,12 +178,5 @@ TASKS = (
     Task("move_both", move_both, _two_faces, MOVE_BOTH, _first_of_batch),
     Task("mirror", mirror, _face_and_order, MIRROR, _first_of_batch, NUMBERED),
     Task("nme", nme, _predictions, NME),
-    Task(
-        "flip_tta",
-        flip_tta,
-        _network_and_face,
-        FLIP_TTA,
-        points_on(portrait, fractions=True),
-        NUMBERED,
-    ),
+    Task("flip_tta", flip_tta, _network_and_face, FLIP_TTA, fractions_on(portrait), NUMBERED),
 )

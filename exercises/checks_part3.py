@@ -17,7 +17,15 @@ from common.heatmaps import cross_entropy
 from common.losses import wing
 from common.metrics import area_under_curve, failure_rate
 from datasets import ibug
-from exercises.faces import SIZES, close_up, fractions_of, points_on, random, random_matrices
+from exercises.faces import (
+    SIZES,
+    close_up,
+    fractions_of,
+    fractions_on,
+    points_on,
+    random,
+    random_matrices,
+)
 from exercises.judge import Result, Task
 
 
@@ -101,11 +109,6 @@ def back_to_picture(points: Tensor, matrices: Tensor) -> Tensor:
     return transform_points(points, inverse(matrices))
 
 
-def _turned_back(points: Tensor, matrices: Tensor) -> Tensor:
-    """Without the shift."""
-    return points @ torch.linalg.inv(matrices[:, :, :2]).mT
-
-
 def _in_crops(index: int) -> tuple[Tensor, Tensor]:
     """Points (2, 68, 2) of two crops of ``close_up(index)``, and the matrices of these crops."""
     matrices = random_matrices(index, 0.4)
@@ -114,8 +117,8 @@ def _in_crops(index: int) -> tuple[Tensor, Tensor]:
 
 BACK_TO_PICTURE = {
     "same_direction": transform_points,
-    "no_shift": _turned_back,
-    "shift_last": lambda points, m: _turned_back(points, m) - m[:, None, :, 2],
+    "no_shift": lambda points, m: points @ inverse(m)[:, :, :2].mT,
+    "shift_last": lambda points, m: points @ inverse(m)[:, :, :2].mT - m[:, None, :, 2],
     "transposed": lambda points, m: (points - m[:, None, :, 2]) @ m[:, :, :2],
     "turn_kept": lambda points, m: (points - m[:, None, :, 2]) @ inverse(m)[:, :, :2],
     "xy_exchanged": lambda *given: back_to_picture(*given).flip(-1),
@@ -155,15 +158,15 @@ SOFT_ARGMAX = {
 }
 
 
-def _predictions(seed: int, count: int) -> tuple[Tensor, Tensor]:
-    """Predicted and true fractions (count, 68, 2): most errors small, some large."""
-    truth = fractions_of(close_up, 0).expand(count, -1, -1)
-    off = torch.randn(count, 68, 2, generator=random(seed))
-    return truth + 0.02 * off * off.abs(), truth.clone()
+def _predictions(index: int) -> tuple[Tensor, Tensor, float, float]:
+    """Fractions (3 or 2, 68, 2), most errors small, some large; the wing's width and curvature."""
+    off = torch.randn(3 - index, 68, 2, generator=random(40 + index))
+    truth = fractions_of(close_up, 0).repeat(3 - index, 1, 1)
+    return truth + 0.02 * off * off.abs(), truth, *((0.04, 0.008), (0.03, 0.01))[index]
 
 
 def _heatmaps(index: int) -> tuple[Tensor, Tensor, float]:
-    truth = _predictions(30 + index, 2)[0]
+    truth = _predictions(index)[0][:2]
     return _log_heatmaps(*_scores(index)), truth, (1.5, 0.8)[index]
 
 
@@ -188,10 +191,6 @@ def _per_coordinate(
     near = width * torch.log1p(error / curvature)
     offset = 0 if "jump" in flaws else width - width * math.log1p(width / curvature)
     return torch.where((error < width) != ("exchanged" in flaws), near, error - offset)
-
-
-def _errors_small_and_large(index: int) -> tuple[Tensor, Tensor, float, float]:
-    return *_predictions(40 + index, 3 - index), *((0.04, 0.008), (0.03, 0.01))[index]
 
 
 WING_LOSS = {
@@ -231,8 +230,8 @@ TASKS = (
     Task("read_pts", read_pts, _pts, READ_PTS, points_on(close_up)),
     Task("square_crop", square_crop, _boxes, SQUARE_CROP, _in_the_right_crop),
     Task("back_to_picture", back_to_picture, _in_crops, BACK_TO_PICTURE, points_on(close_up)),
-    Task("soft_argmax", soft_argmax, _scores, SOFT_ARGMAX, points_on(close_up, fractions=True)),
+    Task("soft_argmax", soft_argmax, _scores, SOFT_ARGMAX, fractions_on(close_up)),
     Task("heatmap_loss", cross_entropy, _heatmaps, HEATMAP_LOSS),
-    Task("wing_loss", wing, _errors_small_and_large, WING_LOSS),
+    Task("wing_loss", wing, _predictions, WING_LOSS),
     Task("failures_and_area", failures_and_area, _errors, FAILURES_AND_AREA),
 )
