@@ -21,7 +21,7 @@ from exercises.faces import (
     fractions_on,
     portrait,
     random,
-    random_matrices,
+    transforms,
 )
 from exercises.judge import Function, Result, Task
 
@@ -64,7 +64,7 @@ def _moving(by: Function) -> Function:
 
 def _two_faces(index: int) -> tuple[Tensor, Tensor, Tensor]:
     image, points = portrait(index)
-    return image.expand(2, 1, -1, -1).float(), points.expand(2, -1, -1), random_matrices(index, 0.8)
+    return image.expand(2, 1, -1, -1).float(), points.expand(2, -1, -1), transforms(index, 0.8)
 
 
 def _first_of_batch(index: int, result: Result) -> tuple[Tensor, Tensor]:

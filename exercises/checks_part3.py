@@ -24,7 +24,7 @@ from exercises.faces import (
     fractions_on,
     points_on,
     random,
-    random_matrices,
+    transforms,
 )
 from exercises.judge import Result, Task
 
@@ -111,7 +111,7 @@ def back_to_picture(points: Tensor, matrices: Tensor) -> Tensor:
 
 def _in_crops(index: int) -> tuple[Tensor, Tensor]:
     """Points (2, 68, 2) of two crops of ``close_up(index)``, and the matrices of these crops."""
-    matrices = random_matrices(index, 0.4)
+    matrices = transforms(index, 0.4)
     return transform_points(close_up(index)[1].expand(2, -1, -1), matrices), matrices
 
 

@@ -62,7 +62,7 @@ def random(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def random_matrices(index: int, scale: float) -> Tensor:
+def transforms(index: int, scale: float) -> Tensor:
     """Two matrices (2, 2, 3) that turn, scale by ``scale`` to ``scale + 0.2`` and shift the pixels
     of the face of trial ``index``."""
     generator, (height, width) = random(index), SIZES[index]

@@ -44,20 +44,6 @@ def write(tmp_path):
     return write
 
 
-@pytest.fixture
-def run_check(tmp_path, capfd):
-    """Runs the command on a file: exit status, a line per task by its name, stderr, pictures."""
-
-    def run_check(part, file):
-        line = ["check", part, "--file", str(file), "--save-dir", str(tmp_path / "pictures")]
-        status = run_part.main(line)
-        out, err = capfd.readouterr()
-        lines = dict(re.findall(r"^(\w+)  +(.+)$", out, re.MULTILINE))
-        return status, lines, err.splitlines(), sorted(tmp_path.glob("pictures/*"))
-
-    return run_check
-
-
 def test_every_task_has_its_section_and_every_mistake_its_sentence():
     assert [len(names) for names in SECTIONS.values()] == [6, 5, 7]
     assert [name for names in SECTIONS.values() for name in names] == list(TASKS)
@@ -120,13 +106,6 @@ def mirror(images, points, flip_order):
     points[..., 0] = images.shape[-1] - 1 - points[..., 0]
     return images.flip(-1), points
 """),
-    "soft_argmax": ("softmax over the wrong axis", """
-def soft_argmax(scores):
-    maps = scores.softmax(1)
-    x = (torch.arange(maps.shape[3]) + 0.5) / maps.shape[3]
-    y = (torch.arange(maps.shape[2]) + 0.5) / maps.shape[2]
-    return torch.stack([(maps.sum(2) * x).sum(-1), (maps.sum(3) * y).sum(-1)], dim=-1)
-"""),
     "wing_loss": ("not a number", """
 def wing_loss(predicted, truth, width, curvature):
     error = predicted - truth
@@ -159,11 +138,6 @@ def test_any_wrong_result_of_the_right_shape_can_be_drawn(name, wrong):
     assert crosses.abs().max() < 1.25 * max(views[0][0].shape) + 1
 
 
-def broken(body):
-    """A file of part 1 whose to_fractions is this one line."""
-    return f"import torch\n\n\ndef to_fractions(points, height, width):\n    {body}\n"
-
-
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -179,7 +153,7 @@ def broken(body):
     ],
 )
 def test_other_faults_are_described_in_one_line(write, body, message):
-    file = write(broken(body))
+    file = write(f"import torch\n\n\ndef to_fractions(points, height, width):\n    {body}\n")
     verdict = judge(TASKS["to_fractions"], load(file).to_fractions, file)
     assert re.fullmatch(message, verdict.message) and not verdict.done
 
@@ -203,13 +177,17 @@ def test_a_file_that_cannot_be_run_is_refused_with_one_line(write, text, message
 
 @pytest.mark.slow
 def test_the_command_names_the_mistake_and_draws_it_and_removes_old_pictures(
-    write, run_check, tmp_path
+    write, tmp_path, capfd
 ):
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "part2-turning.png").touch()
-    code = f"import torch\nfrom exercises.checks_part2 import *\n{HANDWRITTEN['mirror'][1]}"
-    status, lines, errors, (picture,) = run_check("2", write(code))
-    assert (status, errors, picture.name) == (1, [], "part2-mirror.png")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "part2-turning.png").touch()
+    file = write(f"import torch\nfrom exercises.checks_part2 import *\n{HANDWRITTEN['mirror'][1]}")
+    status = run_part.main(["check", "2", "--file", str(file), "--save-dir", str(pictures)])
+    out, err = capfd.readouterr()
+    (picture,) = pictures.iterdir()
+    assert (status, err, picture.name) == (1, "", "part2-mirror.png")
+    lines = dict(re.findall(r"^(\w+)  +(.+)$", out, re.MULTILINE))
     assert lines.pop("mirror").startswith("mirrored, but left and right not exchanged")
     assert lines == dict.fromkeys(["turning", "move_both", "nme", "flip_tta"], "done")
     assert {path.name for path in tmp_path.iterdir()} == {"mine.py", "pictures"}
@@ -257,17 +235,16 @@ def training_step(*given):
 
 @pytest.mark.slow
 def test_a_file_that_never_ends_or_is_missing_ends_the_command_with_one_line(
-    write, run_check, tmp_path
+    write, tmp_path, capfd
 ):
     file = write("while True:\n    pass\n")
-    with pytest.raises(
-        UserError, match=r"still running after 1 seconds: .* \(line [12]\); correct"
-    ):
+    reason = r"still running after 1 seconds: .* \(line [12]\); correct"
+    with pytest.raises(UserError, match=reason):
         check("1", file, tmp_path, seconds_to_start=1)
     missing = tmp_path / "none.py"
-    status, lines, errors, _ = run_check("1", missing)
+    assert run_part.main(["check", "1", "--file", str(missing), "--save-dir", str(tmp_path)]) == 2
     remedy = "No such file or directory; name the file with --file"
-    assert (status, lines, errors) == (2, {}, [f"error: {missing}: {remedy}"])
+    assert capfd.readouterr() == ("", f"error: {missing}: {remedy}\n")
 
 
 def test_a_folder_for_pictures_that_cannot_be_written_ends_with_one_line(write, capsys):
