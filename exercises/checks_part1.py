@@ -17,7 +17,7 @@ from torch.optim import SGD, Optimizer
 from common.crops import to_fractions, to_pixels
 from common.training import he_init
 from datasets import imm
-from exercises.faces import SIZES, fractions_of, fractions_on, points_on, portrait, random
+from exercises.faces import SIZES, fractions, fractions_on, points_on, portrait, random
 from exercises.judge import Function, Task
 from parts.part1_nose_tip import NoseNet
 
@@ -39,7 +39,7 @@ def _asf(index: int) -> tuple[str, int, int]:
     """An annotation of ``portrait(index)`` with 7 columns per point, or as many with 10."""
     height, width = SIZES[index]
     more = "\t0.00\t0.00\t0.00" * index
-    points = enumerate(fractions_of(portrait, index).tolist())
+    points = enumerate(fractions(portrait, index).tolist())
     rows = [f"0  4\t{x:.8f}  {y:.8f}\t{i} 0 1{more}" for i, (x, y) in points]
     start = ["# AAM Shape File", "", "# number of points", "58", "", "# x and y are fractions"]
     return "\n".join([*start, *rows, "", "# picture", "01-1m.jpg", ""]), width, height
@@ -72,7 +72,7 @@ TO_FRACTIONS = {
 
 
 def _fractions(index: int) -> tuple[Tensor, int, int]:
-    return fractions_of(portrait, index), *SIZES[index]
+    return fractions(portrait, index), *SIZES[index]
 
 
 TO_PIXELS = {
@@ -94,7 +94,7 @@ def mean_face_error(train: Tensor, test: Tensor) -> float:
 def _two_sets(index: int) -> tuple[Tensor, Tensor]:
     """Fractions of 7 or 6 training faces and of 4 or 5 test faces."""
     off = 0.05 * torch.randn(11, 58, 2, generator=random(index))
-    return (fractions_of(portrait, 0) + off).split([7 - index, 4 + index])
+    return (fractions(portrait, 0) + off).split([7 - index, 4 + index])
 
 
 MEAN_FACE_ERROR = {

@@ -17,7 +17,7 @@ from common.recipe import Recipe
 from exercises.faces import (
     SIZES,
     close_up,
-    fractions_of,
+    fractions,
     fractions_on,
     portrait,
     random,
@@ -155,7 +155,7 @@ def _network_and_face(index: int) -> tuple[nn.Module, Tensor, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(index)
         last = nn.Linear((height // 6) * (width // 6), 116)
-    last.bias.data = fractions_of(portrait, index).flatten()
+    last.bias.data = fractions(portrait, index).flatten()
     last.weight.data *= 0.1
     network = nn.Sequential(nn.AvgPool2d(6), nn.Flatten(), last, nn.Unflatten(1, (58, 2)))
     return network, portrait(index)[0][None] / 255 - 0.5, IMM_58.flip_order

@@ -20,7 +20,7 @@ from datasets import ibug
 from exercises.faces import (
     SIZES,
     close_up,
-    fractions_of,
+    fractions,
     fractions_on,
     points_on,
     random,
@@ -137,7 +137,7 @@ def _log_heatmaps(scores: Tensor) -> Tensor:
 def _scores(index: int) -> tuple[Tensor]:
     """Scores (2, 68, h, w) of the points of ``close_up(index)``, cells of about four pixels."""
     height, width = (size // 4 for size in SIZES[index])
-    truth, generator = fractions_of(close_up, index), random(20 + index)
+    truth, generator = fractions(close_up, index), random(20 + index)
     truth = torch.stack([truth, truth + 0.05 * torch.rand(68, 2, generator=generator)])
     across = (torch.arange(width) + 0.5) - truth[..., :1] * width  # (2, 68, w)
     down = (torch.arange(height) + 0.5) - truth[..., 1:] * height  # (2, 68, h)
@@ -161,7 +161,7 @@ SOFT_ARGMAX = {
 def _predictions(index: int) -> tuple[Tensor, Tensor, float, float]:
     """Fractions (3 or 2, 68, 2), most errors small, some large; the wing's width and curvature."""
     off = torch.randn(3 - index, 68, 2, generator=random(40 + index))
-    truth = fractions_of(close_up, 0).repeat(3 - index, 1, 1)
+    truth = fractions(close_up, 0).repeat(3 - index, 1, 1)
     return truth + 0.02 * off * off.abs(), truth, *((0.04, 0.008), (0.03, 0.01))[index]
 
 

@@ -35,7 +35,7 @@ portrait: Face = partial(_render, "portrait", (24, 43))  # head and shoulders, 5
 close_up: Face = partial(_render, "crop", (4242, 6))  # as in 300-W, 68 points
 
 
-def fractions_of(face: Face, index: int) -> Tensor:
+def fractions(face: Face, index: int) -> Tensor:
     """The points of the face of trial ``index`` as fractions, (K, 2)."""
     return to_fractions(face(index)[1], *SIZES[index])
 
