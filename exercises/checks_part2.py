@@ -14,15 +14,7 @@ from common.crops import inverse, transform_points
 from common.inference import predict_flipped
 from common.keypoints import IBUG_68, IMM_58
 from common.recipe import Recipe
-from exercises.faces import (
-    SIZES,
-    close_up,
-    fractions,
-    fractions_on,
-    portrait,
-    random,
-    transforms,
-)
+from exercises.faces import SIZES, close_up, fractions, fractions_on, portrait, random, transforms
 from exercises.judge import Function, Result, Task
 
 NUMBERED = (0, 12, 13, 21, 39, 43)  # ends of the jaw, outer eye corners, corners of the mouth

@@ -17,15 +17,7 @@ from common.heatmaps import cross_entropy
 from common.losses import wing
 from common.metrics import area_under_curve, failure_rate
 from datasets import ibug
-from exercises.faces import (
-    SIZES,
-    close_up,
-    fractions,
-    fractions_on,
-    points_on,
-    random,
-    transforms,
-)
+from exercises.faces import SIZES, close_up, fractions, fractions_on, points_on, random, transforms
 from exercises.judge import Result, Task
 
 
