@@ -1,8 +1,4 @@
-"""Synthetic faces as a data set: rendered once, kept as pictures, read like any other set.
-
-``render`` makes them; this file decides how many, in which setting, and keeps them below the cache
-folder, so that the second run starts at once and a learner can open them.
-"""
+"""Synthetic faces as a data set: rendered once and kept as pictures below the cache folder."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Collection
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -78,7 +74,7 @@ def load(
 
 def _renderer() -> str:
     """Names the code that renders, so that pictures of an older version are not taken for its."""
-    sources = sorted({*Path(__file__).parent.glob("*.py")} - {Path(__file__)})
+    sources = sorted({*Path(__file__).parent.glob("*.*")} - {Path(__file__)})  # with the tables
     code = b"".join(file.read_bytes() for file in sources)
     return hashlib.sha256(code + TEMPLATE.tobytes()).hexdigest()[:8]
 
@@ -87,20 +83,13 @@ def _is_whole(folder: Path, count: int) -> bool:
     """Whether a set is there and neither its notes nor any of its pictures was cut short."""
     if not folder.is_dir():
         return False
-    try:
+    with suppress(Exception):  # a damaged file fails in whichever layer meets the damage first
         torch.load(folder / "notes.pt", weights_only=True)
-        if all(_ends_as_png(folder / f"{index:05d}.png") for index in range(count)):
+        pictures = (folder / f"{index:05d}.png" for index in range(count))
+        if all(picture.read_bytes().endswith(PNG_END) for picture in pictures):
             return True
-    except Exception:  # a damaged file fails in whichever layer meets the damage first
-        pass
     print(f"{folder}: the synthetic faces are damaged and are rendered again", file=sys.stderr)
     return False
-
-
-def _ends_as_png(file: Path) -> bool:
-    with open(file, "rb") as picture:
-        picture.seek(-len(PNG_END), os.SEEK_END)
-        return picture.read() == PNG_END
 
 
 def _fill(folder: Path, setting: str, split: str, count: int, leave_out: Collection[str]) -> None:
@@ -124,12 +113,10 @@ def _fill(folder: Path, setting: str, split: str, count: int, leave_out: Collect
         points, groups, views = map(list, zip(*faces, strict=True))
         notes = {"points": torch.tensor(points), "groups": groups, "views": views}  # (N, K, 2)
         write_atomically(unfinished / "notes.pt", lambda file: torch.save(notes, file))
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was quicker
-                raise
+        unfinished.rename(folder)
     except OSError as fault:
+        if folder.is_dir():  # another process was quicker
+            return
         raise UserError(
             f"{folder}: cannot be written ({fault.strerror or fault}); free some space or set "
             "FACE_CACHE to another folder"
@@ -145,10 +132,7 @@ def _render_some(
     numbers = range(first, min(first + BATCH, count))
     seeds = [FIRST_SEED[split] + number for number in numbers]
     images, points, _ = render(seeds, SCHEMES[setting], setting, SIZES[setting], leave_out)
-    for number, image in zip(numbers, images, strict=True):
-        pixels = image.permute(1, 2, 0).numpy()  # (H, W, 3)
-        Image.fromarray(pixels).save(folder / f"{number:05d}.png", compress_level=1)
-    return [
-        (face.tolist(), *names(seed, setting, leave_out))
-        for face, seed in zip(points, seeds, strict=True)
-    ]
+    for number, image in zip(numbers, images.permute(0, 2, 3, 1).numpy(), strict=True):
+        Image.fromarray(image).save(folder / f"{number:05d}.png", compress_level=1)
+    who = [names(seed, setting, leave_out) for seed in seeds]
+    return [(face, *about) for face, about in zip(points.tolist(), who, strict=True)]

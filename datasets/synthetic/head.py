@@ -13,7 +13,6 @@ the outer eye corners.
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import count, islice
 
 import cv2
 import numpy as np
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from common.keypoints import IBUG_68, IMM_58, Scheme
 from common.photos.pose import MEAN_HEAD
-from datasets.synthetic.head_tables import ANATOMY_HALF, EXPRESSIONS, PROPORTIONS, Bump
+from datasets.synthetic.head_tables import ANATOMY_HALF, EXPRESSIONS, PROPORTIONS
 
 Array = NDArray[np.float32]
 
@@ -75,32 +74,30 @@ def curve(points: Array, at: Array) -> Array:
 # Edges that meet when eyes and lips close, upper and lower, from left to right: iBUG points.
 # TEMPLATE has one more point between each two, after the 68 iBUG points and in this order.
 _EDGES = (
-    ((36, 37, 38, 39), (36, 41, 40, 39)),
-    ((42, 43, 44, 45), (42, 47, 46, 45)),
-    ((60, 61, 62, 63, 64), (60, 67, 66, 65, 64)),
-)
-_between = count(68)
+    [36, 37, 38, 39], [36, 41, 40, 39], [42, 43, 44, 45], [42, 47, 46, 45],
+    [60, 61, 62, 63, 64], [60, 67, 66, 65, 64],
+)  # fmt: skip
 # Each the numbers of the points of the upper edge, and of those of the lower edge that they meet.
-_LEFT_EYE, _RIGHT_EYE, _MOUTH = (
-    [[*edge[1:-1], *islice(_between, len(edge) - 1)] for edge in pair] for pair in _EDGES
-)
+_LEFT_EYE = [37, 38, 68, 69, 70], [41, 40, 71, 72, 73]
+_RIGHT_EYE = [43, 44, 74, 75, 76], [47, 46, 77, 78, 79]
+_MOUTH = [61, 62, 63, 80, 81, 82, 83], [67, 66, 65, 84, 85, 86, 87]
+_FREE = 88  # the first point that is neither iBUG's nor on an edge
+RIGHT_LIDS = [45, 44, 43, 42], [42, 47, 46, 45]
+"""The iBUG points around the right eye, along the upper lid and back along the lower."""
 
 
 def _template() -> Array:
     """The anatomical points (C, 3) of the mean head; the first 68 are the iBUG points."""
     ibug = MEAN_HEAD * (1, 1, -1)
-    between = [
-        curve(ibug[list(edge)], np.arange(len(edge) - 1) + 0.5) for pair in _EDGES for edge in pair
-    ]
-    half = np.array(ANATOMY_HALF, float)
-    return np.concatenate([ibug, *between, half, half[half[:, 0] > 0] * (-1, 1, 1)])
+    between = [curve(ibug[edge], np.arange(len(edge) - 1) + 0.5) for edge in _EDGES]
+    other_half = ANATOMY_HALF[ANATOMY_HALF[:, 0] > 0] * (-1, 1, 1)
+    return np.concatenate([ibug, *between, ANATOMY_HALF, other_half])
 
 
 TEMPLATE = _template()
 
 # How far the sheet may pass beside a point, for smoothness: not at all where lids and lips meet.
-_SLACK = np.full(len(TEMPLATE), 1e-3)
-_SLACK[:36], _SLACK[36 : max(_MOUTH[1]) + 1] = 1e-4, 1e-6
+_SLACK = np.repeat([1e-4, 1e-6, 1e-3], [36, _FREE - 36, len(TEMPLATE) - _FREE])
 
 
 def _kernel(a: Array, b: Array) -> Array:
@@ -115,16 +112,14 @@ def _spline() -> Array:
     The thin-plate spline of Bookstein (1989), over directions instead of the plane.
     """
     known = _directions(TEMPLATE)
-    size = len(known)
-    system = np.zeros((size + 4, size + 4))
-    system[:size, :size] = _kernel(known, known) + np.diag(_SLACK)
-    system[:size, size:] = np.c_[np.ones(size), known]
-    system[size:, :size] = system[:size, size:].T
+    plane = np.c_[np.ones(len(known)), known]
+    bent = _kernel(known, known) + np.diag(_SLACK)
+    system = np.block([[bent, plane], [plane.T, np.zeros((4, 4))]])
     azimuth, elevation = GRID_ANGLES.reshape(-1, 2).T
     flat = np.cos(elevation)
     grid = np.stack([flat * np.sin(azimuth), np.sin(elevation), flat * np.cos(azimuth)], -1)
     basis = np.c_[_kernel(grid, known), np.ones(len(grid)), grid]  # (ROWS * COLUMNS, C + 4)
-    return np.ascontiguousarray(np.linalg.solve(system, basis.T)[:size].T, np.float32)
+    return np.ascontiguousarray(np.linalg.solve(system, basis.T)[: len(known)].T, np.float32)
 
 
 def sheet(controls: Array) -> Array:
@@ -159,24 +154,18 @@ _CORNERS = [48, 54, 60, 64]
 _BUMPS = PROPORTIONS | EXPRESSIONS
 
 
-def _displacement(bumps: tuple[Bump, ...], side: int) -> Array:
-    """What bumps displace (C, 3) on the left (-1) or the right (1) half of the picture."""
-    total = np.zeros_like(TEMPLATE)
-    for x, y, z, reach, *shift in bumps:
-        away = (TEMPLATE - np.array([x, y, z]) * (side, 1, 1)) / reach
-        weight = np.exp(-0.5 * (away**2).sum(1))
-        if x == 0:  # on the middle line: half of it belongs to each side
-            weight = weight / 2
-        total += weight[:, None] * np.array(shift) * (side, 1, 1)
-    return total
-
-
 @lru_cache
 def _displacements() -> Array:
     """What each name of ``_BUMPS`` displaces, left and right: (names, 2, C * 3)."""
-    return np.stack(
-        [np.stack([_displacement(b, side).ravel() for side in (-1, 1)]) for b in _BUMPS.values()]
-    )
+    total = np.zeros((len(_BUMPS), 2, *TEMPLATE.shape))
+    for name, bumps in enumerate(_BUMPS.values()):
+        for half, mirror in enumerate(((-1, 1, 1), (1, 1, 1))):
+            for *centre, reach, right, down, near in bumps:
+                away = (TEMPLATE - np.array(centre) * mirror) / reach
+                # On the middle line half of it belongs to each side.
+                weight = np.exp(-0.5 * (away**2).sum(1)) / (1 if centre[0] else 2)
+                total[name, half] += weight[:, None] * np.array([right, down, near]) * mirror
+    return total.reshape(len(_BUMPS), 2, -1)
 
 
 @lru_cache
@@ -198,12 +187,9 @@ def _jaw_share() -> Array:
 
 def _close_eyes(points: Array, expression: dict[str, float]) -> None:
     """Moves the upper lids of anatomical points (C, 3), and what lies on and above the eyeballs."""
-    y, inner = TEMPLATE[:, 1], np.arange(len(TEMPLATE)) > max(_MOUTH[1])
-    for side, name, (upper, lower) in (
-        (-1, "close left", _LEFT_EYE),
-        (1, "close right", _RIGHT_EYE),
-    ):
-        amount = expression.get(name, 0.0)
+    y, inner = TEMPLATE[:, 1], np.arange(len(TEMPLATE)) >= _FREE
+    for side, name, (upper, lower) in ((-1, "left", _LEFT_EYE), (1, "right", _RIGHT_EYE)):
+        amount = expression.get(f"close {name}", 0.0)
         shift = amount * (points[lower] - points[upper] + [0, 0, 1.5 * max(amount, 0)])
         x = TEMPLATE[:, 0] * side
         around = inner & (x > 20) & (x < 42)
@@ -265,8 +251,7 @@ def places(scheme: Scheme) -> Array:
         raise ValueError(f"no places for the scheme {scheme.name}")
     right_brow = curve(ibug[22:27], np.array([0.15, 1.0, 2.1, 2.85, 3.75]))
     right_brow += np.radians([[0, 1.5], [0, 0], [0, 0], [0, 0.4], [0, 2.0]])
-    lids = ([45, 44, 43, 42], [42, 47, 46, 45])
-    right_eye = np.concatenate([curve(ibug[lid], np.arange(0, 3, 0.75)) for lid in lids])
+    right_eye = np.concatenate([curve(ibug[lid], np.arange(0, 3, 0.75)) for lid in RIGHT_LIDS])
     other = np.array([-1.0, 1.0])
     right_nose = angles_of(np.array([(17.6, 41, 22), (16.5, 31, 19), (10.5, 22, 24), (7.7, 2, 20)]))
     nostril = angles_of(np.array([(9.6, 46.8, 25.0)]))

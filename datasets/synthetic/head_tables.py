@@ -1,88 +1,34 @@
 """Measures of the head: anatomical points, and what proportions and expressions displace.
 
-Lengths in mm; x to the right of the picture, y down, z towards the camera; the half with x >= 0.
+Lengths in mm; right of the picture, down and towards the camera; the half with x >= 0.
 """
 
 from __future__ import annotations
 
-# Beside the 68 iBUG points, which are those of ``common.photos.pose.MEAN_HEAD``.
-ANATOMY_HALF = (
-    # forehead, temple
-    (0, -27, 25.5), (0, -48, 24), (0, -72, 13), (28, -50, 17), (30, -76, 3), (52, -46, -4),
-    (66, -32, -30), (68, -10, -32), (0, -95, -14), (12, -32, 24.5), (31, -34, 17.5),
-    # cranium
-    (0, -113, -55), (0, -112, -95), (42, -101, -60), (60, -76, -38), (73, -55, -72), (76, -30, -85),
-    (42, -95, -105), (0, -80, -145), (45, -72, -130), (0, -25, -165), (50, -22, -150),
-    (72, -22, -115), (0, 35, -152), (45, 30, -132), (72, 10, -88), (67, 45, -88), (52, 72, -95),
-    (0, 85, -125),
-    # cheek
-    (38, 13, 7), (27, 13, 9.5), (55, 8, -9), (66, 10, -27), (46, 24, 3), (61, 28, -15),
-    (48, 42, 2), (61, 46, -22), (36, 33, 13.5), (39, 56, -1), (52, 64, -16), (28, 48, 13),
-    # nose
-    (13.5, 1, 12.5), (17, 12, 12.5), (7.5, 5, 20.5), (8.5, 15, 22.5), (9.5, 26, 25.5),
-    (18, 30, 16.5), (11.5, 34, 29), (8, 38.5, 36.5), (17.3, 38, 23), (20.5, 42, 16.5),
-    (5.5, 45.5, 33), (0, 45.5, 37), (16.6, 43.5, 22.8),
-    # lips, between their contours
-    (0, 66.3, 21.2), (10, 65.6, 18.2), (18, 65.6, 11.8), (0, 78.5, 16.2), (10, 77.4, 14.2),
-    (18, 73.5, 8), (0, 57.5, 22), (10, 56, 21), (22, 57, 12.5), (35, 67, -5), (33, 77, -6),
-    # mouth, within
-    (0, 71.3, 13), (9, 70.6, 11.5), (17, 69, 5.5),
-    # chin and below the jaw
-    (0, 89.5, 7.6), (15, 87.5, 4.5), (0, 102, 9.5), (14, 101, 5.5), (27, 93, -7), (43, 80, -15),
-    (0, 119, -16), (0, 117, -38), (0, 110, -64), (24, 113, -30), (42, 95, -46), (24, 108, -55),
-    (56, 76, -62),
-    # eyeball between the lids, fold above, bag below
-    (25, 0.3, 10.5), (31.5, -0.3, 11.8), (38.5, -0.3, 8.2), (30, -9.5, 11), (40, -9.5, 6.5),
-    (21, -8, 11.5), (31, 8.3, 7), (40, 8, 3.5), (50, -6, -2), (51, 3, -4),
-)  # fmt: skip
+import csv
+from collections import defaultdict
+from pathlib import Path
 
-Bump = tuple[float, float, float, float, float, float, float]
-"""Centre x, y, z (done on both sides), reach (standard deviation of a Gaussian), shift x, y, z of
-the centre."""
+import numpy as np
 
-# What one standard deviation of each proportion displaces.
-PROPORTIONS: dict[str, tuple[Bump, ...]] = {
-    "jaw width": ((58, 80, -35, 28, 4.0, 0, 0),), "jaw angle": ((62, 66, -48, 18, 1.5, 5.0, 0),),
-    "chin length": ((0, 114, -6, 34, 0, 3.2, 0),), "chin forward": ((0, 104, 5, 24, 0, 0, 3.5),),
-    "chin width": ((20, 108, -8, 15, 3.0, 0, 0),), "cheekbones": ((64, 14, -20, 22, 2.5, 0, 1.5),),
-    "cheek fullness": ((52, 56, -12, 22, 3.0, 0, 3.0),), "temples": ((70, -35, -45, 32, 3, 0, 0),),
-    "forehead height": ((0, -80, 0, 40, 0, -6.0, 0),),
-    "forehead slope": ((0, -60, 15, 34, 0, 0, -4.0),),
-    "brow height": ((36, -20, 12, 17, 0, -2.8, 0),),
-    "brow inner end": ((13, -16, 22, 10, 0.6, -1.8, 0),),
-    "brow outer end": ((57, -15, -2, 12, 0.8, -2.2, 0),),
-    "brow ridge": ((25, -20, 18, 20, 0, 0, 1.8),), "eye distance": ((32, 0, 6, 17, 1.7, 0, 0),),
-    "eye height": ((32, -5, 8, 7, 0, -1.1, 0), (32, 5, 7, 7, 0, 0.7, 0)),
-    "eye width": ((46, 0, 0, 8, 1.5, 0, -0.5),), "eye tilt": ((46, 0, 0, 9, 0, -1.5, 0),),
-    "eye depth": ((32, 0, 6, 15, 0, 0, -1.8),), "nose length": ((0, 43, 31, 17, 0, 3.0, 0),),
-    "nose forward": ((0, 40, 40, 17, 0, 0, 3.2),), "nose bridge": ((0, 6, 26, 15, 0, 0, 2.4),),
-    "nose hump": ((0, 18, 31, 9, 0, 0, 1.4),), "nose tip up": ((0, 38, 42, 10, 0, -2.0, 0),),
-    "nose wings": ((16, 43, 22, 9, 1.8, 0, 0),), "nose width": ((9, 14, 23, 12, 1.2, 0, 0),),
-    "mouth height": ((0, 72, 14, 22, 0, 2.6, 0),), "mouth width": ((26, 67, 0, 13, 2.6, 0, -0.8),),
-    "mouth forward": ((0, 72, 15, 18, 0, 0, 2.2),), "upper lip": ((0, 62, 19, 8, 0, -1.3, 0.5),),
-    "lower lip": ((0, 84, 11, 8, 0, 1.5, 0.5),),
-    "child": (
-        (0, 100, 0, 45, 0, -7.0, 0), (32, -5, 8, 8, 0, -1.0, 0), (0, 12, 28, 20, 0, 0, -3.0),
-        (52, 56, -10, 22, 2.0, 0, 3.0),
-    ),
-}  # fmt: skip
+_FOLDER = Path(__file__).parent
 
-# What the amount 1 of each expression displaces; ``head.shaped`` knows more, which are no bumps.
-EXPRESSIONS: dict[str, tuple[Bump, ...]] = {
-    "smile": (
-        (29, 67, -2, 12, 5.5, -5.5, -5.0), (0, 70, 17, 11, 0, 0, -2.0),
-        (46, 36, 6, 15, 1.5, -3.0, 3.0), (32, 6, 6, 6, 0, -1.3, 0.5), (17, 42, 22, 9, 1.2, -0.8, 0),
-    ),
-    "sad": ((29, 67, -2, 11, 0, 4.5, -1.0),),
-    "pout": ((26, 68, 0, 12, -6.0, 0, 4.0), (0, 71, 17, 12, 0, 0, 4.0)),
-    "brows up": ((34, -21, 14, 19, 0, -5.5, 0),),
-    "frown": ((14, -16, 22, 11, -2.0, 3.5, 1.0),),
-    "sneer": ((14, 60, 17, 10, 0, -3.0, 0), (18, 40, 21, 9, 0, -1.6, 0)),
-}  # fmt: skip
+ANATOMY_HALF = np.genfromtxt(_FOLDER / "head_points.csv", delimiter=",", skip_header=1)[:, 1:]
+"""float64 (P, 3), beside the iBUG points, which are those of ``common.photos.pose.MEAN_HEAD``."""
 
-# Cross-sections of neck and shoulders: half width, half depth, height, centre in depth.
-TORSO_RINGS = (
-    (48, 34, 40, -86), (50, 36, 85, -88), (53, 38, 112, -90), (55, 44, 136, -95),
-    (60, 54, 146, -98), (78, 64, 155, -100), (112, 74, 165, -100), (150, 84, 177, -100),
-    (180, 92, 194, -100), (196, 98, 230, -100), (202, 104, 310, -100), (205, 108, 460, -100),
-)  # fmt: skip
+
+def _bumps(kind: str) -> dict[str, list[list[float]]]:
+    bumps = defaultdict(list)
+    with open(_FOLDER / "head_bumps.csv", newline="") as table:
+        for this, name, *numbers in csv.reader(table):
+            if this == kind:
+                bumps[name].append([float(number) for number in numbers])
+    return dict(bumps)
+
+
+PROPORTIONS, EXPRESSIONS = _bumps("proportion"), _bumps("expression")
+"""What one standard deviation of each proportion, and the amount 1 of each expression, displaces.
+
+Bumps of seven numbers: centre (done on both sides), reach (standard deviation of a Gaussian), and
+shift of the centre. ``head.shaped`` knows more expressions, which are no bumps.
+"""
