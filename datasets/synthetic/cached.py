@@ -99,18 +99,17 @@ def _fill(folder: Path, setting: str, split: str, count: int, leave_out: Collect
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}-{time.time_ns()}.unfinished")
     render_some = partial(_render_some, unfinished, setting, split, count, leave_out)
     starts, cores = [(first,) for first in range(0, count, BATCH)], os.cpu_count() or 1
-    batches = {}
+    faces = []
     try:
         unfinished.mkdir(parents=True)
         with (
             closing(map_unordered(render_some, starts, min(cores, len(starts)), cores)) as rendered,
             tqdm(total=count, desc=f"rendering {split} faces", unit=" faces") as bar,
         ):
-            for start, batch in rendered:
-                batches[start] = batch
+            for _, batch in rendered:
+                faces += batch
                 bar.update(len(batch))
-        faces = [face for start in starts for face in batches[start]]
-        points, groups, views = map(list, zip(*faces, strict=True))
+        _, points, groups, views = map(list, zip(*sorted(faces), strict=True))
         notes = {"points": torch.tensor(points), "groups": groups, "views": views}  # (N, K, 2)
         write_atomically(unfinished / "notes.pt", lambda file: torch.save(notes, file))
         unfinished.rename(folder)
@@ -127,12 +126,12 @@ def _fill(folder: Path, setting: str, split: str, count: int, leave_out: Collect
 
 def _render_some(
     folder: Path, setting: str, split: str, count: int, leave_out: Collection[str], first: int
-) -> list[tuple[list, str, str]]:
-    """Render the faces from number ``first`` on into ``folder``; points, group and view of each."""
+) -> list[tuple[int, list, str, str]]:
+    """Render faces ``first`` and following into ``folder``; number, points, group, view of each."""
     numbers = range(first, min(first + BATCH, count))
     seeds = [FIRST_SEED[split] + number for number in numbers]
     images, points, _ = render(seeds, SCHEMES[setting], setting, SIZES[setting], leave_out)
     for number, image in zip(numbers, images.permute(0, 2, 3, 1).numpy(), strict=True):
         Image.fromarray(image).save(folder / f"{number:05d}.png", compress_level=1)
     who = [names(seed, setting, leave_out) for seed in seeds]
-    return [(face, *about) for face, about in zip(points.tolist(), who, strict=True)]
+    return [(n, face, *one) for n, face, one in zip(numbers, points.tolist(), who, strict=True)]

@@ -73,13 +73,12 @@ def _brow_maps(at: Array) -> tuple[Array, Array]:
 
 def _nostril_map() -> Array:
     """Distance in mm from the centre of the nearer nostril, which leans."""
-    columns, rows = np.meshgrid(np.arange(_MAP_SIZE[1]), np.arange(_MAP_SIZE[0]))
-    nearest = np.full(_MAP_SIZE, 99, np.float32)
+    rows, columns = np.indices(_MAP_SIZE)
+    away = []
     for side in (1, -1):
-        x, y = _texels(_NOSTRIL * np.array([side, 1]))
-        away = np.hypot((columns - x) / 1.25, rows - y + 0.25 * side * (columns - x))
-        nearest = np.minimum(nearest, (away * _MM_PER_TEXEL).astype(np.float32))
-    return nearest
+        x, y = _texels(_NOSTRIL * (side, 1))
+        away.append(np.hypot((columns - x) / 1.25, rows - y + 0.25 * side * (columns - x)))
+    return (np.minimum(*away) * _MM_PER_TEXEL).astype(np.float32)
 
 
 @lru_cache

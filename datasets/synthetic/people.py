@@ -7,33 +7,28 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from datasets.synthetic import body, head
 from datasets.synthetic.head import Array
-from datasets.synthetic.head_tables import PROPORTIONS
 
 Random = np.random.Generator
 Light = tuple[Array, Array]  # unit vector towards it, colour
 
 
-def linear(colour: Sequence[float] | Sequence[Sequence[float]] | Array) -> Array:
+def linear(colour: ArrayLike) -> Array:
     """Light 0..1 of sRGB 0..255, by the plain power 2.2."""
     return ((np.asarray(colour, np.float32) / 255) ** 2.2).astype(np.float32)
 
 
-_SKIN = linear(
-    [(245, 208, 188), (233, 188, 160), (214, 164, 132), (186, 132, 98), (146, 98, 70),
-     (102, 66, 48), (70, 46, 36)]
-)  # fmt: skip
-_HAIR = linear(
-    [(22, 18, 17), (38, 26, 20), (66, 42, 27), (98, 64, 38), (150, 105, 60), (196, 156, 98),
-     (140, 62, 30), (150, 148, 146), (205, 203, 200)]
-)  # fmt: skip
-_IRIS = linear(
-    [(74, 46, 26), (52, 34, 22), (92, 108, 122), (96, 120, 92), (110, 84, 52), (60, 84, 112)]
-)  # fmt: skip
-
-
+_SKIN, _HAIR, _IRIS = (
+    linear(np.reshape([*bytes.fromhex(colours)], (-1, 3)))
+    for colours in (
+        "f5d0bc e9bca0 d6a484 ba8462 926246 664230 462e24",
+        "161211 261a14 422a1b 624026 96693c c49c62 8c3e1e 969492 cdcbc8",
+        "4a2e1a 342216 5c6c7a 60785c 6e5434 3c5470",
+    )
+)
 # Where beards grow: on the chin, the cheeks, the upper lip and beside the mouth.
 _BEARDS = ((1, 1, 1, 1), (1, 0, 1, 1), (0, 0, 1, 0), (1, 1, 0, 0))
 
@@ -50,7 +45,7 @@ def _clipped(random: Random, mean: float, deviation: float, low: float, high: fl
 
 
 def _sample_proportions(random: Random, woman: bool) -> dict[str, float]:
-    proportions = {name: _clipped(random, 0, 1, -2.3, 2.3) for name in PROPORTIONS}
+    proportions = {name: _clipped(random, 0, 1, -2.3, 2.3) for name in head.PROPORTIONS}
     proportions["child"] = float(max(0.0, random.normal() - 1.0) * 1.5)
     if woman:
         proportions["jaw width"] -= 0.4
@@ -182,7 +177,7 @@ def sample_expression(random: Random) -> dict[str, float | tuple[float, float]]:
     }
 
 
-def _light_from(azimuth: float, height: float, colour: Sequence[float] | Array) -> Light:
+def _light_from(azimuth: float, height: float, colour: ArrayLike) -> Light:
     """A light at degrees to the right and above the camera."""
     a, b = np.radians([azimuth, height])
     towards = np.array([np.sin(a) * np.cos(b), -np.sin(b), np.cos(a) * np.cos(b)], np.float32)

@@ -87,8 +87,6 @@ class Posed:
         return self.camera.project((points - head.CENTRE) @ self.turn.T)
 
 
-# ---------------------------------------------------------------------------- mesh
-
 HEAD, EARS, TORSO = 0, 1, 2
 _HEAD_TRIANGLES = head.sheet_triangles(head.ROWS, head.COLUMNS)
 _TORSO_TRIANGLES = head.sheet_triangles(body.TORSO_ROWS, body.TORSO_COLUMNS)
