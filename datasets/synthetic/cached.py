@@ -74,7 +74,8 @@ def load(
 
 def _renderer() -> str:
     """Names the code that renders, so that pictures of an older version are not taken for its."""
-    sources = sorted({*Path(__file__).parent.glob("*.*")} - {Path(__file__)})  # with the tables
+    folder = Path(__file__).parent
+    sources = sorted({*folder.glob("*.py"), *folder.glob("*.csv")} - {Path(__file__)})
     code = b"".join(file.read_bytes() for file in sources)
     return hashlib.sha256(code + TEMPLATE.tobytes()).hexdigest()[:8]
 

@@ -115,10 +115,8 @@ def bust(subject: Posed) -> tuple[Array, NDArray[np.int32], NDArray[np.int8], Ar
     angles[:on_head] = head.GRID_ANGLES.reshape(-1, 2)
     casting = vertices if subject.hair is None else _joined(vertices, subject.hair)
     reach = _shadow(vertices, casting, subject.scene.lights[0][0])
-    for part, rows, blur in (
-        (reach[:on_head], head.ROWS, 1.3),
-        (reach[-on_torso:], body.TORSO_ROWS, 1.0),
-    ):
+    soften = ((reach[:on_head], head.ROWS, 1.3), (reach[-on_torso:], body.TORSO_ROWS, 1.0))
+    for part, rows, blur in soften:
         part[:] = cv2.GaussianBlur(part.reshape(rows, -1), (0, 0), blur).ravel()
     smooth = cv2.GaussianBlur(subject.posed, (0, 0), 2.2)
     depth = ((smooth - subject.posed) * subject.outward).sum(-1)  # of hollows

@@ -41,7 +41,9 @@ def rasterise(
     chosen = chosen[hit]
     wb, wc = weights[:, chosen, None]
     a, b, c = triangles[triangle[chosen]].T
-    value = attributes[a] * (1 - wb - wc) + attributes[b] * wb + attributes[c] * wc
+    value = attributes[a] * (1 - wb - wc)
+    value += attributes[b] * wb  # in place: these are the largest arrays
+    value += attributes[c] * wc
     return hit, triangle[chosen], near[chosen], value
 
 
@@ -70,7 +72,9 @@ def _covered(
     which = np.repeat(np.arange(len(seen), dtype=np.int32), count)  # one entry per pixel of a box
     start = (np.cumsum(count) - count).astype(np.int32)
     step = np.arange(len(which), dtype=np.int32) - start[which]
-    down, right = (part.astype(np.float32) for part in np.divmod(step, columns[which]))
+    down = step // columns[which]  # faster than numpy's divmod
+    right = (step - down * columns[which]).astype(np.float32)
+    down = down.astype(np.float32)
     wb = gbx[which] * right + gby[which] * down + b0[which]
     wc = gcx[which] * right + gcy[which] * down + c0[which]
     inside = np.flatnonzero((wb >= -1e-4) & (wc >= -1e-4) & (wb + wc <= 1.0001))

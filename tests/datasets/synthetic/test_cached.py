@@ -1,6 +1,6 @@
 import json
 import os
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,14 +20,6 @@ from parts import part3_large_dataset
 from parts.part3_large_dataset import Best
 
 
-@dataclass(frozen=True)
-class SmallBatches(Best):
-    batch: int = 4  # so that a few faces are several steps
-    height: int = 64
-    width: int = 64
-    margin: int = 8
-
-
 @pytest.fixture
 def few(monkeypatch):
     """Sets small enough for a test; a process costs more than these faces."""
@@ -41,9 +33,8 @@ def test_the_pictures_on_disk_are_those_that_the_renderer_makes_once(few, monkey
     seeds = range(600_000_000, 600_000_002)
     images, points, _ = render.render(seeds, IBUG_68, "crop", cached.SIZES["crop"])
     assert torch.equal(faces.points, points)
-    assert list(zip(faces.groups, faces.views, strict=True)) == [
-        render.names(seed, "crop") for seed in seeds
-    ]
+    named = [render.names(seed, "crop") for seed in seeds]
+    assert list(zip(faces.groups, faces.views, strict=True)) == named
     for file, image in zip(faces.files, images, strict=True):
         picture = np.asarray(read_picture(file, True))  # (48, 48, 3)
         assert (picture == image.permute(1, 2, 0).numpy()).all()
@@ -57,10 +48,9 @@ def test_the_pictures_on_disk_are_those_that_the_renderer_makes_once(few, monkey
     [
         ("notes.pt", lambda file: file.write_bytes(file.read_bytes()[:100])),
         ("00001.png", lambda file: file.write_bytes(file.read_bytes()[:-1])),
-        ("00001.png", lambda file: file.write_bytes(b"")),
         ("00001.png", lambda file: file.unlink()),
     ],
-    ids=["cut notes", "cut picture", "empty picture", "lost picture"],
+    ids=["cut notes", "cut picture", "lost picture"],
 )
 def test_a_damaged_set_is_rendered_again_with_a_warning(few, capfd, name, damage):
     first = cached.load("crop", "test")
@@ -136,7 +126,8 @@ def test_synthetic_faces_have_room_for_the_margin_of_part_3(few):
 
 @pytest.mark.slow
 def test_mixed_is_compared_with_real_faces_alone_after_as_many_steps(few, tmp_path, monkeypatch):
-    monkeypatch.setitem(part3_large_dataset.RECIPES, "best", SmallBatches)
+    small = partial(Best, batch=4, height=64, width=64, margin=8)  # a few faces, several steps
+    monkeypatch.setitem(part3_large_dataset.RECIPES, "best", small)
     data, reports = small_sets.write_ibug(tmp_path / "data"), tmp_path / "reports"
     line = ["3", "--dataset", "mixed", "--epochs", "2", "--device", "cpu", "--data", str(data)]
     assert run_part.main([*line, "--reports", str(reports)]) == 0
