@@ -19,7 +19,6 @@ _MM_PER_TEXEL = np.radians(1 / _MAP_SCALE) * 85
 _TEETH, _TONGUE, _THROAT = np.array(
     [[0.74, 0.68, 0.57], [0.20, 0.05, 0.045], [0.035, 0.010, 0.008]], np.float32
 )
-_NOSTRIL = np.radians([4.6, 7.4])  # azimuth and elevation of its centre
 
 
 def _texels(angles: Array) -> Array:
@@ -76,7 +75,7 @@ def _nostril_map() -> Array:
     rows, columns = np.indices(_MAP_SIZE)
     away = []
     for side in (1, -1):
-        x, y = _texels(_NOSTRIL * (side, 1))
+        x, y = _texels(np.radians([side * 4.6, 7.4]))
         away.append(np.hypot((columns - x) / 1.25, rows - y + 0.25 * side * (columns - x)))
     return (np.minimum(*away) * _MM_PER_TEXEL).astype(np.float32)
 

@@ -88,8 +88,7 @@ def noise(kind: str) -> Array:
     """Tileable noise (256, 256) of one kind, strands along columns; standard deviation 1."""
     random = np.random.default_rng(7)
     total = np.zeros((256, 256), np.float32)
-    octaves = {"fine": (1, 2, 4), "coarse": (8, 16, 32), "strands": (1, 2, 6)}[kind]
-    for sigma in octaves:
+    for sigma in {"fine": (1, 2, 4), "coarse": (8, 16, 32), "strands": (1, 2, 6)}[kind]:
         white = np.tile(random.normal(size=(256, 256)).astype(np.float32), (3, 3))
         along = sigma * 14 if kind == "strands" else sigma
         layer = cv2.GaussianBlur(white, (0, 0), sigmaX=sigma, sigmaY=along)[256:512, 256:512]

@@ -105,8 +105,7 @@ def test_a_set_without_boxes_of_its_own_is_refused(few, name):
 
 def test_a_missing_set_is_replaced_by_portraits_of_people_in_six_views(few, tmp_path, capsys):
     train, test = splits.train_and_test("imm", None, tmp_path)
-    lines = capsys.readouterr().err.splitlines()  # progress bars among them
-    (line,) = [line for line in lines if "not found" in line]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "not found" in line]
     assert line.startswith("imm: not found") and line.endswith("; going on with synthetic faces")
     assert train.scheme is IMM_58 and train.synthetic
     assert len(set(train.views)) == 6 and len(set(train.groups)) == 1

@@ -40,8 +40,7 @@ def test_dots_painted_on_the_skin_are_found_at_their_labels():
             weight[weight < 0.05 * weight.max()] = 0
             found = [np.average(at, weights=weight + 1e-12) for at in (columns, rows)]
             distances.append(np.hypot(found[0] - x, found[1] - y))
-    assert len(distances) > 40
-    assert max(distances) <= 0.5
+    assert len(distances) > 40 and max(distances) <= 0.5
 
 
 @pytest.mark.parametrize("yaw", [-50, -30, 30, 50])
@@ -122,9 +121,8 @@ def test_both_schemes_agree_in_picture_and_in_what_they_both_name(setting):
     assert torch.equal(ibug[0], imm[0])
     # IMM and iBUG number of eye corners, mouth corners and middles, nose base, brow.
     same = {13: 45, 17: 42, 21: 36, 25: 39, 39: 48, 43: 54, 41: 51, 45: 57, 52: 33, 30: 23, 6: 8}
-    torch.testing.assert_close(
-        imm[1][:, list(same)], ibug[1][:, list(same.values())], rtol=0, atol=0.02
-    )
+    one, other = imm[1][:, list(same)], ibug[1][:, list(same.values())]
+    torch.testing.assert_close(one, other, rtol=0, atol=0.02)
 
 
 @schemes
