@@ -1,8 +1,5 @@
-"""The trained networks of the course, ready for photos.
-
-``from parts.toolkit import face_keypoints; face_keypoints().predict(image)`` finds every face of
-a photo and its 68 points.
-"""
+"""The trained networks of the course: ``face_keypoints().predict(image)`` finds every face of a
+photo and its 68 points."""
 
 from __future__ import annotations
 

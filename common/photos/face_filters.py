@@ -1,24 +1,14 @@
 """Face filters: art laid onto faces, such as sunglasses or a hat.
 
-A face filter is two files beside each other, ``NAME.png`` with transparency and ``NAME.txt``,
-which says where the art belongs. Each line names a pixel of the art and the keypoint that it lies
-on; several keypoints mean their middle. The pixel may lie outside the art::
-
-    # A moustache, 300 x 90 pixels.
-    warp bend
-    # x     y    keypoint (of the 68 of iBUG 300-W)
-    150    10    33
-     40    60    48
-    260    60    54
-    150   300    7 8 9
-
-``warp rigid`` turns, scales and shifts the art, the best fit to all lines: for what is stiff and
-reaches beyond the face, such as a hat. ``warp bend`` maps every named pixel exactly onto its
-keypoint by a thin plate spline, so that the art turns and moves with the face.
+A face filter is two files beside each other, ``NAME.png`` with transparency and ``NAME.txt``, of
+which each line names a pixel of the art and the keypoint that it lies on, such as ``150 10 33``;
+several keypoints mean their middle. The line ``warp rigid`` turns, scales and shifts the art, the
+best fit to all lines: for what is stiff, such as a hat. ``warp bend`` maps every named pixel
+exactly onto its keypoint by a thin plate spline, so that the art moves with the face.
 
 Source of the spline: F. L. Bookstein, Principal Warps, IEEE PAMI 11(6), 1989. It maps from the
-photo back to the art, so that every pixel is looked up once. For speed it is evaluated on a grid
-of a few hundred nodes and interpolated between them.
+photo back to the art, so that every pixel is looked up once; for speed on a grid of a few hundred
+nodes, interpolated between them.
 """
 
 from __future__ import annotations

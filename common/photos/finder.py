@@ -61,9 +61,8 @@ class Calibration:
         return torch.sigmoid(self.slope * distance)
 
 
+# Fitted to the network that ships on training faces (``python -m benchmarks.detectors confidence``)
 FLIP_CALIBRATION = Calibration(midpoint=0.0295, slope=41.0)
-"""Fitted to the network that ships on training faces (``python -m benchmarks.detectors
-confidence``)."""
 
 
 @dataclass(frozen=True)

@@ -54,13 +54,12 @@ Found = list[tuple[int | None, list[FoundFace]]]
 def as_dict(face: FoundFace) -> dict[str, Any]:
     """One face in plain values; pixels to a thousandth, as finer is noise."""
     number = {} if face.number is None else {"number": face.number}
-    angles = {"yaw": face.pose.yaw, "pitch": face.pose.pitch, "roll": face.pose.roll}
     return number | {
         "box": [round(side, 3) for side in face.box],
         "score": None if face.score is None else round(face.score, 4),
         "confidence": round(face.confidence, 4),
         "keypoints": [[round(x, 3), round(y, 3)] for x, y in face.keypoints.tolist()],
-        "pose": {name: round(angle, 2) for name, angle in angles.items()},
+        "pose": {name: round(angle, 2) for name, angle in vars(face.pose).items()},
         "eyes_open": round(face.eyes_open, 4),
         "mouth_open": round(face.mouth_open, 4),
     }

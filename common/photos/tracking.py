@@ -1,9 +1,8 @@
 """Faces tracked from frame to frame: detected once, then each crop comes from the last points.
 
-A detector is slow and ignores the frame before; the network, given a crop where the face was a
-moment ago, predicts both where its points are and, with its confidence, whether it still is a
-face. So the detector is needed only for new faces, and it searches on another thread while the
-known ones are tracked.
+The network, given a crop where the face was a moment ago, predicts where its points are and, with
+its confidence, whether it still is a face. So the slow detector is needed only for new faces, and
+it searches on another thread while the known ones are tracked.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -108,31 +108,25 @@ class Track:
         return upright_boxes(faces, IBUG_68)[0][0].numpy(), angle
 
 
+@dataclass
 class Tracker:
     """All faces of a video, each with its identity, smoothed points and confidence.
 
     detect: ``FaceKeypoints.detect``; called on another thread while faces are tracked, so frames
         must not be changed once they were given.
     locate: ``FaceKeypoints.keypoints``; the confidence counts only where ``flip`` is True.
-    clock: counts the time of detection ("detect") and network ("network").
-    check_every: frames from one measurement of the confidence of tracked faces to the next.
     """
 
-    def __init__(
-        self,
-        detect: Detect,
-        locate: Locate,
-        clock: Stopwatch | None = None,
-        check_every: int = CHECK_EVERY,
-    ) -> None:
-        self.detect, self.locate, self.clock = detect, locate, clock or Stopwatch()
-        self.check_every = check_every
-        self.tracks: list[Track] = []
-        self.frame = 0
-        self._met = 0
-        self._searcher = ThreadPoolExecutor(1, "search")
-        self._search: Future[Sequence[Detection]] | None = None
-        self._next_search = SEARCH_EVERY
+    detect: Detect
+    locate: Locate
+    clock: Stopwatch = field(default_factory=Stopwatch)  # of the stages "detect" and "network"
+    check_every: int = CHECK_EVERY  # frames from one measurement of the confidence to the next
+    tracks: list[Track] = field(default_factory=list)
+    frame: int = 0
+    _met: int = 0  # faces so far
+    _searcher: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "search"))
+    _search: Future[Sequence[Detection]] | None = None
+    _next_search: int = SEARCH_EVERY
 
     def update(self, image: np.ndarray, seconds: float) -> list[Track]:
         """The faces in the next frame, the longest known first.

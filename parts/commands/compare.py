@@ -1,9 +1,7 @@
-"""Networks side by side: the same faces, the same recipe, the same measures, one page.
+"""``python run_part.py compare``: networks side by side on one page, by one recipe.
 
-``python run_part.py compare`` trains the Udacity route's networks and ResNet18, one after the
-other, or reads what it has trained before: every network and seed leaves a file below
-``reports/compare/``, so that a stopped comparison resumes, and a finished one only writes its
-page.
+Every network and seed leaves a file below ``reports/compare/``, so that a stopped comparison
+resumes, and a finished one only writes its page.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""``python run_part.py export``: a trained network as an ONNX file, for programs without PyTorch.
-
-The file holds, as metadata, all that is needed to crop faces for the network. Needs the packages
-of the extra ``export``.
-"""
+"""``python run_part.py export``: a trained network as an ONNX file; needs the extra ``export``."""
 
 from __future__ import annotations
 
@@ -41,10 +37,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write a checkpoint as an ONNX file and print its size and accuracy.
 
-    The file is written only if ONNX Runtime's predictions for synthetic faces are PyTorch's, to
-    within ``ALLOWED`` pixels, one by one and all at once.
-    Raises UserError where they are not, where packages or checkpoint are missing or damaged, or
-    where the file exists already and may not be overwritten.
+    Raises UserError where ONNX Runtime's predictions are not PyTorch's, to within ``ALLOWED``
+    pixels, where packages or checkpoint are missing or damaged, or where the file exists already
+    and may not be overwritten.
     """
     onnx_packages()
     output = options.output

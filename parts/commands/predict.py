@@ -1,8 +1,6 @@
 """``python run_part.py predict``: the faces of your own photos and videos, drawn and in numbers.
 
-Every face of a photo, of the photos in a folder, or of a video: the picture with the faces drawn
-onto it, and their keypoints for other programs. Pixels are those of the photo as a viewer shows
-it, its EXIF turn applied.
+Pixels are those of the photo as a viewer shows it, its EXIF turn applied.
 """
 
 from __future__ import annotations
@@ -38,25 +36,22 @@ DRAWN = (".faces.jpg", ".faces.mp4")  # endings of the names of what is drawn he
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``predict``."""
     add_finder(parser)
-    parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="picture, folder, video, or - for stdin"
-    )
-    parser.add_argument(
-        "--filter", metavar="NAME", help="what to put on the faces: sunglasses, ..."
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("paths", nargs="+", metavar="PATH", help="picture, folder, video, or - for stdin")
+    add("--filter", metavar="NAME", help="what to put on the faces: sunglasses, ...")
+    add(
         "--show", metavar="LIST",
         help="of boxes, points, mesh, pose (default: boxes,points; with --filter none)",
     )  # fmt: skip
-    parser.add_argument(
+    add(
         "--save-dir", type=Path, default=Path("predictions"), metavar="DIR",
         help="where results go (default: predictions)",
     )  # fmt: skip
-    parser.add_argument(
+    add(
         "--format", dest="formats", default="json", metavar="LIST",
         help="of json, csv, pts (default: json)",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="results that are there already")
+    add("--overwrite", action="store_true", help="results that are there already")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,8 +1,4 @@
-"""``python run_part.py webcam``: the faces of a camera or a video file, tracked and decorated.
-
-Each frame goes the same way: read it, track the faces in it, draw a face filter or the points on
-them, show and record it. The time of each of these stages is written on the picture.
-"""
+"""``python run_part.py webcam``: the faces of a camera or a video file, tracked and decorated."""
 
 from __future__ import annotations
 
@@ -39,16 +35,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--camera", type=int, default=0, metavar="N", help="which one (default: 0)")
     source.add_argument("--video", type=Path, metavar="FILE", help="instead of a camera")
-    parser.add_argument(
-        "--filter", metavar="NAME", help="what to put on the faces: sunglasses, ..."
-    )
-    parser.add_argument(
-        "--record", type=Path, metavar="FILE", help="write what is shown, .mp4 or .avi"
-    )
-    parser.add_argument("--no-window", dest="window", action="store_false", help="show nothing")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="a recording that is there already"
-    )
+    add = parser.add_argument
+    add("--filter", metavar="NAME", help="what to put on the faces: sunglasses, ...")
+    add("--record", type=Path, metavar="FILE", help="write what is shown, .mp4 or .avi")
+    add("--no-window", dest="window", action="store_false", help="show nothing")
+    add("--overwrite", action="store_true", help="a recording that is there already")
 
 
 def run(options: argparse.Namespace) -> None:
