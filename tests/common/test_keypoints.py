@@ -69,7 +69,7 @@ def mean_upright_shape(faces):
     return torch.view_as_real(upright.mean(dim=0))
 
 
-@pytest.mark.parametrize("name", ["imm", "ibug"])
+@pytest.mark.parametrize("name", ["imm", pytest.param("ibug", marks=pytest.mark.slow)])
 def test_real_faces_are_nearly_their_own_mirror_image_point_by_point(real_data, name):
     faces = imm.load(real_data) if name == "imm" else ibug.load(real_data, "train")
     shape = mean_upright_shape(faces)  # (K, 2)
