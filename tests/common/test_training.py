@@ -319,8 +319,8 @@ def test_the_optimizer_decays_the_weights_as_the_recipe_says():
     network = Tiny()
     before = network.layers[1].weight.detach().clone()
     network.layers[1].weight.grad = torch.zeros_like(before)
-    training.new_optimizer(network, FULL).step()
-    torch.testing.assert_close(network.layers[1].weight, before * (1 - 3e-3 * 0.01))
+    training.new_optimizer(network, replace(FULL, weight_decay=10.0)).step()
+    torch.testing.assert_close(network.layers[1].weight, before * (1 - 3e-3 * 10))
 
 
 def test_networks_start_at_the_mean_shape_by_their_last_bias():
