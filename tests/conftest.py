@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,7 @@ torch.set_num_threads(1)  # tiny tensors: more threads cost time, and the order 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
     """A cache folder of the test's own: nothing is written beside the code."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = Path(tempfile.mkdtemp(dir=tmp_path_factory.getbasetemp()))  # mktemp lists them all
     monkeypatch.setenv("FACE_CACHE", str(folder))
     return folder
 
