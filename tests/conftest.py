@@ -1,7 +1,6 @@
 import multiprocessing
 import os
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,18 +45,11 @@ def small_root(tmp_path_factory):
     return small_sets.write_ibug(small_sets.write_imm(tmp_path_factory.mktemp("sets")))
 
 
-def shrink_crops(patch):
-    """Part 3 takes small crops: a fifth of the work."""
-    from parts.part3_large_dataset import RECIPES
-
-    for name, recipe in RECIPES.items():
-        patch.setitem(RECIPES, name, partial(recipe, height=64, width=64, margin=8))
-
-
 @pytest.fixture
 def small_runs(monkeypatch):
     """Runs of the parts with small crops and without the drawing, which takes most of the time."""
     import made_up_reports
+    from small_sets import shrink_crops
 
     shrink_crops(monkeypatch)
     made_up_reports.draw_nothing(monkeypatch)
@@ -66,6 +58,7 @@ def small_runs(monkeypatch):
 def run_parts(tmp_path_factory, small_root, recipe, draw):
     """The reports folder of all parts, run with a recipe on ``small_root``."""
     import run_part
+    from small_sets import shrink_crops
 
     folder = tmp_path_factory.mktemp(recipe)
     with pytest.MonkeyPatch.context() as patch:

@@ -11,7 +11,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from conftest import shrink_crops
+from small_sets import shrink_crops
 from made_up_reports import draw_nothing
 from test_architecture import REPOSITORY, imports
 

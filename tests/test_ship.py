@@ -5,7 +5,7 @@ import sys
 import pytest
 import small_sets
 import torch
-from conftest import shrink_crops
+from small_sets import shrink_crops
 from made_up_reports import draw_nothing
 
 import run_part

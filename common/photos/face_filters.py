@@ -58,7 +58,12 @@ class FaceFilter:
         image: uint8 (H, W, 3), RGB.
         keypoints: (68, 2), pixels of the photo; they may lie outside it. Where they are not a
             face, all in one place or not finite, nothing is drawn.
+        Raises ValueError for other shapes.
         """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"image must be uint8 (H, W, 3), not {image.dtype} {image.shape}")
+        if np.shape(keypoints) != (68, 2):
+            raise ValueError(f"keypoints must be (68, 2), not {np.shape(keypoints)}")
         image, keypoints = image.copy(), np.asarray(keypoints, dtype=np.float64)
         if not (np.abs(keypoints) < 100 * max(image.shape)).all():  # nor is it for NaN
             return image
