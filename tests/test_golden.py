@@ -61,7 +61,7 @@ TOLERANCE = {  # relative
     # least by a break, of those tried on it: learning rate or augmentation off by one step, EMA
     # before the step, one more random draw, flips drawn after the matrices, margin off by one,
     # pairs not exchanged.
-    "1-course": 1e-3,
+    "1-course": 1e-3,  # other instructions stay within it
     "1-best": 2e-3,  # 3e-4, 3e-1
     "2-best": 1e-3,  # 6e-5, 5e-2
     "2-course": 5e-4,  # 1e-5, 2e-1

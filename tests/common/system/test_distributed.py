@@ -105,7 +105,8 @@ def torchrun(*line, **variables):
 def two(tmp_path_factory):
     """What each of two processes saved, and what they printed."""
     folder = tmp_path_factory.mktemp("two")
-    done = torchrun(__file__, folder, PYTHONPATH=os.pathsep.join(sys.path))
+    paths = [*sys.path, str(REPOSITORY / "tests" / "common")]  # where test_training is
+    done = torchrun(__file__, folder, PYTHONPATH=os.pathsep.join(paths))
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"rank {rank}.pt") for rank in (0, 1)], done.stdout
 
