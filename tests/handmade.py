@@ -1,10 +1,15 @@
 """Small hand-written annotation files in the layouts of the original archives."""
 
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from datasets import ibug, youtube_faces
 
 ORIENTATION = 0x0112
+few_examples = settings(
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example writes one file
+)
 
 
 def write_picture(file, width=100, height=80, orientation=None):

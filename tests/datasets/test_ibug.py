@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 import torch
-from handmade import spread, write_list, write_picture, write_pts
-from hypothesis import HealthCheck, given, settings
+from handmade import few_examples, spread, write_list, write_picture, write_pts
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.faces import landmark_boxes
@@ -44,7 +44,7 @@ def test_pts_of_other_writers_are_read_too(tmp_path, text):
 coordinates = st.floats(-1e8, 1e8).map(lambda value: round(value, 6))
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@few_examples
 @given(points=st.lists(st.tuples(coordinates, coordinates), min_size=1), header=st.booleans())
 def test_pts_are_read_as_written_less_one(tmp_path, points, header):
     file = write_pts(tmp_path / "a.pts", from_1(points), header, picture=None)

@@ -231,6 +231,13 @@ def test_a_missing_or_unfit_picture_is_an_error(tmp_path):
         face_filters.load(tmp_path / "mine.png", FILTERS)
 
 
+def test_other_shapes_are_a_mistake_of_the_program(face):
+    with pytest.raises(ValueError, match="uint8"):
+        LOADED["hat"].apply(np.zeros((9, 9, 3), np.float32), face)
+    with pytest.raises(ValueError, match="68"):
+        LOADED["hat"].apply(np.zeros((9, 9, 3), np.uint8), face[:58])
+
+
 def test_the_spline_maps_anchors_onto_each_other_and_is_affine_between_affine_ones():
     random = np.random.default_rng(0)
     source = random.uniform(0, 300, (12, 2))
