@@ -57,8 +57,9 @@ def small_runs(monkeypatch):
 
 def run_parts(tmp_path_factory, small_root, recipe, draw):
     """The reports folder of all parts, run with a recipe on ``small_root``."""
-    import run_part
     from small_sets import shrink_crops
+
+    import run_part
 
     folder = tmp_path_factory.mktemp(recipe)
     with pytest.MonkeyPatch.context() as patch:

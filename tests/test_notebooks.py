@@ -11,8 +11,8 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from small_sets import shrink_crops
 from made_up_reports import draw_nothing
+from small_sets import shrink_crops
 from test_architecture import REPOSITORY, imports
 
 from common.recipe import Options

@@ -5,8 +5,8 @@ import sys
 import pytest
 import small_sets
 import torch
-from small_sets import shrink_crops
 from made_up_reports import draw_nothing
+from small_sets import shrink_crops
 
 import run_part
 from benchmarks import ship
