@@ -14,25 +14,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmarks import parser_of
+from benchmarks import parser_of, run
 from common import checkpoints
 from common.augmentation import to_network_input
 from common.crops import to_pixels
-from common.loading import Crops, load_crops
-from common.recipe import Recipe
+from common.loading import load_crops
 from common.system.errors import UserError
 from datasets.splits import train_and_test
 from parts.udacity_networks import NETWORKS
 
 
 @torch.inference_mode()
-def offsets(network: nn.Module, crops: Crops, recipe: Recipe) -> Tensor:
-    """Prediction minus truth: (N, K, 2) pixels of the crop."""
-    batches = crops.images.split(recipe.batch)
-    fractions = torch.cat([network(to_network_input(images, recipe)) for images in batches])
-    return to_pixels(fractions, recipe.height, recipe.width) - crops.points
-
-
 def main() -> None:
     """Print one line with dropout off, one with it on, and one on constant units."""
     parser = parser_of(__doc__)
@@ -47,26 +39,28 @@ def main() -> None:
     crops = load_crops(test, recipe)
 
     outputs: list[Tensor] = []  # of the first dense layer's activation, (B, units) each
-    hook = network.head[1].register_forward_hook(lambda _module, _inputs, out: outputs.append(out))
-    off = {"off": offsets(network, crops, recipe)}
-    hook.remove()
-    torch.manual_seed(0)
-    for layer in network.modules():
-        if isinstance(layer, nn.Dropout):
-            layer.train()
-    off["on"] = offsets(network, crops, recipe)
-    for state, offset in off.items():
+    network.head[1].register_forward_hook(lambda _module, _inputs, out: outputs.append(out))
+    for state in ("off", "on"):
+        torch.manual_seed(0)
+        for layer in network.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.train(state == "on")
+        outputs.clear()
+        batches = crops.images.split(recipe.batch)
+        fractions = torch.cat([network(to_network_input(images, recipe)) for images in batches])
+        offset = to_pixels(fractions, recipe.height, recipe.width) - crops.points  # (N, K, 2)
+        if state == "off":
+            constant = torch.cat(outputs).std(dim=0) < 1e-6  # (units,)
         shared = offset.mean(dim=0)  # (K, 2)
         whole, same, rest = (x.square().mean().sqrt() for x in (offset, shared, offset - shared))
         print(
             f"dropout {state}: {whole:.2f} px off (root mean square), "
             f"{same:.2f} the same for every face, {rest:.2f} from face to face"
         )
-    constant = torch.cat(outputs).std(dim=0) < 1e-6  # (units,)
     print(
         f"{constant.sum()} of {len(constant)} hidden units are the same for all {len(crops)} faces"
     )
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,7 +4,10 @@ Parts 1 and 2: four-fold cross-validation over persons 1-32. Part 3: every tenth
 held out; with ``--network`` a network of the Udacity route is trained on YouTube Faces, every tenth
 person held out. The other arguments change values of the recipe, such as ``loss=mse rotation=15``.
 The experiments are those of ``python run_part.py ladder``. ``--harder`` also evaluates part 3 on
-the same faces in dlib's and YuNet's boxes, and rotated, covered, blurred and so on.
+the same faces in dlib's and YuNet's boxes, and rotated, covered, blurred and so on. ``--test``
+trains on all training faces, as the part itself, and evaluates on its test faces: for a recipe that
+is chosen already. ``--synthetic 1000`` trains part 3 on as many synthetic faces instead, without
+the kinds of variation that ``--without`` names, and evaluates on the real ones.
 """
 
 from __future__ import annotations
@@ -16,25 +19,29 @@ from dataclasses import asdict, replace
 import torch
 from torch import nn
 
-from benchmarks import parser_of
+from benchmarks import parser_of, run
 from common.augmentation import augment
 from common.crops import to_pixels
+from common.inference import predict_keypoints
 from common.keypoints import IBUG_68
-from common.loading import Crops
+from common.loading import Crops, load_crops
 from common.losses import LOSSES
-from common.metrics import errors_per_face, nme
+from common.metrics import errors_per_face, mean_shape, measure, nme
 from common.photos import detectors
-from common.recipe import Recipe, need_one
+from common.recipe import Recipe
 from common.system.errors import UserError
 from common.training import OPTIMIZERS
 from datasets import yunet
-from datasets.splits import split
+from datasets.splits import split, train_and_test
+from datasets.synthetic import cached
+from datasets.synthetic.render import VARIATIONS
 from parts import udacity_networks
 from parts.part3_large_dataset import HEADS
 from parts.part3_variants import NETWORKS
 from parts.protocols_300w import predict_faces
-from parts.studies.experiment import FOLDS, PARTS, Experiment, crops_of, evaluate, trained
+from parts.studies.experiment import FOLDS, PARTS, Experiment, crops_of, trained
 
+SHOWN = ("mse_ratio", "mse_px", "nme", "fr8", "auc8", "mae_px_original")
 HARDER = {  # one change at a time, of every face
     "turned": {"rotation": 30.0},
     "covered": {"occlusion": 1.0},
@@ -46,48 +53,70 @@ HARDER = {  # one change at a time, of every face
 
 
 def main() -> None:
-    """Print one line per fold and seed, then their mean."""
-    parser = parser_of(__doc__)
+    """Print one line per fold and seed, then mean and standard deviation, and the mean face."""
+    parser = parser_of(__doc__, seeds=1)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("changes", nargs="*", metavar="NAME=VALUE")
     parser.add_argument("--recipe", choices=("course", "best"), default="best")
     parser.add_argument("--network", choices=NETWORKS, default="", help="of part 3, see above")
     folds = range(1, FOLDS + 1)
     parser.add_argument("--folds", type=int, choices=folds, default=FOLDS, help="only the first N")
-    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--harder", action="store_true", help="part 3: harder faces as well")
+    parser.add_argument("--test", action="store_true", help="the test faces instead of held-out")
+    parser.add_argument("--synthetic", type=int, metavar="N", help="part 3: train on N such faces")
+    parser.add_argument("--without", action="append", choices=VARIATIONS, default=[])
     options = parser.parse_intermixed_args()
-    need_one("--seeds", options.seeds)
 
     detector = None
     if options.harder:  # refused before the training, not after it
-        if options.part != "3" or options.network:
+        if options.part != "3" or options.network or options.test:
             raise UserError("--harder: is for part 3's own network on 300-W; leave it out")
         detector = detectors.load("yunet", yunet.place(None))
         split("ibug", "train", None, "file", IBUG_68)
+    if options.synthetic and options.part != "3":
+        raise UserError("--synthetic: is for part 3; leave it out")
     part = udacity_networks if options.network else PARTS[options.part][0]
     recipe = changed(part.RECIPES[options.recipe](), options.changes)
     experiment = Experiment(options.part, recipe, network=options.network)
     scores = []
-    for fold in range(1 if options.part == "3" else options.folds):
-        train, held_out = crops_of(experiment, None, fold)
+    for fold in range(1 if options.part == "3" or options.test else options.folds):
+        train, others = (
+            with_test_faces(experiment) if options.test else crops_of(experiment, None, fold)
+        )
+        if options.synthetic:
+            faces = cached.load("crop", "train", options.synthetic, options.without)
+            train = load_crops(faces, recipe)
         for seed in range(options.seeds):
             began = time.monotonic()
             network, _ = trained(replace(experiment, seed=seed), train)
-            scores.append(evaluate(network, held_out, recipe)[0])
             seconds = time.monotonic() - began
+            predicted = predict_keypoints(network, others.images, others.flip_order, recipe)
+            scores.append(measure(predicted, others, mean_shape(train, recipe), recipe))
             print(f"fold {fold} seed {seed}: {_line(scores[-1])}, {seconds:.0f} s", flush=True)
             if detector:
-                errors = in_other_boxes(network, recipe, held_out, detector)
-                errors |= harder(network, recipe, held_out)
+                errors = in_other_boxes(network, recipe, others, detector)
+                errors |= harder(network, recipe, others)
                 print(", ".join(f"{name} {error:.2f} %" for name, error in errors.items()))
-    means = {key: statistics.mean(one[key] for one in scores) for key in ("mse_ratio", "nme")}
-    what = " ".join(options.changes) or options.recipe
-    print(f"part {options.part} {what}: mean of {len(scores)}: {_line(means)}")
+    columns = {name: [score[name] for score in scores] for name in SHOWN}
+    print(f"mean of {len(scores)}: {_line({k: statistics.mean(v) for k, v in columns.items()})}")
+    if len(scores) > 1:
+        spread = {name: statistics.stdev(column) for name, column in columns.items()}
+        print(f"standard deviation: {_line(spread)}")
+    print(f"mean face: {_line(scores[-1]['baseline_mean_face'])}")
 
 
-def _line(score: dict[str, float]) -> str:
-    return f"mse_ratio {score['mse_ratio']:.6f}, nme {score['nme']:.3f} %"
+def _line(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {metrics[name]:.4g}" for name in SHOWN)
+
+
+def with_test_faces(experiment: Experiment) -> tuple[Crops, Crops]:
+    """The training faces of the part or, with a network, of YouTube Faces; and the test faces."""
+    part, dataset = PARTS[experiment.part]
+    faces = train_and_test(dataset, "youtube_faces" if experiment.network else None, None)
+    train, test = (
+        load_crops(some, experiment.recipe, getattr(part, "NOSE", None)) for some in faces
+    )
+    return train, test
 
 
 def in_other_boxes(
@@ -150,4 +179,4 @@ def changed(recipe: Recipe, changes: list[str]) -> Recipe:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,7 +8,6 @@ is static: its ranges are measured on training faces.
 
 from __future__ import annotations
 
-import argparse
 import io
 import statistics
 import tempfile
@@ -16,10 +15,12 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks import parser_of, run
 from common import checkpoints
 from common.augmentation import to_network_input
 from common.checkpoints import Checkpoint
@@ -50,10 +51,8 @@ INT8 = {  # how the ranges are chosen, a scale for each channel, what stays floa
 
 def main() -> None:
     """Print one line for each runtime."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = parser_of(__doc__, calls=50, calibrate=256)
     parser.add_argument("checkpoint", type=Path, nargs="?", help="default: the one that ships")
-    parser.add_argument("--calls", type=int, default=50, help="timed calls of each (50)")
-    parser.add_argument("--calibrate", type=int, default=256, help="faces that set ranges (256)")
     options = parser.parse_args()
 
     path = options.checkpoint or default_checkpoint()
@@ -63,11 +62,12 @@ def main() -> None:
     test = load_crops(split("ibug", "lfpw/testset", None, "landmarks", IBUG_68), recipe)
     ways = in_pytorch(trained)
     try:
-        ways |= in_onnx_runtime(trained, calibration_faces(recipe, options.calibrate))
+        ways |= in_onnx_runtime(trained, options.calibrate)
     except UserError as fault:
         print(f"without ONNX Runtime: {fault}")
     faces = to_network_input(test.images, recipe)
-    times = {count: milliseconds(ways, faces[:count], options.calls) for count in (1, 8)}
+    ones, eights = (milliseconds(ways, faces[:count], options.calls) for count in (1, 8))
+    errors = {name: nme(way, faces, test, recipe) for name, way in ways.items()}
     first = next(iter(ways))
     print(
         f"{trained['network']}, {recipe.width} × {recipe.height}, {torch.get_num_threads()} "
@@ -75,12 +75,10 @@ def main() -> None:
         f"flip: {recipe.flip_tta}\n{'':36}{'1 at once':>11}{'8 at once':>11}{'faster':>9}"
         f"{'NME, %':>9}{'worse':>9}"
     )
-    errors = {name: nme(way, test, recipe) for name, way in ways.items()}
     for name in ways:
-        one, eight = times[1][name], times[8][name]
         print(
-            f"{name:36}{one:11.2f}{eight:11.2f}{times[1][first] / one:9.2f}{errors[name]:9.3f}"
-            f"{errors[name] - errors[first]:+9.3f}"
+            f"{name:36}{ones[name]:11.2f}{eights[name]:11.2f}{ones[first] / ones[name]:9.2f}"
+            f"{errors[name]:9.3f}{errors[name] - errors[first]:+9.3f}"
         )
 
 
@@ -91,28 +89,29 @@ def in_pytorch(trained: Checkpoint) -> dict[str, Predict]:
         network = network.to(dtype, memory_format=torch.channels_last)
         return lambda faces: network(faces.to(dtype, memory_format=torch.channels_last)).float()
 
+    plain, other, folded = (checkpoints.network_of(trained) for _ in range(3))
     half = computes_in_bfloat16(torch.device("cpu"))
     name, dtype = ("bfloat16", torch.bfloat16) if half else ("float32", torch.float32)
     return {
-        "PyTorch float32": checkpoints.network_of(trained),
-        "PyTorch float32, channels last": last(checkpoints.network_of(trained), torch.float32),
-        f"PyTorch {name}, folded": last(
-            optimise_for_inference(checkpoints.network_of(trained)), dtype
-        ),
+        "PyTorch float32": plain,
+        "PyTorch float32, channels last": last(other, torch.float32),
+        f"PyTorch {name}, folded": last(optimise_for_inference(folded), dtype),
     }
 
 
-def in_onnx_runtime(trained: Checkpoint, faces: Tensor) -> dict[str, Predict]:
-    """As float32 and in each way of INT8, whose ranges are measured on ``faces``.
+def in_onnx_runtime(trained: Checkpoint, count: int) -> dict[str, Predict]:
+    """As float32 and in each way of INT8, whose ranges are measured on ``count`` training faces.
 
     Raises UserError where the packages are missing.
     """
     recipe = checkpoints.recipe_of(trained)
     model = as_onnx(checkpoints.network_of(trained), recipe.height, recipe.width, {})
-    ways = {"ONNX Runtime float32": OnnxNetwork(model)}
-    for name, how in INT8.items():
-        ways[f"ONNX Runtime {name}"] = OnnxNetwork(quantised(model, faces, *how))
-    return ways
+    train = split("ibug", "train", None, "landmarks", IBUG_68)
+    some = train.take(torch.linspace(0, len(train) - 1, count).long(), "ibug/calibration")
+    faces = to_network_input(load_crops(some, recipe).images, recipe)  # (count, 1, h, w)
+    int8 = {name: quantised(model, faces, *how) for name, how in INT8.items()}
+    models = {"float32": model} | int8
+    return {f"ONNX Runtime {name}": OnnxNetwork(file) for name, file in models.items()}
 
 
 def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept: str) -> bytes:
@@ -124,41 +123,26 @@ def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept:
         the latter.
     """
     onnx, _ = onnx_packages()
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.batches = iter(faces.split(16))
-
-        def get_next(self) -> dict | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {INPUT: batch.numpy()}
-
+    batches = ({INPUT: batch.numpy()} for batch in faces.split(16))
     with tempfile.TemporaryDirectory() as folder:
         plain, ready, small = (Path(folder) / name for name in ("plain", "ready", "small"))
         plain.write_bytes(model)
         quant_pre_process(plain, ready, skip_symbolic_shape=True)
         nodes = onnx.load(ready).graph.node
         last = max(i for i, node in enumerate(nodes) if node.op_type in ("Conv", "Gemm", "MatMul"))
-        first_kept = last + (kept == "nothing")
         with redirect_stdout(io.StringIO()):  # it prints about its histograms
             quantize_static(
                 ready,
                 small,
-                Reader(),
-                quant_format=QuantFormat.QDQ,
+                SimpleNamespace(get_next=lambda: next(batches, None)),
                 per_channel=per_channel,
                 reduce_range=not multiplies_int8(),
                 activation_type=QuantType.QUInt8,  # times int8: what the processor does
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=[node.name for node in nodes[first_kept:]],
+                nodes_to_exclude=[node.name for node in nodes[last + (kept == "nothing") :]],
                 calibrate_method=CalibrationMethod[method],
             )
         return small.read_bytes()
@@ -169,13 +153,6 @@ def multiplies_int8() -> bool:
     first, which overflow unless the weights have a bit less."""
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(known.get("avx512_vnni") or known.get("avx_vnni"))
-
-
-def calibration_faces(recipe: Recipe, count: int) -> Tensor:
-    """``count`` training faces from all folders, float32 (count, 1, h, w)."""
-    train = split("ibug", "train", None, "landmarks", IBUG_68)
-    some = train.take(torch.linspace(0, len(train) - 1, count).long(), "ibug/calibration")
-    return to_network_input(load_crops(some, recipe).images, recipe)
 
 
 @torch.inference_mode()
@@ -191,16 +168,19 @@ def milliseconds(ways: dict[str, Predict], faces: Tensor, calls: int) -> dict[st
 
 
 @torch.inference_mode()
-def nme(way: Predict, test: Crops, recipe: Recipe) -> float:
-    """Mean NME of the test faces in %, with test-time flip where ``recipe`` has it."""
-    points = []
-    for faces in to_network_input(test.images, recipe).split(32):
-        fractions = way(faces)
+def nme(way: Predict, faces: Tensor, test: Crops, recipe: Recipe) -> float:
+    """Mean NME of the test faces in %, with test-time flip where ``recipe`` has it.
+
+    faces: the network's input for them, (N, 1, h, w).
+    """
+    fractions = []
+    for batch in faces.split(32):
+        fractions.append(way(batch))
         if recipe.flip_tta:
-            fractions = (fractions + predict_flipped(way, faces, test.flip_order)) / 2
-        points.append(to_pixels(fractions, recipe.height, recipe.width))
-    return errors_per_face(torch.cat(points), test, recipe)["nme"].mean().item()
+            fractions[-1] = (fractions[-1] + predict_flipped(way, batch, test.flip_order)) / 2
+    points = to_pixels(torch.cat(fractions), recipe.height, recipe.width)  # (N, 68, 2)
+    return errors_per_face(points, test, recipe)["nme"].mean().item()
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -6,31 +6,22 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from benchmarks import parser_of, run
 from common.report import ablation_page
 from common.report.page import Gallery
 from common.system.files import write_atomically
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-HEAD = f"""# What each change is worth
-
-From the mean face to the course's recipe to ours, one change at a time; then each change left \
-out alone, and questions beside it. Every experiment is run with the number of seeds in its \
-command, or in its table. {ablation_page.METHOD} Sentences follow from the numbers. This file is \
-written from `docs/ladders/` by `python -m benchmarks.ladders`, the charts by the same with \
-`--charts DIR`.
-"""
 
 
 def main() -> None:
     """Take over new numbers if requested, write the page, draw the charts if requested."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--reports", type=Path, metavar="DIR", help="ladders to take over")
     parser.add_argument("--charts", type=Path, metavar="DIR", help="draw the charts there")
-    options = parser.parse_args()
-    write(DOCS, options.reports, options.charts)
+    write(DOCS, **vars(parser.parse_args()))
 
 
 def write(docs: Path, reports: Path | None, charts: Path | None) -> None:
@@ -44,16 +35,18 @@ def write(docs: Path, reports: Path | None, charts: Path | None) -> None:
         whole, quick = (reports / f"ladder{part}{kind}" / "ladder.json" for kind in ("", "-quick"))
         file = whole if whole.is_file() or committed.is_file() else quick
         if file.is_file():
-            text = ablation_page.as_json(ablation_page.read(file)).encode()
-            write_atomically(committed, lambda to, text=text: to.write(text))
+            _write(committed, ablation_page.as_json(ablation_page.read(file)))
     known = [ablation_page.read(file) for file in sorted((docs / "ladders").glob("part*.json"))]
-    pages = "\n".join([HEAD, *map(ablation_page.markdown, known)]).encode()
-    write_atomically(docs / "ladders.md", lambda to: to.write(pages))
+    _write(docs / "ladders.md", ablation_page.markdown(known))
     for ablation in known if charts else ():
-        folder = charts / f"part{ablation['part']}"
-        for drawn in filter(None, ablation_page.charts(Gallery(folder, ""), ablation)):
+        folder = charts / f"part{ablation.part}"
+        for drawn in ablation_page.charts(Gallery(folder, ""), ablation).values():
             print(folder / drawn["file"])
 
 
+def _write(file: Path, text: str) -> None:
+    write_atomically(file, lambda to: to.write(text.encode()))
+
+
 if __name__ == "__main__":
-    main()
+    run(main)

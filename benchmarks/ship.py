@@ -11,11 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import jinja2
-import torch
+from torch import nn
 
-from benchmarks import parser_of
+from benchmarks import parser_of, run
 from common import checkpoints
-from common.keypoints import SCHEMES
+from common.keypoints import IBUG_68
 from common.loading import load_crops
 from common.metrics import errors_per_face
 from common.recipe import Recipe
@@ -48,7 +48,7 @@ def main() -> None:
     new = FILE.with_name(f"{FILE.name}.new")
     try:
         checkpoints.save(halved(checkpoint), new)
-        text = card(new, FILE.name, options.device)  # what cannot be measured is not shipped
+        text = card(new, options.device)  # what cannot be measured is not shipped
         new.replace(FILE)
     finally:
         new.unlink(missing_ok=True)
@@ -58,72 +58,63 @@ def main() -> None:
 
 def halved(checkpoint: checkpoints.Checkpoint) -> checkpoints.Checkpoint:
     """What predicting needs of a checkpoint, its weights in half precision."""
-    shipped = {name: checkpoint[name] for name in NEEDED}
     history = checkpoint["training"]["history"]
-    shipped["made_by"] = {
-        "seed": checkpoint["training"]["seed"],
-        "epochs": len(history),
-        "hours": sum(row["seconds"] for row in history) / 3600,
+    return {name: checkpoint[name] for name in NEEDED} | {
+        "made_by": {
+            "seed": checkpoint["training"]["seed"],
+            "epochs": len(history),
+            "hours": sum(row["seconds"] for row in history) / 3600,
+        },
+        "weights": {
+            name: weight.half() if weight.is_floating_point() else weight
+            for name, weight in checkpoint["weights"].items()
+        },
     }
-    shipped["weights"] = {
-        name: weight.half() if weight.is_floating_point() else weight
-        for name, weight in checkpoint["weights"].items()
-    }
-    return shipped
 
 
-def card(file: Path, name: str, device: str | None) -> str:
-    """The model card of the weights in ``file``, measured on the faces that are here.
-
-    name: what the file will be called.
-    """
+def card(file: Path, device: str | None) -> str:
+    """The model card of the weights in ``file``, measured on the faces that are here."""
     trained = checkpoints.load(file)
     recipe = checkpoints.recipe_of(trained)
     network = checkpoints.network_of(trained).to(best_device(device))
     train, _ = train_and_test("ibug", "ibug", None)
-    text = jinja2.Template(
-        CARD.read_text(encoding="utf-8"), undefined=jinja2.StrictUndefined, trim_blocks=True
+    template = jinja2.Template(
+        CARD.read_text(encoding="utf-8"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
     )
-    card = text.render(
-        file=name,
+    return template.render(
+        trained,
+        file=FILE.name,
         megabytes=file.stat().st_size / 1e6,
-        network=trained["network"],
         parameters=sum(weight.numel() for weight in network.parameters()),
-        made_by=trained["made_by"],
         recipe=recipe,
-        recipe_name=trained["recipe_name"],
         folders={name: train.views.count(name) for name in sorted(set(train.views))},
         n_train=len(train),
         rows=protocols(network, load_crops(train, recipe), recipe, None),
-        weak=weaknesses(network, recipe, trained["scheme"]),
+        weak=weaknesses(network, recipe),
         torch=trained["versions"]["torch"],
     )
-    return card + "\n"
 
 
-def weaknesses(
-    network: torch.nn.Module, recipe: Recipe, scheme: str, split_name: str = "test"
-) -> list[dict[str, str | float]]:
+def weaknesses(network: nn.Module, recipe: Recipe) -> list[dict[str, str | float]]:
     """For each measure of a face, the NME in % of the tenth of the test faces that are most extreme
     in it, and of the others; the largest difference comes first."""
-    faces = split("ibug", split_name, None, "landmarks", SCHEMES[scheme])
-    crops, predicted, _ = predict_faces(network, recipe, faces, tuple(range(faces.scheme.n_points)))
+    faces = split("ibug", "test", None, "landmarks", IBUG_68)
+    crops, predicted, _ = predict_faces(network, recipe, faces, tuple(range(IBUG_68.n_points)))
     error = errors_per_face(predicted, crops, recipe)["nme"]  # (N,)
     rows = []
-    measures = face_attributes(network_crops(crops.images, recipe), crops.all_points, faces.scheme)
+    measures = face_attributes(network_crops(crops.images, recipe), crops.all_points, IBUG_68)
     for name, values in measures.items():
-        words = ATTRIBUTES[name]
-        values = values.abs() if words.even else values  # the side does not matter
-        ends = [(words.more, values)] + ([(words.less, -values)] if words.less else [])
-        for comparative, order in ends:
-            extreme = order >= order.quantile(0.9)
-            means = {
-                "extreme": error[extreme].mean().item(),
-                "others": error[~extreme].mean().item(),
-            }
-            rows.append({"what": comparative} | means)
+        words = ATTRIBUTES[name]  # of a sided measure the side does not matter
+        ends = {words.more: values.abs() if words.sided else values, words.less: -values}
+        for what in filter(None, ends):
+            extreme = ends[what] >= ends[what].quantile(0.9)
+            means = error[extreme].mean().item(), error[~extreme].mean().item()
+            rows.append({"what": what, "extreme": means[0], "others": means[1]})
     return sorted(rows, key=lambda row: row["others"] - row["extreme"])
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

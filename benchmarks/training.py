@@ -36,11 +36,11 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from benchmarks import parser_of
+from benchmarks import parser_of, run
 from benchmarks.folds import changed
 from common import training
 from common.augmentation import augment
-from common.crops import square_boxes
+from common.crops import crop_matrices, square_boxes, transform_points
 from common.faces import Faces
 from common.loading import Crops, load_crops
 from common.recipe import Recipe
@@ -51,6 +51,7 @@ from parts.studies.experiment import PARTS, Experiment, network_of
 OURS, BATCHES_ALONE = "our pipeline", "{}, batches alone"
 PHOTOS = 64  # full-size photos that are made
 PHOTO_SIDE = 3000  # pixels of their longer side
+STEPS = 4  # of the training loop between two looks at the clock
 Augment = Callable[..., tuple[Tensor, Tensor]]
 """Called as ``augmentation.augment``, returns a batch (B, 1, h, w) and its points (B, k, 2)."""
 
@@ -60,8 +61,9 @@ class OneByOne(Dataset):
 
     def __init__(self, faces: Faces, recipe: Recipe, point_ids: tuple[int, ...]) -> None:
         boxes = square_boxes(faces.boxes, recipe.box_scale) if recipe.box_scale else faces.boxes
-        self.files, self.boxes = faces.files, boxes.tolist()
-        self.points, self.recipe = faces.points[:, list(point_ids)].numpy(), recipe
+        matrices = crop_matrices(boxes, recipe.height, recipe.width)
+        self.points = transform_points(faces.points[:, list(point_ids)], matrices).numpy()
+        self.files, self.boxes, self.recipe = faces.files, boxes.tolist(), recipe
         self.jitter = transforms.ColorJitter(recipe.brightness, recipe.contrast)
 
     def __len__(self) -> int:
@@ -69,17 +71,16 @@ class OneByOne(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """float32 (1, h, w) in -0.5..0.5 and points (k, 2) in its pixels."""
-        height, width = self.recipe.height, self.recipe.width
+        size = self.recipe.width, self.recipe.height
         left, top, wide, high = self.boxes[index]
         face = Image.open(self.files[index]).convert("L")
-        face = face.crop((left, top, left + wide, top + high)).resize((width, height))
-        points = (self.points[index] + 0.5 - (left, top)) * (width / wide, height / high) - 0.5
+        face = face.crop((left, top, left + wide, top + high)).resize(size)
         angle = random.uniform(-self.recipe.rotation, self.recipe.rotation)
         face = functional.rotate(self.jitter(face), angle, functional.InterpolationMode.BILINEAR)
         cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        middle = np.array([width - 1, height - 1]) / 2
-        points = (points - middle) @ np.array([[cosine, -sine], [sine, cosine]]) + middle
-        return functional.to_tensor(face) - 0.5, torch.from_numpy(points).float()
+        middle = (np.array(size) - 1) / 2
+        points = (self.points[index] - middle) @ np.array([[cosine, -sine], [sine, cosine]])
+        return functional.to_tensor(face) - 0.5, torch.from_numpy(points + middle).float()
 
 
 class Constant(nn.Module):
@@ -101,28 +102,40 @@ class Learner:
     network: nn.Module
     recipe: Recipe
     crops: Crops
-
-    @property
-    def device(self) -> torch.device:
-        """What the network is computed on."""
-        return next(self.network.parameters()).device
+    device: torch.device
 
     def speed(self, source: Augment, seconds: float) -> float:
         """Faces per second of the training loop whose batches come from ``source``."""
-        steps, faces = 1, 0
+        faces, steps = 0, min(STEPS, len(self.crops) // self.recipe.batch)
         optimizer = training.new_optimizer(self.network, self.recipe)
         ema = training.EMA(self.network, self.recipe.ema_decay)
+        recipe = replace(self.recipe, max_steps=steps)
         began = time.perf_counter()
-        while (spent := time.perf_counter() - began) < seconds:
-            if faces:  # as many steps as fill the time that is left
-                left = (seconds - spent) * faces / spent / self.recipe.batch
-                steps = max(1, min(round(left), len(self.crops) // self.recipe.batch))
-            recipe = replace(self.recipe, max_steps=steps)
-            schedule = training.Schedule(optimizer, recipe, len(self.crops))
-            with mock.patch.object(training, "augment", source):
+        with mock.patch.object(training, "augment", source):
+            while (spent := time.perf_counter() - began) < seconds:
+                schedule = training.Schedule(optimizer, recipe, len(self.crops))
                 training.train_epoch(self.network, self.crops, optimizer, schedule, ema)
-            faces += steps * self.recipe.batch
+                faces += steps * recipe.batch
         return faces / spent
+
+    def classical(self, faces: Faces, workers: int) -> Augment:
+        """The batches of a ``DataLoader``, which starts now."""
+        dataset = OneByOne(faces, self.recipe, self.crops.point_ids)
+        loader = DataLoader(
+            dataset, self.recipe.batch, num_workers=workers, drop_last=True,
+            sampler=RandomSampler(dataset, num_samples=len(self.crops)),
+            pin_memory=self.device.type == "cuda",
+        )  # fmt: skip
+        batches = chain.from_iterable(repeat(loader))
+        for _ in range(2 * workers + 1):  # what the workers hold ready when the clock starts
+            next(batches)
+
+        def source(*_: object) -> tuple[Tensor, Tensor]:
+            images, points = next(batches)
+            images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+            return images, points.to(self.device, non_blocking=True)
+
+        return source
 
 
 def learner(number: str, changes: list[str], device: torch.device) -> Learner:
@@ -132,34 +145,7 @@ def learner(number: str, changes: list[str], device: torch.device) -> Learner:
     crops = load_crops(train_and_test(dataset, None, None)[0], recipe, getattr(part, "NOSE", None))
     crops = replace(crops, images=preload_if_fits(crops.images, device))
     network = network_of(Experiment(number, recipe)).to(device, memory_format=torch.channels_last)
-    return Learner(network, recipe, crops)
-
-
-def ready(learner: Learner) -> Augment:
-    """Always the same batch, on the device."""
-    batch = learner.crops.batch(torch.arange(learner.recipe.batch), learner.device)
-    batch = augment(*batch, learner.recipe, learner.crops.flip_order)
-    return lambda *_: batch
-
-
-def classical(faces: Faces, learner: Learner, workers: int) -> Augment:
-    """The batches of a ``DataLoader``, which starts now."""
-    dataset = OneByOne(faces, learner.recipe, learner.crops.point_ids)
-    loader = DataLoader(
-        dataset, learner.recipe.batch, num_workers=workers, drop_last=True,
-        sampler=RandomSampler(dataset, num_samples=len(learner.crops)),
-        pin_memory=learner.device.type == "cuda",
-    )  # fmt: skip
-    batches = chain.from_iterable(repeat(loader))
-    for _ in range(2 * workers + 1):  # what the workers hold ready when the clock starts
-        next(batches)
-
-    def source(*_: object) -> tuple[Tensor, Tensor]:
-        images, points = next(batches)
-        images = images.to(learner.device, memory_format=torch.channels_last, non_blocking=True)
-        return images, points.to(learner.device, non_blocking=True)
-
-    return source
+    return Learner(network, recipe, crops, device)
 
 
 def full_size(faces: Faces, folder: Path) -> Faces:
@@ -184,27 +170,31 @@ def compare(
     keep_freed_heap()  # as the parts do
     one = learner(number, changes, device)
     constant = Constant(len(one.crops.point_ids)).to(device)
-    costless = Learner(constant, replace(one.recipe, ema_decay=0.0), one.crops)
-    batch = ready(one)
+    costless = replace(one, network=constant, recipe=replace(one.recipe, ema_decay=0.0))
+    batch = one.crops.batch(torch.arange(one.recipe.batch), device)
+    batch = augment(*batch, one.recipe, one.crops.flip_order)
+
+    def ready(*_: object) -> tuple[Tensor, Tensor]:
+        return batch
+
     ways: dict[str, tuple[Learner, Callable[[], Augment]]] = {
-        "network alone": (one, lambda: batch),
+        "network alone": (one, lambda: ready),
         OURS: (one, lambda: augment),
         BATCHES_ALONE.format(OURS): (costless, lambda: augment),
     }
     if options.compile:
         compiled, began = replace(one, network=torch.compile(one.network)), time.perf_counter()
-        compiled.speed(batch, 0.1)
+        compiled.speed(ready, 0.1)
         print(f"compiled, and first steps, in {time.perf_counter() - began:.0f} s")
-        ways["network alone, compiled"] = (compiled, lambda: batch)
+        ways["network alone, compiled"] = (compiled, lambda: ready)
     with tempfile.TemporaryDirectory() as folder:
         sources = {"classical": one.crops.faces}
         if number == "3":
             sources["classical, full-size photos"] = full_size(one.crops.faces, Path(folder))
         for name, faces in sources.items():
-            source = partial(classical, faces, one, options.workers)
+            source = partial(one.classical, faces, options.workers)
             ways |= {name: (one, source), BATCHES_ALONE.format(name): (costless, source)}
-        for source in (batch, augment):
-            one.speed(source, 0.5)  # first steps are slow
+        one.speed(augment, 0.5)  # first steps are slow
         speeds: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(options.rounds):
             for name, (who, source) in ways.items():
@@ -213,21 +203,17 @@ def compare(
         ours = speeds[BATCHES_ALONE.format(OURS) if "batches" in name else OURS]
         ratio = statistics.median(own / other for own, other in zip(ours, values, strict=True))
         times = "" if values is ours else f"   ours: {ratio:.3g} times as fast"
-        print(
-            f"part {number}  {device.type:4}  {name:42} "
-            f"{statistics.median(values):9.1f} faces/s{times}",
-            flush=True,
-        )
+        speed = statistics.median(values)
+        print(f"part {number}  {device.type:4}  {name:42} {speed:9.1f} faces/s{times}", flush=True)
 
 
 def main() -> None:
     """Compare part by part."""
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, rounds=3)
     parser.add_argument("changes", nargs="*", metavar="NAME=VALUE", help="of the parts' recipes")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=[*PARTS])
     parser.add_argument("--devices", nargs="+", metavar="D", help="default: cpu, and cuda if there")
-    parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5, help="of each measurement, or 4 steps")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile as well")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="default: one a core")
     options = parser.parse_intermixed_args()
@@ -238,4 +224,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

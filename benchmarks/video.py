@@ -7,23 +7,22 @@ and moving by 5 pixels a frame, with a camera's noise. Speed is that of ``webcam
 
 from __future__ import annotations
 
-import argparse
 import math
-import statistics
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
 
+from benchmarks import parser_of, run
 from common.keypoints import IBUG_68
 from common.photos.finder import FaceKeypoints
-from common.photos.tracking import Track, Tracker
-from common.photos.video import OWN, Frames, Recorder, Stopwatch
-from common.recipe import need_one
+from common.photos.tracking import Tracker
+from common.photos.video import OWN, Frames, Recorder
 from datasets.synthetic.render import render
 from parts.commands.webcam import View, track
 from parts.toolkit import face_keypoints
@@ -55,7 +54,8 @@ def film(frames: int, step: float, lean: float) -> list[np.ndarray]:
 
 
 def points(finder: FaceKeypoints, frames: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The network's predictions and the smoothed points, (frames, 68, 2) each."""
+    """The network's predictions and the smoothed points, (frames, 68, 2) each, without the first
+    second, in which both settle."""
     raw = []
 
     def locate(*arguments: object) -> tuple[np.ndarray, np.ndarray]:
@@ -66,50 +66,49 @@ def points(finder: FaceKeypoints, frames: list[np.ndarray]) -> tuple[np.ndarray,
     tracker = Tracker(lambda image: finder.detect(image, turned=False)[:1], locate)
     smooth = [tracker.update(frame, i / RATE)[0].keypoints for i, frame in enumerate(frames)]
     tracker.close()
-    return np.array(raw), np.array(smooth)
-
-
-def jitter(places: np.ndarray) -> float:
-    """Root mean square distance of points (frames, 68, 2) from where they are on average."""
-    return float(np.sqrt(((places - places.mean(axis=0)) ** 2).sum(axis=2).mean()))
+    return np.array(raw)[30:], np.array(smooth)[30:]
 
 
 def smoothing(finder: FaceKeypoints, lean: float) -> None:
-    """Print jitter at rest and lag in motion, without the first second, in which both settle."""
-    raw, smooth = (places[30:] for places in points(finder, film(150, 0.0, lean)))
-    before, after = jitter(raw), jitter(smooth)
+    """Print jitter at rest, the standard deviation of a point's place, and lag in motion."""
+    before, after = (
+        np.sqrt(places.var(axis=0).sum(axis=1).mean())
+        for places in points(finder, film(150, 0.0, lean))
+    )
     print(f"at rest: jitter {before:.3f} px, smoothed {after:.3f} px, ratio {after / before:.2f}")
-    raw, smooth = points(finder, film(150, STEP, lean))
-    way = raw.mean(axis=1)[:, 0]  # (frames,) of the whole face
-    direction = np.sign(np.gradient(way))
-    behind = direction * (way - smooth.mean(axis=1)[:, 0])
-    steady = [np.all(direction[i - 6 : i + 2] == direction[i]) for i in range(30, len(way) - 2)]
-    lag = behind[30:-2][steady].mean() / STEP
+    raw, smooth = (places.mean(axis=1)[:, 0] for places in points(finder, film(150, STEP, lean)))
+    direction = np.sign(np.gradient(raw))  # (frames,) of the whole face
+    behind = direction * (raw - smooth)
+    steady = [np.all(direction[i - 6 : i + 2] == direction[i]) for i in range(6, len(raw) - 2)]
+    lag = behind[6:-2][steady].mean() / STEP
     print(f"moving {STEP:.0f} px a frame: lag {lag:.2f} frames")
 
 
 def speed(finder: FaceKeypoints, count: int, lean: float) -> None:
     """Print frames a second from a file, without window or recording, and our own code's share.
 
-    Our own code is all that the frames wait for besides reading, detector and network.
+    Our own code is all that the frames wait for besides reading, detector and network. A second
+    pass draws the points as well.
     """
-    network = Stopwatch()
-    finder.network = Timed(finder.network, network)
+    network: list[float] = []  # the time at each begin and end of its work
+    finder.network.register_forward_pre_hook(lambda *_: network.append(-time.perf_counter()))
+    finder.network.register_forward_hook(lambda *_: network.append(time.perf_counter()))
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "face.avi"
-        recorder = Recorder(video, RATE, SIZE, overwrite=False)
-        shown = film(60, STEP, lean)
-        for number, frame in enumerate((shown * math.ceil(count / 60))[:count]):
-            recorder.write(frame, number / RATE)
-        recorder.close()
-        frames, used = Frames(video), time.process_time()
-        clock = track(frames, finder, View([None], {}), None, window=False)
-        used = time.process_time() - used
-        frames.close()
+        with closing(Recorder(video, RATE, SIZE, overwrite=False)) as recorder:
+            shown = film(60, STEP, lean)
+            for number in range(count):
+                recorder.write(shown[number % 60], number / RATE)
+        with closing(Frames(video)) as frames:
+            used = time.process_time()
+            clock = track(frames, finder, View([None], {}), None, window=False)
+            used = time.process_time() - used
+            predicting = 1000 * sum(network) / clock.frames
+        with closing(Frames(video)) as frames:
+            nowhere = SimpleNamespace(write=lambda *_: None)  # draws, and records nothing
+            drawing = track(frames, finder, View([None], {}), nowhere, False).per_frame()["draw"]
     spent = clock.per_frame()
-    predicting = 1000 * network.seconds["network"] / clock.frames
     own, total = spent[OWN] + spent["network"] - predicting, sum(spent.values())
-    drawing = milliseconds_to_draw(shown[0], finder)
     print(
         f"{torch.get_num_threads()} cores, no window: {clock}\n"
         f"the network itself {predicting:.2f} ms a frame; our own code, with cropping, {own:.2f} "
@@ -119,46 +118,19 @@ def speed(finder: FaceKeypoints, count: int, lean: float) -> None:
     )
 
 
-class Timed(nn.Module):
-    """A network whose time is counted as ``clock``'s stage "network"."""
-
-    def __init__(self, network: nn.Module, clock: Stopwatch) -> None:
-        super().__init__()
-        self.network, self.clock = network, clock
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """As the network."""
-        with self.clock.stage("network"):
-            return self.network(faces)
-
-
-def milliseconds_to_draw(image: np.ndarray, finder: FaceKeypoints) -> float:
-    """The median of 100 drawings of a face's points."""
-    boxes = np.array([face.box for face in finder.detect(image)[:1]])
-    points, _ = finder.keypoints(image, boxes)  # (1, 68, 2)
-    view, times = View([None], {}), []
-    for _ in range(100):
-        began = time.perf_counter()
-        view.draw(image, [Track(1, points[0], 1.0)])
-        times.append(time.perf_counter() - began)
-    return 1000 * statistics.median(times)
-
-
 def main() -> None:
     """Print smoothing and speed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__, count=600)
     parser.add_argument("--checkpoint", type=Path, help="default: the one that ships")
-    parser.add_argument("--count", type=int, default=600, help="frames (600)")
     parser.add_argument("--lean", type=float, default=0.0, help="degrees; over 15 costs more (0)")
     parser.add_argument("--threads", type=int, help="cores to use (default: torch's)")
-    arguments = parser.parse_args()
-    need_one("--count", arguments.count)
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    finder = face_keypoints(arguments.checkpoint, video=True)
-    smoothing(finder, arguments.lean)
-    speed(finder, arguments.count, arguments.lean)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    finder = face_keypoints(options.checkpoint, video=True)
+    smoothing(finder, options.lean)
+    speed(finder, options.count, options.lean)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -37,7 +37,7 @@ class Face(NamedTuple):
     view: str
 
 
-class DamagedError(Exception):
+class DamagedError(UserError):
     """An annotation that cannot be used; the message is the line ``file: fault``."""
 
 
@@ -133,9 +133,3 @@ def picture_size(file: Path) -> tuple[int, int]:
     except Exception:  # damaged headers raise errors of any kind in Pillow's layers
         raise DamagedError(f"{file}: not a readable picture") from None
     return (height, width) if orientation in _TURNED_BY_90_DEGREES else (width, height)
-
-
-def pictures_by_stem(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by their names without ending, which may be in any case."""
-    files = sorted(folder.iterdir())
-    return {file.stem: file for file in files if file.suffix.lower() in PICTURE_ENDINGS}

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from types import ModuleType
 
 from common.system.errors import UserError
 from common.system.files import cache_folder
 from datasets import ibug, imm, youtube_faces, yunet
-from datasets.download import RemoteFile, install
+from datasets.download import install
 from datasets.location import data_folder, fetch_command
 from datasets.synthetic import cached
 
-
-class DataSet(Protocol):
-    """What the module of a data set offers, to be listed and downloaded."""
-
-    TITLE: str
-    LICENCE: str
-    FOLDER: str
-    ARCHIVE: RemoteFile
-    MARKER: str  # a file of the data set's folder, by which it is found in an unpacked archive
-
-    def find(self, root: Path) -> Path | None:
-        """The data set's folder below the data folder, None if it is not there."""
-
-    def counts(self, folder: Path) -> dict[str, tuple[int, int]]:
-        """Faces (in the folder, in the complete set) of each split; decodes nothing."""
-
-    def verify(self, folder: Path) -> list[str]:
-        """Warnings; raises UserError where the set cannot be used."""
-
-
 SYNTHETIC_LICENCE = "as the code; these people do not exist"
-SETS: dict[str, DataSet] = {"imm": imm, "ibug": ibug, "youtube_faces": youtube_faces}
+# Each has TITLE, LICENCE, FOLDER, ARCHIVE and MARKER (a file of its folder in the archive), and:
+# find(root), its folder or None; counts(folder), faces there and in the complete set of each split,
+# nothing decoded; verify(folder), warnings, or a UserError where the set cannot be used.
+SETS: dict[str, ModuleType] = {"imm": imm, "ibug": ibug, "youtube_faces": youtube_faces}
 
 
 def list_sets(data: Path | None, name: str | None = None) -> str:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import shutil
+import stat
 import tarfile
 import time
 import zipfile
@@ -13,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from ssl import SSLError
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -25,7 +26,6 @@ from common.system.errors import UserError
 TIMEOUT_SECONDS = 30
 FRUITLESS_ATTEMPTS = 3  # in a row without a new byte, after which an address is given up
 PAUSE_SECONDS = 2  # between attempts
-_CHUNK = 1 << 16
 _FINAL_CODES = (401, 403, 404, 410, 451)
 _NETWORK_FAULTS = (URLError, ConnectionError, TimeoutError, HTTPException, SSLError)
 _ARCHIVE_FAULTS = (
@@ -39,8 +39,8 @@ class RemoteFile:
 
     name: of the file on disk.
     url: the address to try first.
-    sha256: of the file at ``url``, if known.
-    mirrors: further addresses, tried in turn; they may pack the same content in another format.
+    sha256: of a single file, the same at every address.
+    mirrors: further addresses, tried in turn; archives may differ in their format.
     """
 
     name: str
@@ -64,12 +64,27 @@ def install(
     """
     if not hasattr(tarfile, "data_filter"):
         raise UserError("this Python cannot unpack safely; take 3.10.12, 3.11.4, 3.12 or newer")
+    archive = target.with_name(remote.name)
+    unpacked = target.with_name(f"{target.name}.unpacking")
 
     def take(url: str) -> list[str]:
-        archive = target.with_name(remote.name)
         if not archive.is_file():  # else an earlier call left a whole one that it could not unpack
-            fetch(url, archive, remote.sha256 if url == remote.url else None)
-        return _unpack_into_place(archive, target, marker, verify)
+            fetch(url, archive)
+        shutil.rmtree(unpacked, ignore_errors=True)  # of a run that was killed
+        try:
+            unpack(archive, unpacked)
+            found = sorted(unpacked.rglob(marker))
+            if not found:
+                raise UserError("the archive does not hold this data set")
+            warnings = verify(found[0].parent)
+            found[0].parent.rename(target)
+        except UserError:
+            archive.unlink(missing_ok=True)
+            raise
+        finally:
+            shutil.rmtree(unpacked, ignore_errors=True)
+        archive.unlink(missing_ok=True)
+        return warnings
 
     return _from_first_address(remote, target, take)
 
@@ -103,27 +118,6 @@ def _from_first_address(
     raise UserError(f"{remote.name} could not be downloaded: {'; '.join(faults)}; try again later")
 
 
-def _unpack_into_place(
-    archive: Path, target: Path, marker: str, verify: Callable[[Path], list[str]]
-) -> list[str]:
-    unpacked = target.with_name(f"{target.name}.unpacking")
-    shutil.rmtree(unpacked, ignore_errors=True)  # of a run that was killed
-    try:
-        unpack(archive, unpacked)
-        found = sorted(unpacked.rglob(marker))
-        if not found:
-            raise UserError("the archive does not hold this data set")
-        warnings = verify(found[0].parent)
-        found[0].parent.rename(target)
-    except UserError:
-        archive.unlink(missing_ok=True)
-        raise
-    finally:
-        shutil.rmtree(unpacked, ignore_errors=True)
-    archive.unlink(missing_ok=True)
-    return warnings
-
-
 def fetch(url: str, file: Path, sha256: str | None = None) -> None:
     """Download ``url`` to ``file`` with a progress bar.
 
@@ -152,7 +146,7 @@ def fetch(url: str, file: Path, sha256: str | None = None) -> None:
         if fruitless == FRUITLESS_ATTEMPTS:
             raise UserError(fault)
         time.sleep(PAUSE_SECONDS)
-    if sha256 is not None and part.sha256() != sha256:
+    if sha256 is not None and hashlib.sha256(part.path.read_bytes()).hexdigest() != sha256:
         part.forget()
         raise UserError("not the expected file, its SHA-256 differs")
     part.path.replace(file)
@@ -163,19 +157,12 @@ class _Part:
     """The bytes received so far, and in ``.part.json`` beside them the file that they belong to."""
 
     def __init__(self, path: Path, url: str) -> None:
-        self.path = path
+        self.path, self.url = path, url
         self.note = path.with_name(f"{path.name}.json")
-        self.url = url
-        self.length: int | None = None
-        self.validator: str | None = None
         self.ended = False  # the server closed a transfer whose length it had not announced
         try:
-            noted = json.loads(self.note.read_text())
-            if noted["url"] == url:
-                self.length, self.validator = noted["length"], noted["validator"]
+            self.length, self.validator = json.loads(self.note.read_text())[url]
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            pass
-        if self.length is None:
             self.forget()
 
     @property
@@ -186,23 +173,20 @@ class _Part:
     def complete(self) -> bool:
         return self.ended if self.length is None else self.size == self.length
 
-    def begin(self, length: int | None, validator: str | None) -> None:
+    def begin(self, response: HTTPResponse) -> None:
+        """Note the file that the response gives from its first byte."""
         self.forget()
-        self.length, self.validator = length, validator
-        note = {"url": self.url, "length": length, "validator": validator}
-        self.note.write_text(json.dumps(note))
+        length, etag = response.headers.get("Content-Length"), response.headers.get("ETag", "")
+        # If-Range takes a strong ETag, else the date of the last change.
+        self.validator = etag if etag.startswith('"') else response.headers.get("Last-Modified")
+        if length:
+            self.length = int(length)
+            self.note.write_text(json.dumps({self.url: (self.length, self.validator)}))
 
     def forget(self) -> None:
         self.length = self.validator = None
         self.path.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
-
-    def sha256(self) -> str:
-        digest = hashlib.sha256()
-        with open(self.path, "rb") as file:
-            while block := file.read(_CHUNK):
-                digest.update(block)
-        return digest.hexdigest()
 
 
 def _continue(part: _Part, name: str) -> None:
@@ -213,56 +197,49 @@ def _continue(part: _Part, name: str) -> None:
         if part.validator:
             headers["If-Range"] = part.validator
     with urlopen(Request(part.url, headers=headers), timeout=TIMEOUT_SECONDS) as response:
-        if not _goes_on(response, part):
-            length = response.headers.get("Content-Length")
-            part.begin(int(length) if length else None, _validator(response))
-        bar = tqdm(
-            desc=name, total=part.length, initial=part.size,
-            unit="B", unit_scale=True, unit_divisor=1024,
-        )  # fmt: skip
-        with open(part.path, "ab") as file, bar:
-            while block := response.read(_CHUNK):
-                file.write(block)
-                bar.update(len(block))
+        expected = f"bytes {part.size}-{(part.length or 0) - 1}/{part.length}"
+        if response.status != 206:
+            part.begin(response)
+        elif response.headers.get("Content-Range") != expected:
+            part.forget()
+            raise ConnectionError("the server sent another range than requested")
+        bar = tqdm.wrapattr(response, "read", part.length, desc=name, initial=part.size)
+        with open(part.path, "ab") as file, bar as body:
+            shutil.copyfileobj(body, file)
         part.ended = part.length is None
-
-
-def _goes_on(response: HTTPResponse, part: _Part) -> bool:
-    """Whether the response starts where the part ends, in a file of the same length."""
-    expected = f"bytes {part.size}-{(part.length or 0) - 1}/{part.length}"
-    if response.status == 206 and response.headers.get("Content-Range") != expected:
-        part.forget()
-        raise ConnectionError("the server sent another range than requested")
-    return response.status == 206
-
-
-def _validator(response: HTTPResponse) -> str | None:
-    """The value for If-Range: a strong ETag, else the date of the last change."""
-    etag = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
 
 
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a .tar.gz or .zip file, recognised by its content, into a new folder.
 
-    Nothing is written outside the folder: the libraries see to it, and links are refused.
-    Raises UserError for a link, a device or a damaged archive; the caller removes the folder.
+    Raises UserError for a damaged archive, and for a member that is no plain new file or folder
+    below ``folder``: an absolute path, "..", a link, a device. The caller removes the folder.
     """
     folder.mkdir()
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as contents:
-                contents.extractall(folder)  # strips "..", roots and drives; writes no links
+                for entry in contents.infolist():
+                    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the packer noted none
+                    plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
+                    _check_member(entry.filename, plain, folder)
+                    contents.extract(entry, folder)
         else:
             with tarfile.open(archive, "r:gz") as contents:
-                contents.extractall(folder, filter=_no_links)
-    except tarfile.FilterError as fault:
-        raise UserError(f"refused, {fault}") from None
+                for member in contents:
+                    _check_member(member.name, member.isreg() or member.isdir(), folder)
+                    contents.extract(member, folder, filter="data")
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as fault:
+        raise UserError(f"refused, it holds {fault.filename!r} twice") from None
     except _ARCHIVE_FAULTS as fault:
         raise UserError(f"not a whole archive ({fault})") from None
 
 
-def _no_links(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-    if member.issym() or member.islnk():
-        raise UserError(f"refused, its member {member.name!r} is a link")
-    return tarfile.data_filter(member, folder)
+def _check_member(name: str, plain: bool, folder: Path) -> None:
+    path = PurePosixPath(name)
+    if not plain:
+        raise UserError(f"refused, its member {name!r} is a link or a device")
+    if path.is_absolute() or ".." in path.parts or any(mark in name for mark in "\\:\0"):
+        raise UserError(f"refused, its member {name!r} would leave the folder")
+    if (folder / path).is_file():
+        raise UserError(f"refused, it holds {name!r} twice")

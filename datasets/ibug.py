@@ -25,17 +25,17 @@ from common.faces import Faces, landmark_boxes
 from common.keypoints import IBUG_68
 from common.system.errors import NotHereError, UserError
 from datasets.annotations import (
+    PICTURE_ENDINGS,
     DamagedError,
     Face,
     check_points,
     gather,
     numbers,
     picture_size,
-    pictures_by_stem,
     read_text,
 )
 from datasets.download import RemoteFile
-from datasets.location import not_found
+from datasets.location import find_folder, require_folder
 
 TITLE = "iBUG 300-W: 3837 faces in the wild, 68 points"
 LICENCE = "research only, no commercial use; cite Sagonas et al., ICCV Workshops 2013"
@@ -59,10 +59,7 @@ SPLITS = {
     "challenging": ("ibug",),
     "full": ("helen/testset", "lfpw/testset", "ibug"),
 }
-LISTS = {
-    "dlib/train": "labels_ibug_300W_train.xml",
-    "dlib/test": "labels_ibug_300W_test.xml",
-}
+LISTS = {"dlib/train": "labels_ibug_300W_train.xml", "dlib/test": "labels_ibug_300W_test.xml"}
 MARKER = LISTS["dlib/train"]
 
 FILE_BOX_FIT = (0.021, 0.102, 0.974)
@@ -75,29 +72,25 @@ Entry = tuple[str, ET.Element]  # a picture's name in an XML list, and the box o
 
 def find(root: Path) -> Path | None:
     """The data set's folder below ``root``, None if it is not there."""
-    return root / FOLDER if (root / FOLDER).is_dir() else None
+    return find_folder(root, FOLDER)
 
 
-def load(root: Path, split: str, mirror: bool = False, boxes: str = "landmarks") -> Faces:
-    """The faces of one split of ``root/ibug_300W_large_face_landmark_dataset``; decodes nothing.
+def load(data: Path | None, split: str, mirror: bool = False, boxes: str = "landmarks") -> Faces:
+    """The faces of one split; decodes nothing.
 
+    data: see ``location.data_folder``.
     split: "train" (afw, helen/trainset, lfpw/trainset), "common", "challenging" or "full", whose
         folders must all be there; "test", those folders of "full" that are there; one folder,
         such as "helen/testset"; or "dlib/train" and "dlib/test", the two XML lists.
     mirror: include dlib's ``_mirror`` copies.
     boxes: "landmarks", the bounding box of the points, or "file", the box that either XML list
-        gives for the face; faces without one are left out, and one line of ``left_out`` names
-        them.
-
-    Of the faces returned:
-    points: (N, 68, 2); those of the XML lists are rounded to whole pixels.
-    groups, views: the folder.
+        gives for the face; one line of ``left_out`` names the faces without one.
+    Returns points (N, 68, 2), those of the XML lists rounded to whole pixels; the folder is each
+    face's group and view.
     Raises UserError where the set, a folder or a list is missing, or more than 1 % of the faces
     are damaged.
     """
-    folder = find(root)
-    if folder is None:
-        raise UserError(not_found("ibug", FOLDER, root))
+    folder = require_folder("ibug", FOLDER, data)
     if boxes not in ("landmarks", "file"):
         raise UserError(f"ibug: no boxes called {boxes}; choose landmarks or file")
     return _load(folder, split, mirror, boxes == "file")
@@ -115,7 +108,7 @@ def read_pts(file: Path) -> Tensor:
 
 def counts(folder: Path) -> dict[str, tuple[int, int]]:
     """Annotation files (in the folder, in the complete set) of train, test and every folder."""
-    files = {name: len(_annotations(folder / name, mirror=False)) for name in FOLDERS}
+    files = {name: len(_pairs(folder / name, mirror=False)) for name in FOLDERS}
     found = {"train": SPLITS["train"], "test": SPLITS["full"]} | {name: (name,) for name in FOLDERS}
     return {
         split: (sum(files[name] for name in names), sum(FOLDERS[name] for name in names))
@@ -144,7 +137,7 @@ def _load(folder: Path, split: str, mirror: bool, file_boxes: bool) -> Faces:
         faces = gather("ibug", split, IBUG_68, entries, partial(_read_entry, folder))
         return faces if file_boxes else replace(faces, boxes=landmark_boxes(faces.points))
     names = _folders(folder, split)
-    pairs = [pair for name in names for pair in _pairs(folder, name, mirror)]
+    pairs = [(name, *pair) for name in names for pair in _pairs(folder / name, mirror)]
     faces = gather("ibug", split, IBUG_68, pairs, _read_pair)
     return _with_file_boxes(folder, faces) if file_boxes else faces
 
@@ -164,17 +157,15 @@ def _folders(folder: Path, split: str) -> tuple[str, ...]:
     return names
 
 
-def _annotations(folder: Path, mirror: bool) -> list[Path]:
-    """The annotation files of a folder, sorted."""
-    files = sorted(folder.glob("*.[pP][tT][sS]"))
-    return [file for file in files if mirror or not _is_mirror(file)]
-
-
-def _pairs(folder: Path, name: str, mirror: bool) -> list[tuple[str, Path, Path | None]]:
-    """Folder name, annotation and picture (None where it is missing) of each face."""
-    pictures = pictures_by_stem(folder / name)
-    files = _annotations(folder / name, mirror)
-    return [(name, file, pictures.get(file.stem)) for file in files]
+def _pairs(folder: Path, mirror: bool) -> list[tuple[Path, Path | None]]:
+    """Each annotation of a folder, sorted, and its picture, None where it is missing."""
+    files = sorted(folder.glob("*"))
+    pictures = {file.stem: file for file in files if file.suffix.lower() in PICTURE_ENDINGS}
+    return [
+        (file, pictures.get(file.stem))
+        for file in files
+        if file.suffix.lower() == ".pts" and (mirror or not _is_mirror(file))
+    ]
 
 
 def _read_pair(pair: tuple[str, Path, Path | None]) -> Face:

@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from common.crops import read_picture
 from common.faces import Faces
 from common.keypoints import IMM_58
 from common.system.errors import UserError
@@ -36,7 +36,7 @@ from datasets.annotations import (
     read_text,
 )
 from datasets.download import RemoteFile
-from datasets.location import not_found
+from datasets.location import find_folder, require_folder
 
 TITLE = "IMM Face Database: 240 faces, 40 people in 6 views, 58 points"
 LICENCE = "free for education and research; cite Stegmann, Ersbøll, Larsen, IEEE TMI 22(10), 2003"
@@ -68,23 +68,18 @@ _NAME = re.compile(r"(?P<person>\d\d)-(?P<view>[1-6])[mf]", re.IGNORECASE)
 
 def find(root: Path) -> Path | None:
     """The data set's folder below ``root``, None if it is not there."""
-    return root / FOLDER if (root / FOLDER).is_dir() else None
+    return find_folder(root, FOLDER)
 
 
-def load(root: Path) -> Faces:
-    """All 240 faces of ``root/imm_face_db``, less damaged ones; decodes no picture.
+def load(data: Path | None) -> Faces:
+    """All 240 faces, less damaged ones; decodes no picture.
 
-    Of the faces returned:
-    points: (N, 58, 2).
-    boxes: the whole picture.
-    groups: the person, "01" to "40".
-    views: a value of ``VIEWS``.
-    left_out: the damaged ones.
+    data: see ``location.data_folder``.
+    Returns points (240, 58, 2), whole pictures as boxes, persons "01" to "40" as groups, and as
+    views values of ``VIEWS``.
     Raises UserError where the folder is missing or more than 1 % of the faces are damaged.
     """
-    folder = find(root)
-    if folder is None:
-        raise UserError(not_found("imm", FOLDER, root))
+    folder = require_folder("imm", FOLDER, data)
     return gather("imm", "", IMM_58, sorted(folder.glob("*.asf")), read_asf)
 
 
@@ -129,13 +124,8 @@ def read_asf(file: Path) -> Face:
     size = picture_size(picture)
     fractions = numbers(file, [row[2:4] for row in columns])  # (58, 2)
     points = check_points(file, fractions * torch.tensor(size) - 0.5, IMM_58, size)
-    return Face(
-        file=picture,
-        points=number_eyes_from_outside(points),
-        box=(0, 0, *size),
-        group=name["person"],
-        view=VIEWS[name["view"]],
-    )
+    points = number_eyes_from_outside(points)
+    return Face(picture, points, (0, 0, *size), name["person"], VIEWS[name["view"]])
 
 
 def number_eyes_from_outside(points: Tensor) -> Tensor:
@@ -169,26 +159,20 @@ def verify(folder: Path) -> list[str]:
         raise UserError(
             f"imm: {len(missing)} of {len(recorded)} files missing, the first is {missing[0]}"
         )
+    files = {folder / name: sha256 for name, sha256 in sorted(recorded.items())}
     differing = [
-        name
-        for name, sha256 in sorted(recorded.items())
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != sha256
+        file
+        for file, sha256 in files.items()
+        if hashlib.sha256(file.read_bytes()).hexdigest() != sha256
     ]
-    for name in differing:
-        _check_readable(folder / name)
+    for file in differing:
+        try:
+            if file.suffix == ".asf":
+                read_asf(file)
+            else:
+                read_picture(file, colour=True)
+        except (OSError, ValueError, SyntaxError) as fault:
+            raise UserError(f"{file}: not a readable picture ({fault})") from None
     if not differing:
         return []
-    return [f"imm: differs from the original: {', '.join(differing)}"]
-
-
-def _check_readable(file: Path) -> None:
-    try:
-        if file.suffix == ".asf":
-            read_asf(file)
-        else:
-            with Image.open(file) as picture:
-                picture.load()
-    except DamagedError as fault:
-        raise UserError(str(fault)) from None
-    except (OSError, ValueError, SyntaxError) as fault:
-        raise UserError(f"{file}: not a readable picture ({fault})") from None
+    return [f"imm: differs from the original: {', '.join(file.name for file in differing)}"]

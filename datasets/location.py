@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from common.system.errors import UserError
+
 
 def data_folder(data: Path | None) -> tuple[Path, str]:
     """The folder of the data sets, and what named it.
@@ -19,10 +21,18 @@ def data_folder(data: Path | None) -> tuple[Path, str]:
     return Path(__file__).resolve().parent / "files", "the default"
 
 
-def find_root(data: Path | None, folder: str) -> Path | None:
-    """The data folder if it contains ``folder``, else None."""
-    root, _ = data_folder(data)
-    return root if (root / folder).is_dir() else None
+def find_folder(data: Path | None, name: str) -> Path | None:
+    """The folder ``name`` of the data folder, None if it is not there."""
+    folder = data_folder(data)[0] / name
+    return folder if folder.is_dir() else None
+
+
+def require_folder(dataset: str, name: str, data: Path | None) -> Path:
+    """The folder ``name`` of the data folder; raises UserError with how to fetch the data set."""
+    folder = find_folder(data, name)
+    if folder is None:
+        raise UserError(not_found(dataset, name, data))
+    return folder
 
 
 def not_found(name: str, folder: str, data: Path | None) -> str:

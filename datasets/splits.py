@@ -13,7 +13,7 @@ from common.faces import Faces
 from common.keypoints import Scheme
 from common.system.errors import NotHereError, UserError
 from datasets import ibug, imm, youtube_faces
-from datasets.location import data_folder, find_root, not_found
+from datasets.location import find_folder, not_found, require_folder
 from datasets.synthetic import cached
 
 FOLDERS = {"imm": imm.FOLDER, "ibug": ibug.FOLDER}
@@ -33,26 +33,17 @@ def train_and_test(usual: str, requested: str | None, data: Path | None) -> tupl
     data: the folder below which data sets lie; None means FACE_DATA, else datasets/files.
     Raises UserError where the requested data set is missing or not one for this part.
     """
-    if requested is None and find_root(data, FOLDERS[usual]) is None:
-        print(
-            f"{not_found(usual, FOLDERS[usual], data)}; going on with synthetic faces",
-            file=sys.stderr,
-        )
-        requested = "synthetic"
+    chosen = requested or usual
+    if requested is None and find_folder(data, FOLDERS[usual]) is None:
+        missing = not_found(usual, FOLDERS[usual], data)
+        print(f"{missing}; going on with synthetic faces", file=sys.stderr)
+        chosen = "synthetic"
     known = (usual, *ALSO[usual])
-    if requested is not None and requested not in known:
-        raise UserError(f"--dataset {requested}: not for this part; it takes {', '.join(known)}")
-    if requested == "synthetic":
-        setting = SETTINGS[usual]
-        return cached.load(setting, "train"), cached.load(setting, "test")
-    if requested == "youtube_faces":
-        root, _ = data_folder(data)
-        return youtube_faces.load(root, "train"), youtube_faces.load(root, "test")
-    root = _root(usual, data)
-    if usual == "imm":
-        return imm.train_and_test(imm.load(root))
-    train, test = ibug.load(root, "train"), ibug.load(root, "test")
-    return (_both(train, cached.load("crop", "train")) if requested == "mixed" else train), test
+    if chosen not in known:
+        raise UserError(f"--dataset {chosen}: not for this part; it takes {', '.join(known)}")
+    scheme = cached.SCHEMES[SETTINGS[usual]]
+    train, test = (split(chosen, name, data, "landmarks", scheme) for name in ("train", "test"))
+    return (_both(train, cached.load("crop", "train")) if chosen == "mixed" else train), test
 
 
 def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme) -> Faces:
@@ -70,14 +61,17 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
         setting = next(key for key, points in cached.SCHEMES.items() if points is scheme)
         return cached.load(setting, name)
     if dataset in ("ibug", "mixed"):
-        faces = ibug.load(_root("ibug", data), name, boxes=boxes)
+        faces = ibug.load(data, name, boxes=boxes)
         if boxes == "file":
             fitted = adjust_box(faces.boxes, *ibug.FILE_BOX_FIT)
             faces = replace(faces, name=f"{faces.name}-file", boxes=fitted)  # a cache of its own
         return faces
     if dataset == "youtube_faces":
-        return youtube_faces.load(data_folder(data)[0], name)
-    faces = imm.load(_root(dataset, data))
+        return youtube_faces.load(data, name)
+    if dataset != "imm":
+        known = ", ".join((*FOLDERS, "youtube_faces", "synthetic"))
+        raise UserError(f"--dataset {dataset}: no such data set; known are {known}")
+    faces = imm.load(data)
     train, test = imm.train_and_test(faces)
     parts = {"all": faces, "train": train, "test": test}
     if name not in parts:
@@ -87,27 +81,16 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
 
 def protocols(data: Path | None) -> dict[str, str]:
     """The ways to be tested on 300-W whose pictures are there, and what each consists of."""
-    folder = _root("ibug", data) / ibug.FOLDER
-    known = {name: " + ".join(folders) for name, folders in ibug.SPLITS.items() if name != "train"}
-    known |= {name: "one folder" for name in ibug.SPLITS["full"]}
+    folder = require_folder("ibug", ibug.FOLDER, data)
+    known = ibug.SPLITS | {name: (name,) for name in ibug.SPLITS["full"]}
     there = {
-        name: about
-        for name, about in known.items()
-        if all((folder / part).is_dir() for part in ibug.SPLITS.get(name, (name,)))
+        name: "one folder" if parts == (name,) else " + ".join(parts)
+        for name, parts in known.items()
+        if name != "train" and all((folder / part).is_dir() for part in parts)
     }
     if (folder / ibug.LISTS["dlib/test"]).is_file():
         there["dlib/test"] = "dlib's own list, a random part of all folders"
     return there
-
-
-def _root(dataset: str, data: Path | None) -> Path:
-    if dataset not in FOLDERS:
-        known = ", ".join((*FOLDERS, "youtube_faces", "synthetic"))
-        raise UserError(f"--dataset {dataset}: no such data set; known are {known}")
-    root = find_root(data, FOLDERS[dataset])
-    if root is None:
-        raise UserError(not_found(dataset, FOLDERS[dataset], data))
-    return root
 
 
 def _both(real: Faces, more: Faces) -> Faces:

@@ -1,25 +1,23 @@
 """Frames of YouTube Faces with 68 points, as Udacity's computer vision course distributes them.
 
 Source: https://s3.amazonaws.com/video.udacity-data.com/topher/2018/May/5aea1b91_train-test-data/
-train-test-data.zip, the data of the course's first project: 3462 training and 2308 test frames of
-the YouTube Faces dataset (https://www.cs.tau.ac.il/~wolf/ytfaces/). Research only; cite L. Wolf,
-T. Hassner, I. Maoz, "Face Recognition in Unconstrained Videos with Matched Background
-Similarity", CVPR 2011.
+train-test-data.zip, frames of the YouTube Faces dataset (https://www.cs.tau.ac.il/~wolf/ytfaces/).
+Research only; cite L. Wolf, T. Hassner, I. Maoz, "Face Recognition in Unconstrained Videos with
+Matched Background Similarity", CVPR 2011.
 
 Frames are RGB, 72x87 to 494x478 pixels, cut around one face whose points take up about 0.44 of
-the shorter side. A frame is called ``Person_Name_VF.jpg``: video V, frame F. Only 770 of the test
-frames are in the list of labels; the others have no points and are not read.
+the shorter side, and called ``Person_Name_VF.jpg``: video V, frame F. Of the 2308 test frames only
+770 are in the list of labels; the others have no points and are not read.
 
 Traps, counted over all labelled frames:
 
-- Training and test show the same people in the same videos: each of the 347 names and each of the
-  770 videos of the test frames is also in training. Two test frames, Carlos_Iturgaitz_31 and
-  Poala_Suarez_51, are training frames byte for byte. The test error is therefore that of known
-  people, lower than that of new ones. ``load`` keeps every tenth person out of "train", and marks
-  every test frame by whether its person is in "train".
+- Training and test show the same 347 people in the same 770 videos, so that the test error is that
+  of known people, lower than that of new ones; two test frames, Carlos_Iturgaitz_31 and
+  Poala_Suarez_51, are training frames byte for byte. ``load`` keeps every tenth person out of
+  "train", and marks every test frame by whether its person is in "train".
 - Points are whole pixels, with eyes 43 pixels apart in the median: rounding alone costs about
-  0.9 % NME. They look like a program's predictions: where a face is seen from the side, the points
-  of the far side are guessed, and six training faces have points outside the frame.
+  0.9 % NME. They look like a program's predictions: points of the far side of a face are guessed,
+  and six training faces have points outside the frame.
 """
 
 from __future__ import annotations
@@ -34,12 +32,11 @@ from common.keypoints import IBUG_68
 from common.system.errors import UserError
 from datasets.annotations import DamagedError, Face, check_points, gather, numbers, picture_size
 from datasets.download import RemoteFile
-from datasets.location import not_found
+from datasets.location import data_folder, not_found
 
 TITLE = "YouTube Faces, as Udacity's course distributes them: 4232 frames with 68 points"
 LICENCE = "research only; cite Wolf, Hassner, Maoz, CVPR 2011"
 FOLDER = "youtube_faces"
-COURSE_FOLDER = "data"  # made by the course's own instructions
 ARCHIVE = RemoteFile(
     name="train-test-data.zip",
     url="https://s3.amazonaws.com/video.udacity-data.com/topher/2018/May/"
@@ -55,32 +52,28 @@ HELD_OUT = 10  # every tenth person, by name, is kept out of "train"
 
 
 def find(root: Path) -> Path | None:
-    """The folder below ``root`` that holds the frames: ours, or the course's ``data``."""
-    folders = [root / FOLDER, root / FOLDER / COURSE_FOLDER, root / COURSE_FOLDER]
+    """The folder below ``root`` that holds the frames: ours, or the course's own ``data``."""
+    folders = [root / FOLDER, root / FOLDER / "data", root / "data"]
     return next((folder for folder in folders if (folder / MARKER).is_file()), None)
 
 
-def load(root: Path, split: str) -> Faces:
-    """The faces of one split of ``root/youtube_faces``; decodes no picture.
+def load(data: Path | None, split: str) -> Faces:
+    """The faces of one split; decodes no picture.
 
+    data: see ``location.data_folder``.
     split: "training", the course's 3462 training frames; "train" and "validation", those without
         and those of every tenth person; "test", the 770 test frames that have points.
-
-    Of the faces returned:
-    points: (N, 68, 2), whole pixels.
-    boxes: around the points.
-    groups: the person.
-    views: ``KNOWN`` if "train" has frames of the person, else ``NEW``.
+    Returns points (N, 68, 2) in whole pixels, boxes around them, the person as group, and as view
+    ``KNOWN`` if "train" has frames of the person, else ``NEW``.
     Raises UserError where the set or a list is missing, the split is unknown, or more than 1 % of
     the faces are damaged.
     """
-    folder = find(root)
+    folder = find(data_folder(data)[0])
     if folder is None:
-        raise UserError(not_found("youtube_faces", FOLDER, root))
+        raise UserError(not_found("youtube_faces", FOLDER, data))
     if split not in SPLITS:
         raise UserError(f"--split {split}: youtube_faces has {', '.join(SPLITS)}")
-    held_out = sorted({_person(row[0]) for row in _rows(folder, "training")})[::HELD_OUT]
-    faces = _gather(folder, split, "test" if split == "test" else "training", held_out)
+    faces = _gather(folder, split)
     if split in ("test", "training"):
         return faces
     wanted = KNOWN if split == "train" else NEW
@@ -112,11 +105,13 @@ def verify(folder: Path) -> list[str]:
     for part, (count, complete) in counts(folder).items():
         if count < complete:
             raise UserError(f"youtube_faces: {LISTS[part]} lists {count} of {complete} frames")
-    return [line for part in LISTS for line in _gather(folder, part, part, ()).left_out]
+    return [line for part in LISTS for line in _gather(folder, part).left_out]
 
 
-def _gather(folder: Path, split: str, part: str, held_out: Sequence[str]) -> Faces:
-    """All faces in the list of ``part``, under the name of ``split``."""
+def _gather(folder: Path, split: str) -> Faces:
+    """All faces in the list that ``split`` is taken from."""
+    held_out = sorted({_person(row[0]) for row in _rows(folder, "training")})[::HELD_OUT]
+    part = "test" if split == "test" else "training"
     read = partial(_read, folder / part, held_out)
     return gather("youtube_faces", split, IBUG_68, _rows(folder, part), read)
 

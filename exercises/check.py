@@ -69,7 +69,7 @@ def check(
     names = re.findall(r"^## \d+\. `(\w+)`$", sheet, re.MULTILINE)
     finished = 0
     for name, (message, done, picture) in zip(
-        names, _verdicts(part, names, file, seconds, seconds_to_start), strict=True
+        names, _verdicts(names, file, seconds, seconds_to_start), strict=True
     ):
         finished += done
         print(f"{name:<17}  {message}", flush=True)
@@ -83,7 +83,7 @@ def check(
 
 
 def _verdicts(
-    part: str, names: list[str], file: Path, seconds: float, seconds_to_start: float
+    names: list[str], file: Path, seconds: float, seconds_to_start: float
 ) -> Iterator[tuple[str, bool, bytes | None]]:
     """The fields of each task's ``Verdict``. Raises UserError where the file cannot be run."""
     pool = None
@@ -98,7 +98,7 @@ def _verdicts(
                     reason = _reason(stack, file, seconds_to_start)
                     raise UserError(f"{file}: {reason}; correct it and check again") from None
             try:
-                yield pool.submit(_judge, part, name, file, seconds, stack).result()
+                yield pool.submit(_judge, name, file, seconds, stack).result()
             except BrokenProcessPool:
                 pool = None
                 yield _reason(stack, file, seconds), False, None
@@ -128,15 +128,12 @@ def _start(file: Path, seconds: float, stack: Path) -> None:
         load(file)
 
 
-def _judge(
-    part: str, name: str, file: Path, seconds: float, stack: Path
-) -> tuple[str, bool, bytes | None]:
+def _judge(name: str, file: Path, seconds: float, stack: Path) -> tuple[str, bool, bytes | None]:
     from exercises.judge import judge
     from exercises.tasks import TASKS
 
-    task = next(task for task in TASKS[part] if task.name == name)
-    function = getattr(load(file), name, None)
-    return astuple(judge(task, function, file, partial(_time_limit, seconds, stack)))
+    function, limit = getattr(load(file), name, None), partial(_time_limit, seconds, stack)
+    return astuple(judge(TASKS[name], function, file, limit))
 
 
 @contextmanager
@@ -162,11 +159,10 @@ def load(file: Path) -> ModuleType:
         code = compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
     except OSError as fault:
         raise UserError(f"{file}: {fault.strerror}; name the file with --file") from None
-    except SyntaxError as fault:
-        where = f", line {fault.lineno}" if fault.lineno else ""
-        raise UserError(f"{file}{where}: {fault.msg}; correct it and check again") from None
-    except ValueError as fault:  # before Python 3.12, a zero byte
-        raise UserError(f"{file}: {fault}; correct it and check again") from None
+    except (SyntaxError, ValueError) as fault:  # before Python 3.12, ValueError for a zero byte
+        line, reason = getattr(fault, "lineno", None), getattr(fault, "msg", fault)
+        where = f", line {line}" if line else ""
+        raise UserError(f"{file}{where}: {reason}; correct it and check again") from None
     module = ModuleType(file.stem)
     module.__file__ = str(file)
     stopped = attempt(lambda: exec(code, module.__dict__), file)

@@ -1,4 +1,4 @@
-"""The tasks of part 2, and the known mistakes with their names."""
+"""The tasks of part 2, and the known mistakes; feedback.ini says what each one is."""
 
 from __future__ import annotations
 
@@ -10,53 +10,38 @@ from torch import Tensor, nn
 
 from common import metrics
 from common.augmentation import affine_matrices, augment, warp
-from common.crops import inverse, to_fractions, to_pixels, transform_points
+from common.crops import inverse, transform_points
 from common.inference import predict_flipped
 from common.keypoints import IBUG_68, IMM_58
 from common.recipe import Recipe
-from exercises.faces import SIZES, close_up, portrait, random, random_matrices
+from exercises.faces import SIZES, close_up, fractions, fractions_on, portrait, random, transforms
 from exercises.judge import Function, Result, Task
 
 NUMBERED = (0, 12, 13, 21, 39, 43)  # ends of the jaw, outer eye corners, corners of the mouth
 
 
-def turning(degrees: float, height: int, width: int) -> Tensor:
+def turning(degrees: float, height: float, width: float) -> Tensor:
     """``augmentation.affine_matrices`` of one rotation about a picture's centre: (2, 3)."""
-    angle, still = torch.tensor([math.radians(degrees)]), torch.zeros(1, 2)
+    angle, unflipped = torch.tensor([math.radians(degrees)]), torch.tensor([False])
     side = torch.tensor([width, height])
-    return affine_matrices(angle, torch.ones(1), still, torch.tensor([False]), side)[0]
+    return affine_matrices(angle, torch.ones(1), torch.zeros(1, 2), unflipped, side)[0]
 
 
-def _about(degrees: float, x: float, y: float) -> Tensor:
-    """A rotation about the point (x, y), as ``turning`` about the centre."""
-    return turning(degrees, int(2 * y + 1), int(2 * x + 1))
-
-
-def _turned(index: int, _: tuple, result: Result) -> tuple[Tensor, Tensor]:
+def _turned(index: int, result: Result) -> tuple[Tensor, Tensor]:
     (image, points), matrix = portrait(index), result[0][None].float()
     if torch.linalg.inv_ex(matrix[:, :, :2]).info == 0:  # else only the points can be moved
         image = warp(image[None].float(), matrix, *SIZES[index])[0]
     return image, transform_points(points[None], matrix)[0]
 
 
-TURNING = Task(
-    right=turning,
-    mistakes={
-        "turned the other way: y points down, so clockwise is [[cos, -sin], [sin, cos]]":
-            lambda degrees, h, w: turning(-degrees, h, w),
-        "degrees taken for radians: multiply by pi / 180":
-            lambda degrees, h, w: turning(math.degrees(degrees), h, w),
-        "turned about the first pixel: the shift that keeps the centre in its place is missing":
-            lambda degrees, h, w: _about(degrees, 0, 0),
-        "turned about (W / 2, H / 2), half a pixel off: the centre is ((W - 1) / 2, (H - 1) / 2)":
-            lambda degrees, h, w: _about(degrees, w / 2, h / 2),
-        "the centre's x and y are exchanged": lambda degrees, h, w: turning(degrees, w, h),
-        "the shift is missing: expected are 2 rows of 3 numbers":
-            lambda *given: turning(*given)[:, :2],
-    },
-    trial=lambda index: ((20.0, -35.0)[index], *SIZES[index]),
-    view=_turned,
-)  # fmt: skip
+TURNING = {
+    "other_way": lambda degrees, h, w: turning(-degrees, h, w),
+    "radians": lambda degrees, h, w: turning(math.degrees(degrees), h, w),
+    "first_pixel": lambda degrees, h, w: turning(degrees, 1, 1),
+    "half_pixel": lambda degrees, h, w: turning(degrees, h + 1, w + 1),
+    "centre_exchanged": lambda degrees, h, w: turning(degrees, w, h),
+    "no_shift": lambda *given: turning(*given)[:, :2],
+}
 
 
 def move_both(images: Tensor, points: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,38 +49,29 @@ def move_both(images: Tensor, points: Tensor, matrices: Tensor) -> tuple[Tensor,
     return warp(images, matrices, *images.shape[-2:]), transform_points(points, matrices)
 
 
-def _moving_points(by: Function) -> Function:
+def _moving(by: Function) -> Function:
     """``move_both`` whose points are those of ``by(points, matrices)``."""
     return lambda images, points, m: (move_both(images, points, m)[0], by(points, m))
 
 
-def _first_of_batch(index: int, _: tuple, result: Result) -> tuple[Tensor, Tensor]:
+def _two_faces(index: int) -> tuple[Tensor, Tensor, Tensor]:
+    image, points = portrait(index)
+    return image.expand(2, 1, -1, -1).float(), points.expand(2, -1, -1), transforms(index, 0.8)
+
+
+def _first_of_batch(index: int, result: Result) -> tuple[Tensor, Tensor]:
     return result[0][0], result[1][0]
 
 
-MOVE_BOTH = Task(
-    right=move_both,
-    mistakes={
-        "the points moved, the picture did not":
-            lambda images, points, m: (images, transform_points(points, m)),
-        "the picture moved, the points did not": _moving_points(lambda points, m: points),
-        "the points moved in the opposite direction of the picture":
-            _moving_points(lambda points, m: transform_points(points, inverse(m))),
-        "the points turned the other way: rows of points are multiplied by the transposed matrix":
-            _moving_points(lambda points, m: points @ m[:, :, :2] + m[:, None, :, 2]),
-        "the points were turned and not shifted: the matrix's last column is missing":
-            _moving_points(lambda points, m: points @ m[:, :, :2].mT),
-        "the points were shifted before they were turned":
-            _moving_points(lambda points, m: (points + m[:, None, :, 2]) @ m[:, :, :2].mT),
-        "the points' x and y are exchanged":
-            _moving_points(lambda points, m: transform_points(points, m).flip(-1)),
-    },
-    trial=lambda index: (
-        portrait(index)[0].expand(2, 1, -1, -1).float(), portrait(index)[1].expand(2, -1, -1),
-        random_matrices(index, 0.8),
-    ),
-    view=_first_of_batch,
-)  # fmt: skip
+MOVE_BOTH = {
+    "image_still": lambda images, points, m: (images, transform_points(points, m)),
+    "points_still": _moving(lambda points, m: points),
+    "opposite": _moving(lambda points, m: transform_points(points, inverse(m))),
+    "transposed": _moving(lambda points, m: points @ m[:, :, :2] + m[:, None, :, 2]),
+    "no_shift": _moving(lambda points, m: points @ m[:, :, :2].mT),
+    "shift_first": _moving(lambda points, m: (points + m[:, None, :, 2]) @ m[:, :, :2].mT),
+    "xy_exchanged": _moving(lambda points, m: transform_points(points, m).flip(-1)),
+}
 
 
 def mirror(images: Tensor, points: Tensor, flip_order: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,55 +82,33 @@ def mirror(images: Tensor, points: Tensor, flip_order: Tensor) -> tuple[Tensor, 
     return (images + 0.5) * 255, points
 
 
-def _same(flip_order: Tensor) -> Tensor:
-    """The order that exchanges nothing."""
-    return torch.arange(len(flip_order))
-
-
 def _upside_down(images: Tensor, points: Tensor, flip_order: Tensor) -> tuple[Tensor, Tensor]:
     images, points = mirror(images.mT.contiguous(), points.flip(-1), flip_order)
     return images.mT, points.flip(-1)
 
 
-def _mirroring_points(by: Function) -> Function:
-    """``mirror`` whose points are those of ``by(points, flip_order)``."""
-    return lambda images, points, order: (mirror(images, points, order)[0], by(points, order))
+def _face_and_order(index: int) -> tuple[Tensor, Tensor, Tensor]:
+    image, points = portrait(index)
+    return image[None], points[None], IMM_58.flip_order
 
 
-MIRROR = Task(
-    right=mirror,
-    mistakes={
-        "mirrored, but left and right not exchanged: points[:, flip_order] renames them":
-            lambda images, points, order: mirror(images, points, _same(order)),
-        "one pixel off: the mirror image of x is W - 1 - x": lambda images, points, order: (
-            mirror(images, points, order)[0],
-            mirror(images, points, order)[1] + torch.tensor([1, 0])),
-        "the points were mirrored, the picture was not":
-            lambda images, points, order: (images, mirror(images, points, order)[1]),
-        "the picture was mirrored, the points were not":
-            _mirroring_points(lambda points, order: points),
-        "left and right exchanged, but the points not mirrored":
-            _mirroring_points(lambda points, order: points[:, order]),
-        "turned upside down: the picture's last dimension, and x, are to be mirrored":
-            _upside_down,
-    },
-    trial=lambda index: (*(one[None] for one in portrait(index)), IMM_58.flip_order),
-    view=_first_of_batch,
-    numbered=NUMBERED,
-)  # fmt: skip
+MIRROR = {
+    "not_renamed": lambda images, points, _: mirror(images, points, torch.arange(58)),
+    "one_pixel": lambda *given: (mirror(*given)[0], mirror(*given)[1] + torch.tensor([1, 0])),
+    "image_still": lambda *given: (given[0], mirror(*given)[1]),
+    "points_still": lambda *given: (mirror(*given)[0], given[1]),
+    "only_renamed": lambda *given: (mirror(*given)[0], given[1][:, given[2]]),
+    "upside_down": _upside_down,
+}
 
 
 def nme(predicted: Tensor, truth: Tensor, outer_eyes: tuple[int, int]) -> Tensor:
     """``metrics.nme`` with the eye distance of the truth: (N,) in %."""
-    return metrics.nme(predicted, truth, _eye_distance(truth, outer_eyes))
+    return metrics.nme(predicted, truth, _eyes(truth, outer_eyes))
 
 
-def _eye_distance(points: Tensor, outer_eyes: tuple[int, int]) -> Tensor:
+def _eyes(points: Tensor, outer_eyes: tuple[int, int]) -> Tensor:
     return replace(IMM_58, outer_eyes=outer_eyes).eye_distance(points)
-
-
-def _squares(predicted: Tensor, truth: Tensor) -> Tensor:
-    return (predicted - truth).square().sum(dim=-1)  # (N, K)
 
 
 def _predictions(index: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
@@ -165,77 +119,56 @@ def _predictions(index: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
     return truth + off, truth, scheme.outer_eyes
 
 
-NME = Task(
-    right=nme,
-    mistakes={
-        "a fraction, not per cent: multiply by 100": lambda *given: nme(*given) / 100,
-        "the sum over the points, not their mean":
-            lambda predicted, truth, eyes: nme(predicted, truth, eyes) * truth.shape[1],
-        "the mean over the faces: each face is divided by its own eye distance and has its own "
-        "number": lambda *given: nme(*given).mean(),
-        "one eye distance for all faces: each face is divided by its own":
-            lambda predicted, truth, eyes: metrics.nme(
-                predicted, truth, _eye_distance(truth, eyes).mean()),
-        "the eye distance of the prediction: a bad prediction must not choose its own measure":
-            lambda predicted, truth, eyes: metrics.nme(
-                predicted, truth, _eye_distance(predicted, eyes)),
-        "the error of a coordinate: expected is the distance of a point, the root of dx² + dy²":
-            lambda predicted, truth, eyes: 100 * (predicted - truth).abs().mean(dim=(1, 2))
-            / _eye_distance(truth, eyes),
-        "the root was not taken: dx² + dy² is the square of the distance":
-            lambda predicted, truth, eyes: 100 * _squares(predicted, truth).mean(dim=1)
-            / _eye_distance(truth, eyes),
-        "the root of the mean square: expected is the mean of the distances":
-            lambda predicted, truth, eyes: 100 * _squares(predicted, truth).mean(dim=1).sqrt()
-            / _eye_distance(truth, eyes),
-    },
-    trial=_predictions,
-)  # fmt: skip
+NME = {
+    "fraction": lambda *given: nme(*given) / 100,
+    "sum": lambda found, truth, eyes: nme(found, truth, eyes) * truth.shape[1],
+    "mean_of_faces": lambda *given: nme(*given).mean(),
+    "one_eye_distance": lambda p, t, eyes: metrics.nme(p, t, _eyes(t, eyes).mean()),
+    "predicted_eyes": lambda p, t, eyes: metrics.nme(p, t, _eyes(p, eyes)),
+    "coordinate": lambda p, t, eyes: 100 * (p - t).abs().mean((1, 2)) / _eyes(t, eyes),
+    "no_root": lambda p, t, eyes: 100 * (p - t).square().sum(2).mean(1) / _eyes(t, eyes),
+    "root_of_mean": lambda p, t, eyes: (
+        100 * (p - t).square().sum(2).mean(1).sqrt() / _eyes(t, eyes)
+    ),
+}
 
 
-def flip_tta(network: Function, faces: Tensor, flip_order: Tensor) -> Tensor:
-    """The mean of a network's prediction and ``inference.predict_flipped``: (B, K, 2)."""
-    return (network(faces) + predict_flipped(network, faces, flip_order)) / 2
+def _mean_with(second: Function) -> Function:
+    """The mean of a network's prediction and of ``second(network, faces, flip_order)``."""
+    return lambda network, faces, order: (network(faces) + second(network, faces, order)) / 2
 
 
-def _not_mirrored_back(network: Function, faces: Tensor, flip_order: Tensor) -> Tensor:
-    """``flip_tta`` that leaves the second prediction where the mirror image shows it."""
-    second = predict_flipped(network, faces, flip_order)
-    return (network(faces) + second * torch.tensor([-1, 1]) + torch.tensor([1, 0])) / 2
+flip_tta = _mean_with(predict_flipped)
 
 
 def _network_and_face(index: int) -> tuple[nn.Module, Tensor, Tensor]:
     """A network that nearly knows ``portrait(index)``, the face (1, 1, H, W), and the order."""
-    (image, points), (height, width) = portrait(index), SIZES[index]
+    height, width = SIZES[index]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(index)
         last = nn.Linear((height // 6) * (width // 6), 116)
-    last.bias.data = to_fractions(points, height, width).flatten()
+    last.bias.data = fractions(portrait, index).flatten()
     last.weight.data *= 0.1
     network = nn.Sequential(nn.AvgPool2d(6), nn.Flatten(), last, nn.Unflatten(1, (58, 2)))
-    return network, image[None] / 255 - 0.5, IMM_58.flip_order
+    return network, portrait(index)[0][None] / 255 - 0.5, IMM_58.flip_order
 
 
-FLIP_TTA = Task(
-    right=flip_tta,
-    mistakes={
-        "mirrored back, but left and right not exchanged: predicted[:, flip_order]":
-            lambda network, faces, order: flip_tta(network, faces, _same(order)),
-        "exchanged, but not mirrored back: x becomes 1 - x": _not_mirrored_back,
-        "the prediction for the mirror image was taken as it is: mirror it back and exchange left "
-        "and right":
-            lambda network, faces, order: _not_mirrored_back(network, faces, _same(order)),
-        "the sum of both predictions, not their mean": lambda *given: 2 * flip_tta(*given),
-        "the prediction for the mirror image alone: expected is the mean of both": predict_flipped,
-        "the prediction for the face alone: the mirror image is missing":
-            lambda network, faces, order: network(faces),
-        "the picture was turned upside down: mirror its last dimension":
-            lambda network, faces, order: (network(faces) + predict_flipped(
-                lambda seen: network(seen.flip(-1, -2)), faces, order)) / 2,
-    },
-    trial=_network_and_face,
-    view=lambda index, given, result: (portrait(index)[0], to_pixels(result[0][0], *SIZES[index])),
-    numbered=NUMBERED,
-)  # fmt: skip
+FLIP_TTA = {
+    "not_renamed": lambda network, faces, _: flip_tta(network, faces, torch.arange(58)),
+    "not_mirrored_back": _mean_with(lambda net, faces, order: net(faces.flip(-1))[:, order]),
+    "as_it_is": _mean_with(lambda network, faces, _: network(faces.flip(-1))),
+    "sum": lambda *given: 2 * flip_tta(*given),
+    "only_mirrored": predict_flipped,
+    "only_first": lambda network, faces, _: network(faces),
+    "upside_down": _mean_with(
+        lambda network, faces, order: predict_flipped(network, faces.flip(-1, -2), order)
+    ),
+}
 
-TASKS = (TURNING, MOVE_BOTH, MIRROR, NME, FLIP_TTA)
+TASKS = (
+    Task("turning", turning, lambda i: ((20.0, -35.0)[i], *SIZES[i]), TURNING, _turned),
+    Task("move_both", move_both, _two_faces, MOVE_BOTH, _first_of_batch),
+    Task("mirror", mirror, _face_and_order, MIRROR, _first_of_batch, NUMBERED),
+    Task("nme", nme, _predictions, NME),
+    Task("flip_tta", flip_tta, _network_and_face, FLIP_TTA, fractions_on(portrait), NUMBERED),
+)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import matplotlib.patheffects as effects
 import torch
@@ -10,31 +11,50 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from common.augmentation import affine_matrices, grey
-from common.keypoints import IBUG_68, IMM_58, Scheme
+from common.crops import to_fractions, to_pixels
+from common.keypoints import IBUG_68, IMM_58
 from datasets.synthetic.render import render
 
+Face = Callable[[int], tuple[Tensor, Tensor]]  # a trial's number -> picture and points
+View = Callable[[int, tuple[Tensor, ...]], tuple[Tensor, Tensor]]  # and result -> the same
+
 SIZES = ((90, 120), (76, 96))  # (H, W) of the face of each trial
-PORTRAITS, CLOSE_UPS = (24, 43), (4242, 6)  # their seeds
+SCHEMES = {"portrait": IMM_58, "crop": IBUG_68}
 RIGHT, YOURS = "#00D68F", "#FF4A3D"  # on a grey picture; a ring and a cross, so shapes differ too
 WIDTH, DPI = 7.2, 160  # inches and dots per inch
 
 
-def portrait(index: int) -> tuple[Tensor, Tensor]:
-    """Head and shoulders of trial ``index``: grey uint8 (1, H, W) and points (58, 2)."""
-    return _render(PORTRAITS[index], IMM_58, "portrait", SIZES[index])
-
-
-def close_up(index: int) -> tuple[Tensor, Tensor]:
-    """A face of trial ``index``, as in 300-W: grey uint8 (1, H, W) and points (68, 2)."""
-    return _render(CLOSE_UPS[index], IBUG_68, "crop", SIZES[index])
-
-
 @lru_cache
-def _render(
-    seed: int, scheme: Scheme, setting: str, size: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    images, points, _ = render([seed], scheme, setting, size)
+def _render(setting: str, seeds: tuple[int, int], index: int) -> tuple[Tensor, Tensor]:
+    """The face of trial ``index``: grey uint8 (1, H, W) and points (K, 2)."""
+    images, points, _ = render([seeds[index]], SCHEMES[setting], setting, SIZES[index])
     return grey(images.float())[0].round().byte(), points[0]
+
+
+portrait: Face = partial(_render, "portrait", (24, 43))  # head and shoulders, 58 points
+close_up: Face = partial(_render, "crop", (4242, 6))  # as in 300-W, 68 points
+
+
+def fractions(face: Face, index: int) -> Tensor:
+    """The points of the face of trial ``index`` as fractions, (K, 2)."""
+    return to_fractions(face(index)[1], *SIZES[index])
+
+
+def points_on(face: Face, convert: Callable[[Tensor, int, int], Tensor] | None = None) -> View:
+    """Show the points of a result, of a batch the first, on the face of its trial.
+
+    convert: makes pixels of what the task returns, height and width; None if these are pixels.
+    """
+
+    def view(index: int, result: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        image, points = face(index)
+        shown = result[0].reshape(-1, *points.shape)[0]  # (K, 2)
+        return image, convert(shown, *SIZES[index]) if convert else shown
+
+    return view
+
+
+fractions_on = partial(points_on, convert=to_pixels)
 
 
 def random(seed: int) -> torch.Generator:
@@ -42,7 +62,7 @@ def random(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def random_matrices(index: int, scale: float) -> Tensor:
+def transforms(index: int, scale: float) -> Tensor:
     """Two matrices (2, 2, 3) that turn, scale by ``scale`` to ``scale + 0.2`` and shift the pixels
     of the face of trial ``index``."""
     generator, (height, width) = random(index), SIZES[index]
@@ -81,12 +101,11 @@ def side_by_side(
         axes.imshow(picture[0].numpy(), cmap="gray", vmin=dark, vmax=bright)
         axes.plot(*right[1].T.numpy(), "o", **rings)
         for index in numbered:
-            place = points[index].tolist()
-            axes.text(*place, f" {index}", color=colour, fontsize=9, bbox=box)
+            axes.text(*points[index], f" {index}", color=colour, fontsize=9, bbox=box)
         axes.set(xlim=(left, end), ylim=(bottom, top), title=title, facecolor="black")
         axes.set(xticks=[], yticks=[])
-    for ends in torch.stack([right[1], shown], dim=2):  # (2, 2): x of both, y of both
-        given.plot(*ends.numpy(), color="white", linewidth=0.6, alpha=0.8)
+    lines = torch.stack([right[1], shown]).permute(2, 0, 1)  # (2, 2, K): x of both, y of both
+    given.plot(*lines.numpy(), color="white", linewidth=0.6, alpha=0.8)
     given.plot(*shown.T.numpy(), "x", color=YOURS, ms=4, label=label, **edge)
     figure.legend(*given.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

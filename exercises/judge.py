@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import traceback
 from collections.abc import Callable, Sequence
+from configparser import ConfigParser
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from exercises.faces import side_by_side
+from exercises.faces import View, side_by_side
 
 Function = Callable[..., Any]
 Result = tuple[Tensor, ...]  # float64 each
@@ -29,33 +30,30 @@ Returned = TypeVar("Returned")
 TRIALS = 2
 CLOSE = 1e-4  # of the largest value: more than rounding, an eighth of half a pixel of 640
 NOT_DONE = "not done yet"
+FEEDBACK = ConfigParser(delimiters="=", interpolation=None)  # [task] name of a mistake = sentence
+FEEDBACK.read_string(Path(__file__).with_name("feedback.ini").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
 class Task:
     """A function that a learner writes.
 
-    right: the correct function, under the task's name and with its arguments; where the project
-        has such a function, it calls that one.
-    mistakes: for each message, a function that makes this mistake.
+    right: the correct function; where the project has it, that one.
     trial: draws the arguments of trial 0 and of trial 1, which differ in size.
-    call: calls a function with such arguments and returns what is compared.
-    view: a trial's number, arguments and result -> the picture (1, H, W) with points (K, 2) that
-        shows the result; None where no picture helps.
+    mistakes: by name, functions that make a mistake; ``feedback.ini`` has a sentence for each.
+    view: a trial's number and result -> the picture (1, H, W) and points (K, 2) that show the
+        result; None where no picture helps.
     numbered: points whose numbers are drawn.
+    call: calls a function with a trial's arguments and returns what is compared.
     """
 
+    name: str
     right: Function
-    mistakes: dict[str, Function]
     trial: Callable[[int], tuple[Any, ...]]
-    call: Function = lambda function, *arguments: function(*arguments)
-    view: Callable[[int, tuple[Any, ...], Result], tuple[Tensor, Tensor]] | None = None
+    mistakes: dict[str, Function]
+    view: View | None = None
     numbered: tuple[int, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Of the function that is to be written."""
-        return self.right.__name__
+    call: Function = lambda function, *arguments: function(*arguments)
 
 
 @dataclass(frozen=True)
@@ -100,21 +98,19 @@ def judge(
         own = attempt(partial(_results, task, function, trials), file)
     if own == Failure(NOT_DONE):
         return Verdict(NOT_DONE)
-    if _agree(own, right):
+    wrong = difference(own, right)
+    if wrong is None:
         return Verdict("done", done=True)
-    named = (
-        message
-        for message, mistake in task.mistakes.items()
-        if _agree(own, attempt(partial(_results, task, mistake, trials), file))
-    )
-    message = next(named, None)
+    trial, message = wrong
+    for name, mistake in task.mistakes.items():
+        if difference(own, attempt(partial(_results, task, mistake, trials), file)) is None:
+            message = FEEDBACK[task.name][name]
+            break
     if isinstance(own, Failure):
-        return Verdict(str(replace(own, message=message or own.message)))
-    wrong = next(i for i in range(TRIALS) if not _same(own[i], right[i]))
-    message = message or _difference(own[wrong], right[wrong])
-    if task.view is None or _shapes(own[wrong]) != _shapes(right[wrong]):
+        return Verdict(str(replace(own, message=message)))
+    if task.view is None or _shapes(own[trial]) != _shapes(right[trial]):
         return Verdict(message)
-    views = [task.view(wrong, trials[wrong], result[wrong]) for result in (right, own)]
+    views = [task.view(trial, result[trial]) for result in (right, own)]
     figure = side_by_side(*views, task.numbered)
     figure.suptitle(fill(message, 88), fontsize=9)
     png = io.BytesIO()
@@ -143,8 +139,6 @@ def _results(task: Task, function: Function, trials: Sequence[tuple[Any, ...]]) 
     for arguments in trials:
         given = deepcopy(arguments)
         result = task.call(function, *given)
-        if result is None:
-            raise BadResult("nothing is returned: does the function end with return?")
         results.append(tuple(map(_values, result if isinstance(result, tuple) else (result,))))
         for before, after in zip(arguments, given, strict=True):
             if isinstance(before, Tensor) and not torch.equal(before, after):
@@ -153,41 +147,35 @@ def _results(task: Task, function: Function, trials: Sequence[tuple[Any, ...]]) 
 
 
 def _values(result: object) -> Tensor:
+    if result is None:
+        raise BadResult("nothing is returned: does the function end with return?")
     try:
         return torch.as_tensor(result).detach().cpu().double()
     except (TypeError, ValueError, RuntimeError):
         raise BadResult(f"a {type(result).__name__} is returned instead of numbers") from None
 
 
-def _agree(own: list[Result] | Failure, other: list[Result] | Failure) -> bool:
-    """Whether two functions gave the same results, or failed alike, in all trials."""
-    if isinstance(own, Failure) or isinstance(other, Failure):
-        return own == other
-    return all(map(_same, own, other))
+def difference(
+    own: list[Result] | Failure, other: list[Result] | Failure
+) -> tuple[int, str] | None:
+    """The first trial in which two functions differ, and how; None where they never do.
+
+    Numbers differ by more than ``CLOSE`` of the largest one, failures by their messages.
+    """
+    failure = next((one for one in (own, other) if isinstance(one, Failure)), None)
+    if failure:
+        return None if own == other else (0, failure.message)
+    for trial, (mine, wanted) in enumerate(zip(own, other, strict=True)):
+        if _shapes(mine) != _shapes(wanted):
+            return trial, f"the shape is {_shapes(mine)}, expected is {_shapes(wanted)}"
+        for found, expected in zip(mine, wanted, strict=True):
+            close = CLOSE * expected.nan_to_num(0, 0, 0).abs().max().item()
+            if not torch.allclose(found, expected, rtol=0, atol=close, equal_nan=True):
+                worst = (found - expected).abs().nan_to_num(float("inf")).argmax()
+                numbers = f"{found.flatten()[worst]:.6g} instead of {expected.flatten()[worst]:.6g}"
+                return trial, f"wrong, but no mistake that is known here: {numbers}"
+    return None
 
 
-def _same(own: Result, other: Result) -> bool:
-    return _shapes(own) == _shapes(other) and all(map(_close, own, other))
-
-
-def _shapes(result: Result) -> list[tuple[int, ...]]:
-    return [tuple(values.shape) for values in result]
-
-
-def _close(own: Tensor, other: Tensor) -> bool:
-    largest = other.nan_to_num(0, 0, 0).abs().max().item()
-    return torch.allclose(own, other, rtol=0, atol=CLOSE * largest, equal_nan=True)
-
-
-def _difference(own: Result, right: Result) -> str:
-    """Where a result differs that no known mistake explains."""
-    if _shapes(own) != _shapes(right):
-        own_shape, right_shape = (
-            " and ".join(str(shape) if shape else "a single number" for shape in _shapes(result))
-            for result in (own, right)
-        )
-        return f"the shape is {own_shape}, expected is {right_shape}"
-    mine, wanted = next(pair for pair in zip(own, right, strict=True) if not _close(*pair))
-    worst = (mine - wanted).abs().nan_to_num(float("inf")).argmax()
-    found, expected = mine.flatten()[worst], wanted.flatten()[worst]
-    return f"wrong, but no mistake that is known here: {found:.6g} instead of {expected:.6g}"
+def _shapes(result: Result) -> str:
+    return " and ".join(str(tuple(one.shape)) if one.ndim else "a single number" for one in result)

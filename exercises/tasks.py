@@ -1,5 +1,6 @@
-"""The tasks of each part, in the order of its sheet."""
+"""The tasks of all parts by name, in the order of the sheets."""
 
 from exercises import checks_part1, checks_part2, checks_part3
 
-TASKS = {"1": checks_part1.TASKS, "2": checks_part2.TASKS, "3": checks_part3.TASKS}
+PARTS = (checks_part1, checks_part2, checks_part3)
+TASKS = {task.name: task for part in PARTS for task in part.TASKS}

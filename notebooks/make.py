@@ -2,7 +2,8 @@
 
 A notebook holds no code of its own. It is the ``run`` of its part's file, split at the numbered
 comments into one cell per step; ``notebooks.inline`` shows the result of each. Its text is the
-part's docstring and lesson. After a change of a part, make the notebooks again; a test checks it.
+part's docstring and lesson, put into ``notebook.md``. After a change of a part, make the notebooks
+again; a test checks it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jinja2
+
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset
 
 FOLDER = Path(__file__).parent
@@ -28,59 +31,32 @@ SHOWN = {  # by a step's number, the recipe being 0: what is shown below it
     4: "inline.curves(history)",
     5: "inline.page(page)",
 }
-SETUP = f'''\
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
-REPOSITORY = "{REPOSITORY}"  # @param {{type: "string"}}
-# On Colab that is a field: the address of the project, or of your own copy of it. Without one,
-# upload the project's files as course.zip, made by: git archive --output course.zip HEAD
-
-if Path("../run_part.py").is_file():
-    os.chdir("..")  # a notebook starts in its own folder
-if not Path("run_part.py").is_file():  # on Colab, say
-    if not Path("course").is_dir():
-        if Path("course.zip").is_file():
-            shutil.unpack_archive("course.zip", "unpacked")
-            os.rename("unpacked", "course")  # so half of a damaged one is not taken for it
-        elif subprocess.run(["git", "clone", "--depth", "1", REPOSITORY, "course"]).returncode:
-            raise SystemExit(f"{{REPOSITORY}}: no clone of it; correct it, or upload course.zip")
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"]
-        subprocess.run(install, check=True)
-    os.chdir("course")
-sys.path.insert(0, os.getcwd())  # before other packages that are called datasets or common'''
-OPTIONS = """\
-from common.recipe import Options
-
-options = Options()  # as on the command line; Options(epochs=3) is done sooner"""
 
 
 def notebook(module: ModuleType) -> str:
     """The text of one notebook, made from a part's module."""
-    part, lesson = module.__name__.rpartition(".")[2], module.LESSON
-    about = module.__doc__.strip().removeprefix(f"{lesson.title}. ").replace("``", "`")
-    cells = [
-        _markdown(
-            f"# {lesson.title}\n\n{about}\n\n{_listed(lesson.notes)}\n\n"
-            f"This notebook is `run` of `parts/{part}.py`, step by step; `python -m "
-            "notebooks.make` makes it from that file."
-        ),
-        _code(SETUP),
-        _markdown("The options of the run, and everything in the part's own file:"),
-        _code(OPTIONS, "parameters"),
-        _code(f"from notebooks import inline\nfrom parts.{part} import *"),
-    ]
-    for number, (title, code) in enumerate(steps(inspect.getsource(module))):
-        code = "\n\n".join(filter(None, (code, SHOWN.get(number))))
-        cells += [_markdown(f"## {title}"), _code(code)]
-    cells.append(_markdown("## What to try next\n\n" + _listed(lesson.try_next)))
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    lesson, parts = module.LESSON, enumerate(steps(inspect.getsource(module)))
+    template = jinja2.Template(
+        (FOLDER / "notebook.md").read_text(encoding="utf-8"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    text = template.render(
+        lesson=lesson,
+        part=module.__name__.rpartition(".")[2],
+        about=module.__doc__.strip().removeprefix(f"{lesson.title}. ").replace("``", "`"),
+        repository=REPOSITORY,
+        steps=[
+            (title, "\n\n".join(filter(None, (code, SHOWN.get(number)))))
+            for number, (title, code) in parts
+        ],
+    )
     whole = {
-        "cells": [cell | {"id": f"cell-{number}"} for number, cell in enumerate(cells)],
-        "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
+        "cells": [cell | {"id": f"cell-{number}"} for number, cell in enumerate(_cells(text))],
+        "metadata": {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        },
         "nbformat": 4,
         "nbformat_minor": 5,
     }
@@ -100,22 +76,20 @@ def steps(source: str) -> list[tuple[str, str]]:
     return [(title, code.strip()) for title, code in zip(titles, pieces[::2], strict=True)]
 
 
-def _listed(items: tuple[str, ...]) -> str:
-    return "\n".join(f"- {item}" for item in items)
-
-
-def _markdown(text: str) -> dict[str, Any]:
-    return {"cell_type": "markdown", "metadata": {}, "source": text.splitlines(keepends=True)}
-
-
-def _code(text: str, *tags: str) -> dict[str, Any]:
-    return {
-        "cell_type": "code",
-        "execution_count": None,
-        "metadata": {"tags": list(tags)} if tags else {},
-        "outputs": [],
-        "source": text.splitlines(keepends=True),
-    }
+def _cells(text: str) -> list[dict[str, Any]]:
+    """The cells of Markdown whose fenced blocks are code, their tags behind the fences."""
+    cells = []
+    fences = re.compile(r"^```python ?(\w*)\n(.*?)\n```$", re.DOTALL | re.MULTILINE)
+    for number, piece in enumerate(fences.split(text)):  # text, tag, code, text, tag, ...
+        lines = piece.strip().splitlines(keepends=True)
+        if number % 3 == 0 and lines:
+            cells.append({"cell_type": "markdown", "metadata": {}, "source": lines})
+        elif number % 3 == 1:
+            metadata = {"tags": [piece]} if piece else {}
+        elif number % 3 == 2:
+            code = {"cell_type": "code", "execution_count": None, "metadata": metadata}
+            cells.append(code | {"outputs": [], "source": lines})
+    return cells
 
 
 def main() -> None:

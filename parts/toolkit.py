@@ -1,14 +1,14 @@
-"""The trained networks of the course, ready for photos.
-
-``from parts.toolkit import face_keypoints; face_keypoints().predict(image)`` finds every face of
-a photo and its 68 points.
-"""
+"""The trained networks of the course: ``face_keypoints().predict(image)`` finds every face of a
+photo and its 68 points."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from common.photos.finder import FaceKeypoints
+from common import checkpoints
+from common.photos import detectors
+from common.photos.finder import FaceKeypoints, require_all_points
+from common.system.device import best_device
 from common.system.errors import UserError
 from datasets import yunet
 from parts import part1_nose_tip, part2_full_face, part3_variants
@@ -43,14 +43,19 @@ def face_keypoints(
     device: str | None = None,
     video: bool = False,
 ) -> FaceKeypoints:
-    """A detector and a trained network: photos in, faces out.
+    """A detector and a trained network: photos in, faces out; arguments as ``FaceKeypoints``.
 
     checkpoint: of a network for 68 points; by default the one that ships.
-    detector: "haar", "lbp" or "yunet".
-    data: the folder below which YuNet's file lies; None means FACE_DATA, else datasets/files.
+    detector: "haar", "lbp" or "yunet", whose file lies below ``data``.
+    data: None means FACE_DATA, else datasets/files.
     device: such as "cpu" or "cuda:1"; None takes the best available.
-    video: trade accuracy for speed, see ``FaceKeypoints``.
     Raises UserError where one of them is missing, damaged or made for other points.
     """
     path = checkpoint or default_checkpoint()
-    return FaceKeypoints.load(path, detector, yunet.place(data), device, video)
+    trained = checkpoints.load(path)
+    require_all_points(trained, path)
+    network, recipe = checkpoints.network_of(trained), checkpoints.recipe_of(trained)
+    # Older checkpoints, and the one that ships, hold no flip disagreement.
+    disagreement = trained.get("flip_disagreement", 0.0)
+    finds = detectors.load(detector, yunet.place(data))
+    return FaceKeypoints(network, recipe, finds, best_device(device), disagreement, video)

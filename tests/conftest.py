@@ -1,6 +1,6 @@
 import multiprocessing
 import os
-from functools import partial
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ torch.set_num_threads(1)  # tiny tensors: more threads cost time, and the order 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
     """A cache folder of the test's own: nothing is written beside the code."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = Path(tempfile.mkdtemp(dir=tmp_path_factory.getbasetemp()))  # mktemp lists them all
     monkeypatch.setenv("FACE_CACHE", str(folder))
     return folder
 
@@ -45,43 +45,46 @@ def small_root(tmp_path_factory):
     return small_sets.write_ibug(small_sets.write_imm(tmp_path_factory.mktemp("sets")))
 
 
-def shrink_crops(patch):
-    """Part 3 takes small crops: a fifth of the work."""
-    from parts.part3_large_dataset import RECIPES
-
-    for name, recipe in RECIPES.items():
-        patch.setitem(RECIPES, name, partial(recipe, height=64, width=64, margin=8))
-
-
 @pytest.fixture
 def small_runs(monkeypatch):
     """Runs of the parts with small crops and without the drawing, which takes most of the time."""
     import made_up_reports
+    from small_sets import shrink_crops
 
     shrink_crops(monkeypatch)
     made_up_reports.draw_nothing(monkeypatch)
 
 
-@pytest.fixture(scope="session")
-def small_reports(tmp_path_factory, small_root):
-    """All parts run with both recipes on ``small_root``; the reports folder of each recipe.
-
-    Figures are drawn for "best" alone, as drawing takes most of the time.
-    """
-    import made_up_reports
+def run_parts(tmp_path_factory, small_root, recipe, draw):
+    """The reports folder of all parts, run with a recipe on ``small_root``."""
+    from small_sets import shrink_crops
 
     import run_part
 
-    folders = {recipe: tmp_path_factory.mktemp(recipe) for recipe in ("course", "best")}
-    cache = tmp_path_factory.mktemp("cache")
-    for recipe, folder in folders.items():
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("FACE_CACHE", str(cache))
-            shrink_crops(patch)
-            if recipe == "course":
-                made_up_reports.draw_nothing(patch)
-            for part in "123":
-                line = [part, "--recipe", recipe, "--epochs", "1", "--device", "cpu"]
-                line += ["--data", str(small_root), "--reports", str(folder)]
-                assert run_part.main(line) == 0
-    return folders
+    folder = tmp_path_factory.mktemp(recipe)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        shrink_crops(patch)
+        draw(patch)
+        for part in "123":
+            line = [part, "--recipe", recipe, "--epochs", "1", "--device", "cpu"]
+            line += ["--data", str(small_root), "--reports", str(folder)]
+            assert run_part.main(line) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def best_reports(tmp_path_factory, small_root):
+    """All parts run with their best recipes; figures have few pixels, as drawing takes long."""
+    import made_up_reports
+
+    return run_parts(tmp_path_factory, small_root, "best", made_up_reports.draw_coarsely)
+
+
+@pytest.fixture(scope="session")
+def small_reports(tmp_path_factory, small_root, best_reports):
+    """The reports folder of all parts by recipe; of the course's no figures are drawn."""
+    import made_up_reports
+
+    course = run_parts(tmp_path_factory, small_root, "course", made_up_reports.draw_nothing)
+    return {"course": course, "best": best_reports}

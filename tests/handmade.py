@@ -7,8 +7,7 @@ from datasets import ibug, youtube_faces
 
 ORIENTATION = 0x0112
 few_examples = settings(
-    deadline=None,
-    max_examples=30,
+    max_examples=20,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example writes one file
 )
 

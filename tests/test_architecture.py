@@ -2,9 +2,8 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDERS = ("common", "datasets", "parts", "exercises", "notebooks", "benchmarks")
@@ -52,10 +51,16 @@ def layer(name):
     return max(fitting, default=(0, len(LAYERS)))[1]
 
 
+@cache
+def tree(name):
+    return ast.parse(FILES[name].read_text(encoding="utf-8"))
+
+
+@cache
 def imports(name):
-    """The modules of ours that a module imports, within functions and by strings too."""
+    """The modules of ours that a module imports, within functions too."""
     found = set()
-    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(name)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -65,12 +70,7 @@ def imports(name):
 
 
 def test_the_walk_sees_the_project():
-    assert {
-        "run_part",
-        "common.training",
-        "datasets.imm",
-        "parts.commands.evaluate",
-    } <= FILES.keys()
+    assert {"run_part", "datasets.imm", "parts.commands.evaluate"} <= FILES.keys()
     assert "common.system.errors" in imports("run_part")
     assert "common.augmentation" in imports("common.training")
     assert layer("common.system.files") < layer("common.training") < layer("common.photos.finder")
@@ -78,30 +78,30 @@ def test_the_walk_sees_the_project():
     assert layer("parts.part3_large_dataset") < layer("parts.commands.predict")
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_nothing_imports_upwards(name):
-    assert [module for module in imports(name) if layer(module) > layer(name)] == []
+def test_nothing_imports_upwards():
+    for name in FILES:
+        assert [module for module in imports(name) if layer(module) > layer(name)] == [], name
 
 
 def test_exercises_notebooks_and_benchmarks_are_imported_by_run_part_alone():
-    outer = ("exercises", "notebooks", "benchmarks")
+    outer = {"exercises", "notebooks", "benchmarks"}
     for name in FILES:
-        house = name.partition(".")[0]
-        seen = {module.partition(".")[0] for module in imports(name)} & set(outer)
-        assert house == "run_part" or seen <= {house}, name
+        folder = name.partition(".")[0]
+        imported = {module.partition(".")[0] for module in imports(name)} & outer
+        assert folder == "run_part" or imported <= {folder}, name
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_no_module_is_imported_by_its_name_in_a_string(name):
-    source = FILES[name].read_text(encoding="utf-8")
-    assert not re.search(r"\b(import_module|__import__|runpy)\b", source)
+def test_no_module_is_imported_by_its_name_in_a_string():
+    for name, file in FILES.items():
+        source = file.read_text(encoding="utf-8")
+        assert not re.search(r"\b(import_module|__import__|runpy)\b", source), name
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("common")])
-def test_common_holds_no_path_into_the_folders_above_it(name):
-    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            assert node.value not in ("parts", "datasets"), f"{name}, line {node.lineno}"
+def test_common_holds_no_path_into_the_folders_above_it():
+    for name in FILES:
+        for node in ast.walk(tree(name)) if name.startswith("common") else ():
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert node.value not in ("parts", "datasets"), f"{name}, line {node.lineno}"
 
 
 def test_nothing_imports_in_a_circle():

@@ -1,10 +1,10 @@
 """Golden numbers: a restructuring that moves and renames code must leave each of them as it is.
 
-- Six short trainings through ``run_part.main``, on faces rendered here: the training losses of
+- Seven short trainings through ``run_part.main``, on faces rendered here: the training losses of
   the first three epochs and the NME at the end. They guard the order of the random draws, the
   augmentation, the schedule, the EMA, initial weights, losses and the metric. Only the page is
   left out. The recipes are the parts' own but for the sizes that ``SHRUNK`` lists.
-- The weights that ship: their NME on 48 rendered faces.
+- The weights that ship: their NME on rendered faces.
 - One picture to JSON by ``run_part.main(["predict", ...])``, compared with the renderer's truth.
 
 A number that changes with intent is recorded again by copying it from the failure's message.
@@ -38,6 +38,7 @@ FACES = {  # rendered for a training and its test; at most 24, which are rendere
 }  # fmt: skip
 CROP = {"height": 64, "width": 64, "margin": 8}
 SHRUNK = {
+    "1-course": {"epochs": 3},
     "1-best": {"epochs": 60, "batch": 4},
     "2-best": {"epochs": 24, "batch": 4},
     "2-course": {"epochs": 3},
@@ -46,6 +47,7 @@ SHRUNK = {
     "3-best": {"height": 96, "width": 96, "margin": 12, "epochs": 3, "batch": 8, "warmup": 0.2},
 }
 GOLDEN = {  # the training losses of three epochs, and the NME after them, %
+    "1-course": [0.0430929, 0.00514234, 0.00725732, 64.4371],
     "1-best": [0.0527088, 0.0430726, 0.0481942, 46.3258],
     "2-best": [0.0699053, 0.0397643, 0.0445645, 35.5895],
     "2-course": [0.287867, 0.177211, 0.0202681, 46.2229],
@@ -59,6 +61,7 @@ TOLERANCE = {  # relative
     # least by a break, of those tried on it: learning rate or augmentation off by one step, EMA
     # before the step, one more random draw, flips drawn after the matrices, margin off by one,
     # pairs not exchanged.
+    "1-course": 1e-3,  # other instructions stay within it
     "1-best": 2e-3,  # 3e-4, 3e-1
     "2-best": 1e-3,  # 6e-5, 5e-2
     "2-course": 5e-4,  # 1e-5, 2e-1
@@ -66,9 +69,10 @@ TOLERANCE = {  # relative
     "3-coordinates": 4e-3,  # 8e-4, 1e-2
     "3-best": 2e-2,  # 6e-3, 7e-2
 }
-QUICK = ("2-best", "3-coordinates")  # of the quick tier
+QUICK = ("1-course", "2-course")  # of the quick tier; of part 3 it has the weights that ship
 BEATS_THE_MEAN_FACE = ("1-best", "2-best", "3-best")
-SHIPPED_NME = 5.85915  # %; other instructions changed it by 5e-5, half a pixel by 0.09
+# In %, by the count of faces; other instructions changed it by 5e-5, half a pixel by 0.09.
+SHIPPED_NME = {12: 6.23741, 48: 5.85915}
 
 
 def train(case, reports, patch):
@@ -89,9 +93,9 @@ def train(case, reports, patch):
     return numbers, metrics["nme"] / metrics["baseline_mean_face"]["nme"]
 
 
-def shipped():
-    """NME in % of the weights that ship on 48 rendered faces in the boxes of their landmarks."""
-    images, truth, _ = render(range(600_000_000, 600_000_048), IBUG_68)
+def shipped(count):
+    """NME in % of the weights that ship on rendered faces in the boxes of their landmarks."""
+    images, truth, _ = render(range(600_000_000, 600_000_000 + count), IBUG_68)
     finder, boxes = face_keypoints(device="cpu"), landmark_boxes(truth)
     found = [
         finder.keypoints(image.permute(1, 2, 0).numpy(), box[None].numpy())[0][0]
@@ -119,8 +123,9 @@ def test_a_short_training_gives_the_recorded_numbers(case, renders, tmp_path, mo
         assert of_mean_face < 0.8
 
 
-def test_the_shipped_weights_find_rendered_faces_as_well_as_recorded():
-    assert shipped() == pytest.approx(SHIPPED_NME, abs=0.02)
+@pytest.mark.parametrize("count", [12, pytest.param(48, marks=pytest.mark.slow)])
+def test_the_shipped_weights_find_rendered_faces_as_well_as_recorded(count):
+    assert shipped(count) == pytest.approx(SHIPPED_NME[count], abs=0.02)
 
 
 def test_predict_writes_where_the_face_of_a_picture_is(tmp_path):

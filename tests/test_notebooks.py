@@ -11,13 +11,12 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from made_up_reports import draw_nothing
+from small_sets import shrink_crops
+from test_architecture import REPOSITORY, imports
 
 from common.recipe import Options
-from common.report import page as pages
 from notebooks import make
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def cells(name, kind):
@@ -55,15 +54,12 @@ def test_the_notebook_agrees_with_the_parts_file_and_keeps_no_output(name):
         assert cell["outputs"] == [] and cell["execution_count"] is None
 
 
-@pytest.mark.slow
 def test_the_first_cells_register_the_networks_of_all_parts():
-    first = ["".join(cell["source"]) for cell in cells("part1", "code")[:3]]
-    names = "from common.checkpoints import NETWORKS; print(*sorted(NETWORKS))"
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join([*first, names])],
-        cwd=make.FOLDER, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert {"NoseNet", "FaceNet", "ResNet18", "NaimishNet"} <= set(done.stdout.split())
+    for name in make.PARTS:
+        assert "from notebooks import inline" in "".join(cells(name, "code")[2]["source"])
+    assert "parts.toolkit" in imports("notebooks.inline")
+    assert {"parts.part1_nose_tip", "parts.part2_full_face"} < imports("parts.toolkit")
+    assert {"parts.part3_large_dataset", "parts.udacity_networks"} < imports("parts.part3_variants")
 
 
 @pytest.mark.slow
@@ -71,19 +67,17 @@ def test_the_first_cells_register_the_networks_of_all_parts():
 def test_the_notebook_runs_and_shows_its_steps(name, small_root, tmp_path, monkeypatch):
     monkeypatch.chdir(make.FOLDER)  # where Jupyter starts it
     monkeypatch.setattr(sys, "path", [*sys.path])
-
-    def save(_figure, path, _mark=""):  # drawing takes most of a run's time
-        Image.new("L", (1, 1)).save(path)
-        return 1, 1
-
-    monkeypatch.setattr(pages.figures, "save", save)
+    shrink_crops(monkeypatch)
     options = Options(epochs=1, data=small_root, device="cpu", reports=tmp_path)
     names, shown = {}, []
     for cell in cells(name, "code"):
+        source = "".join(cell["source"])
+        if "write_run_report(" in source:  # figures of pages have tests of their own
+            draw_nothing(monkeypatch)
         if cell["metadata"].get("tags") == ["parameters"]:
             names["options"] = options
         else:
-            shown.append(run_cell("".join(cell["source"]), names))
+            shown.append(run_cell(source, names))
     assert Path.cwd() == REPOSITORY and sys.path[0] == str(REPOSITORY)
     recipe, faces, network, curves, page = filter(None, shown)
     assert "<td>epochs</td><td>1</td>" in recipe
@@ -96,6 +90,9 @@ def test_the_notebook_runs_and_shows_its_steps(name, small_root, tmp_path, monke
     assert inside.count("<img") == written.count("<img") > 20
     assert 'src="figures' not in inside and "history.csv</a>" in inside
     assert len(names["history"]) == 1
+
+
+INSTALL = [sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"]
 
 
 def test_on_an_empty_machine_the_first_cell_fetches_and_installs_the_project(
@@ -114,27 +111,23 @@ def test_on_an_empty_machine_the_first_cell_fetches_and_installs_the_project(
         os.chdir(empty_folder)
         run_cell(FIRST, {})
         assert Path.cwd() == empty_folder / "course" and sys.path[0] == os.getcwd()
-    assert called == [
-        ["git", "clone", "--depth", "1", make.REPOSITORY, "course"],
-        [sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"],
-    ]
+    assert called == [["git", "clone", "--depth", "1", make.REPOSITORY, "course"], INSTALL]
 
 
 def test_the_first_cell_takes_uploaded_files_and_refuses_damaged_ones(empty_folder, monkeypatch):
     called = []
     monkeypatch.setattr("subprocess.run", lambda command, check: called.append(command))
     with zipfile.ZipFile("course.zip", "w") as files:
-        files.writestr("run_part.py", "")
-        files.writestr("parts/part1_nose_tip.py", "a part" * 99)
+        files.writestr("run_part.py", "a part" * 99)
     whole = Path("course.zip").read_bytes()
     Path("course.zip").write_bytes(whole.replace(b"a part", b"a ...."))
-    with pytest.raises(zipfile.BadZipFile, match=r"part1_nose_tip\.py"):
+    with pytest.raises(zipfile.BadZipFile, match=r"run_part\.py"):
         run_cell(FIRST, {})
     assert not Path("course").exists() and called == []
     Path("course.zip").write_bytes(whole)
     run_cell(FIRST, {})
-    assert Path.cwd() == empty_folder / "course" and Path("parts/part1_nose_tip.py").is_file()
-    assert called == [[sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"]]
+    assert Path.cwd() == empty_folder / "course" and Path("run_part.py").is_file()
+    assert called == [INSTALL]
 
 
 def test_an_address_that_cannot_be_cloned_ends_with_one_line_and_the_remedy(empty_folder):
@@ -145,9 +138,9 @@ def test_an_address_that_cannot_be_cloned_ends_with_one_line_and_the_remedy(empt
 
 
 def test_a_run_is_split_at_its_numbered_comments():
-    source = '"""A part."""\n\ndef run(options):\n    """Run."""\n    recipe = 1\n\n'
-    source += (
-        "    # 1. The faces.\n    if recipe:\n        faces = 2\n\n    # 2. Crops.\n    crops = 3\n"
+    source = (
+        'def run(options):\n    """Run."""\n    recipe = 1\n\n    # 1. The faces.\n'
+        "    if recipe:\n        faces = 2\n\n    # 2. Crops.\n    crops = 3\n"
     )
     assert make.steps(source + "    return crops\n") == [
         ("0. The recipe: every value with its reason.", "recipe = 1"),

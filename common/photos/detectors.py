@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,11 +19,12 @@ import torch
 from skimage.data import lbp_frontal_face_cascade_filename
 from skimage.feature import Cascade
 from torch import Tensor
-from torchvision.ops import box_iou, nms
+from torchvision.ops import box_convert, box_iou, nms
 
 from common.crops import adjust_box
 from common.system.errors import UserError
 
+Box = tuple[float, float, float, float]  # left, top, width, height, from the picture's edge
 Find = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """From a picture, uint8 (H, W, 3) RGB or (H, W), to boxes (N, 4) and scores (N,)."""
 
@@ -40,34 +43,25 @@ OVERLAP = 0.3  # intersection over union from which two boxes are one face
 
 @dataclass(frozen=True)
 class Detection:
-    """One face that a detector found.
+    """One face that a detector found, where the box of the landmarks would lie.
 
-    box: left, top, width, height in pixels counted from the picture's edge, where the box of the
-        landmarks would lie.
-    score: in the detector's own unit, higher is surer; None where no detector found the face.
     angle: degrees by which the face is turned clockwise in the picture; the box is upright and is
         to be turned with it about its own centre.
     """
 
-    box: tuple[float, float, float, float]
-    score: float | None
+    box: Box
+    score: float | None  # in the detector's own unit; None where no detector found the face
     angle: float = 0.0
 
 
 @dataclass(frozen=True)
 class Detector:
-    """One way to find faces, and how its boxes become boxes of landmarks.
+    """One way to find faces, and how its boxes become boxes of landmarks."""
 
-    name: "haar", "lbp" or "yunet".
-    find: the detector itself.
-    longest: pixels of the longer side to which larger pictures are shrunk before.
-    fit: right, down and scale of ``common.crops.adjust_box``.
-    """
-
-    name: str
+    name: str  # "haar", "lbp" or "yunet"
     find: Find
-    longest: int
-    fit: tuple[float, float, float]
+    longest: int  # pixels of the longer side to which larger pictures are shrunk before
+    fit: tuple[float, float, float]  # right, down and scale of ``common.crops.adjust_box``
 
 
 def load(name: str, model: Path | None = None) -> Detector:
@@ -78,13 +72,8 @@ def load(name: str, model: Path | None = None) -> Detector:
     """
     if name not in FITS:
         raise UserError(f"--detector {name}: no such detector; choose {', '.join(FITS)}")
-    if name == "haar":
-        find, longest = haar(), 640
-    elif name == "lbp":
-        find, longest = lbp(), 320
-    else:
-        find, longest = yunet(model), 640
-    return Detector(name, find, longest, FITS[name])
+    finders = {"haar": haar, "lbp": lbp, "yunet": partial(yunet, model)}
+    return Detector(name, finders[name](), 320 if name == "lbp" else 640, FITS[name])
 
 
 def detect(image: np.ndarray, detector: Detector, angle: float = 0.0) -> list[Detection]:
@@ -106,18 +95,8 @@ def detect(image: np.ndarray, detector: Detector, angle: float = 0.0) -> list[De
     boxes = adjust_box(torch.as_tensor(boxes, dtype=torch.float32), *detector.fit).numpy()  # (N, 4)
     centres = (boxes[:, :2] + boxes[:, 2:] / 2) @ back[:, :2].T + back[:, 2]  # (N, 2)
     boxes = np.concatenate([centres - boxes[:, 2:] / 2, boxes[:, 2:]], axis=1) / shrink
-    return merged(
-        [
-            Detection(tuple(box.tolist()), float(score), angle)
-            for box, score in zip(boxes, scores, strict=True)
-        ]
-    )
-
-
-def merged(found: list[Detection]) -> list[Detection]:
-    """The detections that show different faces, the best score first."""
-    boxes = np.array([face.box for face in found]).reshape(-1, 4)
-    return [found[i] for i in distinct(boxes, np.array([face.score for face in found]))]
+    each = zip(boxes.tolist(), scores.tolist(), strict=True)
+    return distinct([Detection(tuple(box), score, angle) for box, score in each], scores)
 
 
 def turned_back(image: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
@@ -134,10 +113,11 @@ def turned_back(image: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray
     return image, np.c_[turn.T, -turn.T @ shift]
 
 
-def distinct(boxes: np.ndarray, scores: np.ndarray) -> list[int]:
-    """Non-maximum suppression: the indices of boxes (N, 4) that show different faces, the best
-    score (N,) first."""
-    return nms(_corners(boxes), torch.as_tensor(scores).double(), OVERLAP).tolist()
+def distinct(found: list[Any], scores: Sequence[float]) -> list[Any]:
+    """Non-maximum suppression: those of N faces with a ``box`` that do not show the same face, the
+    best of the N scores first."""
+    boxes = _corners(np.array([face.box for face in found]))
+    return [found[i] for i in nms(boxes, torch.tensor(scores, dtype=torch.float64), OVERLAP)]
 
 
 def overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -147,9 +127,7 @@ def overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _corners(boxes: np.ndarray) -> Tensor:
     """Left, top, width, height -> left, top, right, bottom: float64 (N, 4)."""
-    boxes = boxes.astype(np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    return torch.from_numpy(boxes)
+    return box_convert(torch.from_numpy(boxes).double().reshape(-1, 4), "xywh", "xyxy")
 
 
 def haar() -> Find:

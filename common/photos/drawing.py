@@ -39,9 +39,12 @@ def draw_faces(image: np.ndarray, faces: list[FoundFace], show: Collection[str])
         elif "points" in show:
             _lines(image, [points[list(run)] for run in IBUG_68.lines], False, SKY, thick)
         if "points" in show:
-            _dots(image, points, YELLOW, max(1.0, size / 110))
+            radius = max(1.0, size / 110)
+            for colour, wide in ((DARK, radius + 1), (YELLOW, radius)):
+                for point in _fixed(points).tolist():
+                    cv2.circle(image, point, int(wide * 2**_FINE), colour, -1, cv2.LINE_AA, _FINE)
         if "boxes" in show:
-            _box(image, face, ORANGE, thick)
+            _box(image, face, thick)
         if "pose" in show:
             reach = points[30] + size / 2 * axes(face.pose)  # (3, 2), from the nose's tip
             for end, colour in zip(reach, (ORANGE, GREEN, RED), strict=True):
@@ -52,7 +55,7 @@ def draw_faces(image: np.ndarray, faces: list[FoundFace], show: Collection[str])
 def triangles(points: np.ndarray) -> np.ndarray:
     """The Delaunay triangles of points (K, 2): float32 (T, 3, 2)."""
     low, high = np.floor(points.min(axis=0)) - 1, np.ceil(points.max(axis=0)) + 2
-    plane = cv2.Subdiv2D([int(number) for number in (*low, *(high - low))])
+    plane = cv2.Subdiv2D(np.concatenate([low, high - low]).astype(int).tolist())
     plane.insert(points.astype(np.float32).tolist())
     return plane.getTriangleList().reshape(-1, 3, 2)
 
@@ -65,21 +68,14 @@ def _lines(
         cv2.polylines(image, fixed, closed, shade, width, cv2.LINE_AA, _FINE)
 
 
-def _dots(image: np.ndarray, points: np.ndarray, colour: Colour, radius: float) -> None:
-    for shade, wide in ((DARK, radius + 1), (colour, radius)):
-        for point in _fixed(points).tolist():
-            cv2.circle(image, point, int(wide * 2**_FINE), shade, -1, cv2.LINE_AA, _FINE)
-
-
-def _box(image: np.ndarray, face: FoundFace, colour: Colour, thick: int) -> None:
+def _box(image: np.ndarray, face: FoundFace, thick: int) -> None:
     left, top, width, height = face.box
     right, bottom = left + width, top + height
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) - 0.5
-    _lines(image, [corners], True, colour, thick)
-    size = max(0.4, width / 400)
+    _lines(image, [corners], True, ORANGE, thick)
+    size, text = max(0.4, width / 400), f"{100 * face.confidence:.0f} %"
     at = round(left), max(round(top - 8 * size), round(22 * size))
-    for shade, extra in ((DARK, 3), (colour, 0)):
-        text = f"{100 * face.confidence:.0f} %"
+    for shade, extra in ((DARK, 3), (ORANGE, 0)):
         wide = max(1, round(2 * size)) + extra
         cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, shade, wide, cv2.LINE_AA)
 

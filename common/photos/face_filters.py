@@ -1,24 +1,14 @@
 """Face filters: art laid onto faces, such as sunglasses or a hat.
 
-A face filter is two files beside each other, ``NAME.png`` with transparency and ``NAME.txt``,
-which says where the art belongs. Each line names a pixel of the art and the keypoint that it lies
-on; several keypoints mean their middle. The pixel may lie outside the art::
-
-    # A moustache, 300 x 90 pixels.
-    warp bend
-    # x     y    keypoint (of the 68 of iBUG 300-W)
-    150    10    33
-     40    60    48
-    260    60    54
-    150   300    7 8 9
-
-``warp rigid`` turns, scales and shifts the art, the best fit to all lines: for what is stiff and
-reaches beyond the face, such as a hat. ``warp bend`` maps every named pixel exactly onto its
-keypoint by a thin plate spline, so that the art turns and moves with the face.
+A face filter is two files beside each other, ``NAME.png`` with transparency and ``NAME.txt``, of
+which each line names a pixel of the art and the keypoint that it lies on, such as ``150 10 33``;
+several keypoints mean their middle. The line ``warp rigid`` turns, scales and shifts the art, the
+best fit to all lines: for what is stiff, such as a hat. ``warp bend`` maps every named pixel
+exactly onto its keypoint by a thin plate spline, so that the art moves with the face.
 
 Source of the spline: F. L. Bookstein, Principal Warps, IEEE PAMI 11(6), 1989. It maps from the
-photo back to the art, so that every pixel is looked up once. For speed it is evaluated on a grid
-of a few hundred nodes and interpolated between them.
+photo back to the art, so that every pixel is looked up once; for speed on a grid of a few hundred
+nodes, interpolated between them.
 """
 
 from __future__ import annotations
@@ -44,6 +34,7 @@ LEFT_CHEEK = ((1, 41), (2, 41), (2, 31), (3, 31), (3, 48), (4, 48))  # skin lies
 RIGHT_CHEEK = ((15, 46), (14, 46), (14, 35), (13, 35), (13, 54), (12, 54))
 USUAL_LIGHT = 140.0  # grey value of a well-lit cheek, for which art is drawn
 
+Box = tuple[int, int, int, int]  # left, top, right, bottom in whole pixels
 Map = Callable[[np.ndarray], np.ndarray]  # (..., 2) pixels -> (..., 2) pixels
 
 
@@ -51,19 +42,15 @@ Map = Callable[[np.ndarray], np.ndarray]  # (..., 2) pixels -> (..., 2) pixels
 class FaceFilter:
     """Art and where it lies on a face.
 
-    name: of its files, without the ending.
     levels: the art as uint8 (H, W, 4), colours multiplied by their alpha, then at half the size,
         at a quarter and so on: small faces take a small one, which avoids flicker.
-    anchors: float32 (A, 2), pixels of ``levels[0]``.
-    weights: float32 (A, 68): an anchor lies on ``weights @ keypoints``.
-    bend: whether the anchors are met exactly, or by the best similarity transform.
     """
 
-    name: str
+    name: str  # of its files, without the ending
     levels: tuple[np.ndarray, ...]
-    anchors: np.ndarray
-    weights: np.ndarray
-    bend: bool
+    anchors: np.ndarray  # float32 (A, 2), pixels of ``levels[0]``
+    weights: np.ndarray  # float32 (A, 68): an anchor lies on ``weights @ keypoints``
+    bend: bool  # whether the anchors are met exactly, or by the best similarity transform
 
     def apply(self, image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
         """A copy of a photo with the art on one face, as far as it lies in the photo.
@@ -75,14 +62,13 @@ class FaceFilter:
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"image must be uint8 (H, W, 3), not {image.dtype} {image.shape}")
-        if np.shape(keypoints) != (N_POINTS, 2):
+        if np.shape(keypoints) != (68, 2):
             raise ValueError(f"keypoints must be (68, 2), not {np.shape(keypoints)}")
         image, keypoints = image.copy(), np.asarray(keypoints, dtype=np.float64)
-        limit = 100 * max(image.shape)
-        if not (np.abs(keypoints) < limit).all():  # nor is it for NaN
+        if not (np.abs(keypoints) < 100 * max(image.shape)).all():  # nor is it for NaN
             return image
         targets = self.weights @ keypoints  # (A, 2)
-        turn = similarity(self.anchors, targets)  # (2, 3)
+        turn = fit_similarity(*map(torch.from_numpy, (self.anchors.astype(float), targets))).numpy()
         scale = np.hypot(turn[0, 0], turn[1, 0])  # pixels of the photo per pixel of the art
         height, width = self.levels[0].shape[:2]
         if scale * max(width, height) < 1:
@@ -94,7 +80,7 @@ class FaceFilter:
         rigid = _affine(cv2.invertAffineTransform(turn))
         back = spline(targets, self.anchors) if self.bend else rigid
         level = int(np.clip(np.round(-np.log2(scale) - 0.3), 0, len(self.levels) - 1))
-        _lay_on(image, box, self.levels[level], 2.0**-level, back, _light(image, keypoints))
+        _lay_on(image, box, (self.levels[level], 2.0**-level), back, _light(image, keypoints))
         return image
 
 
@@ -158,12 +144,6 @@ def read_anchors(file: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     return np.array(anchors, np.float32), np.array(weights, np.float32), bend
 
 
-def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """``fit_similarity`` of (N, 2) onto (N, 2): the matrix (2, 3)."""
-    points = (torch.from_numpy(each.astype(np.float64)) for each in (source, target))
-    return fit_similarity(*points).numpy()
-
-
 def spline(source: np.ndarray, target: np.ndarray) -> Map:
     """The thin plate spline that maps (N, 2) onto (N, 2), up to ``STIFFNESS``.
 
@@ -184,11 +164,9 @@ def _affine(matrix: np.ndarray) -> Map:
     return lambda points: points @ matrix[:, :2].T + matrix[:, 2]
 
 
-def _box(
-    corners: np.ndarray, shape: tuple[int, ...], more: float
-) -> tuple[int, int, int, int] | None:
-    """Whole pixels left, top, right, bottom around (4, 2), widened by ``more`` times the longer
-    side, within a photo of ``shape``; None where nothing of it lies inside."""
+def _box(corners: np.ndarray, shape: tuple[int, ...], more: float) -> Box | None:
+    """Around (4, 2), widened by ``more`` times the longer side, within a photo of ``shape``; None
+    where nothing of it lies inside."""
     low, high = corners.min(axis=0), corners.max(axis=0)
     room = more * (high - low).max()
     size = (shape[1], shape[0])
@@ -198,19 +176,15 @@ def _box(
 
 
 def _lay_on(
-    image: np.ndarray,
-    box: tuple[int, int, int, int],
-    art: np.ndarray,
-    art_scale: float,
-    back: Map,
-    light: Map,
+    image: np.ndarray, box: Box, level: tuple[np.ndarray, float], back: Map, light: Map
 ) -> None:
-    """Blend ``art`` into ``image`` within ``box``.
+    """Blend art into ``image`` within ``box``.
 
-    art: one level of the art, ``art_scale`` times as large as the full size.
+    level: one level of the art, and how large it is compared with the full size.
     back: pixels of the photo -> pixels of the full-size art.
     light: pixels of the photo -> brightness of the art there, 1 as drawn, (..., 1).
     """
+    art, art_scale = level
     left, top, right, bottom = box
     step = max(right - left, bottom - top) // CELLS | 1  # odd: a node lies on a pixel's middle
     across = np.arange(left, right + step, step)
@@ -221,7 +195,8 @@ def _lay_on(
     inside = ((places > -1) & (places < limits)).all(axis=2)  # (h, w)
     if not inside.any():
         return
-    columns, rows = (_around(inside.any(axis=axis)) for axis in (0, 1))
+    x, y, width, height = cv2.boundingRect(inside.astype(np.uint8))
+    columns, rows = slice(max(x - 1, 0), x + width + 1), slice(max(y - 1, 0), y + height + 1)
     fields = np.dstack([places, light(nodes)])[rows, columns].astype(np.float32)
     left, top = across[columns.start], down[rows.start]
     fields = _between(fields, step)[: image.shape[0] - top, : image.shape[1] - left]
@@ -239,12 +214,6 @@ def _rgb(image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_RGBA2RGB)
 
 
-def _around(hits: np.ndarray) -> slice:
-    """From one before the first True to one after the last."""
-    (where,) = hits.nonzero()
-    return slice(max(where[0] - 1, 0), where[-1] + 2)
-
-
 def _between(nodes: np.ndarray, step: int) -> np.ndarray:
     """Values (h, w, C) at every ``step``-th pixel -> at every pixel between, (H, W, C)."""
     height, width = nodes.shape[:2]
@@ -254,20 +223,20 @@ def _between(nodes: np.ndarray, step: int) -> np.ndarray:
 
 
 def _light(image: np.ndarray, keypoints: np.ndarray) -> Map:
-    """Brightness of the art, from one end of the jaw to the other: pixels -> (..., 1)."""
-    left, right = (_brightness(image, keypoints, cheek) for cheek in (LEFT_CHEEK, RIGHT_CHEEK))
+    """Brightness of the art, from one end of the jaw to the other: pixels -> (..., 1).
+
+    1 for a well-lit cheek; half-way to the cheek's own light otherwise.
+    """
+
+    def of_cheek(cheek: tuple[tuple[int, int], ...]) -> float:
+        places = keypoints[np.array(cheek)].mean(axis=1).round().astype(int)  # (P, 2)
+        columns, rows = np.clip(places, 0, (image.shape[1] - 1, image.shape[0] - 1)).T
+        return float(np.clip(np.sqrt(image[rows, columns].mean() / USUAL_LIGHT), 0.5, 1.1))
+
+    left, right = of_cheek(LEFT_CHEEK), of_cheek(RIGHT_CHEEK)
     axis = keypoints[16] - keypoints[0]
     axis = axis / max(axis @ axis, 1e-9)
     return lambda points: left + (right - left) * np.clip((points - keypoints[0]) @ axis, 0, 1)
-
-
-def _brightness(
-    image: np.ndarray, keypoints: np.ndarray, cheek: tuple[tuple[int, int], ...]
-) -> float:
-    """1 for a well-lit cheek; half-way to the cheek's own light otherwise."""
-    places = keypoints[np.array(cheek)].mean(axis=1).round().astype(int)  # (P, 2)
-    columns, rows = np.clip(places, 0, (image.shape[1] - 1, image.shape[0] - 1)).T
-    return float(np.clip(np.sqrt(image[rows, columns].mean() / USUAL_LIGHT), 0.5, 1.1))
 
 
 def _read_art(file: Path) -> np.ndarray:
@@ -293,7 +262,6 @@ def _pyramid(art: np.ndarray) -> tuple[np.ndarray, ...]:
     levels = [np.dstack([colours, art[..., 3]]).astype(np.float32)]
     for _ in range(halvings):
         height, width = levels[-1].shape[:2]
-        levels.append(
-            cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-        )
+        half = width // 2, height // 2
+        levels.append(cv2.resize(levels[-1], half, interpolation=cv2.INTER_AREA))
     return tuple(np.round(level).astype(np.uint8) for level in levels)

@@ -1,7 +1,8 @@
 """From a photo to its faces: a detector finds boxes, a network predicts the keypoints in them.
 
-``FaceKeypoints.predict`` does all of it; ``parts.toolkit.face_keypoints`` makes one with the
-network that ships.
+``FaceKeypoints.predict`` does all of it: photo -> detections -> crops -> fractions of the crop ->
+keypoints in the photo -> faces. ``parts.toolkit.face_keypoints`` makes one with the network that
+ships.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from common.faces import upright_boxes
 from common.inference import predict_flipped
 from common.keypoints import IBUG_68
 from common.photos import detectors
-from common.photos.detectors import Detection, Detector
+from common.photos.detectors import Box, Detection, Detector
 from common.photos.pose import Pose, head_pose, openness
 from common.recipe import Recipe
-from common.system.device import best_device, computes_in_bfloat16
+from common.system.device import computes_in_bfloat16
 from common.system.errors import UserError
 
 LEANING = 15.0  # degrees from which a face is cropped again, upright; training turns by 20 or more
@@ -49,13 +50,10 @@ class Calibration:
 
     The flip disagreement of a face is the mean distance between its keypoints and those predicted
     for its mirror image, as a fraction of the crop's side.
-
-    midpoint: disagreement at which the confidence is 0.5.
-    slope: the odds of a face fall as disagreement to the power ``-slope``.
     """
 
-    midpoint: float
-    slope: float
+    midpoint: float  # disagreement at which the confidence is 0.5
+    slope: float  # the odds of a face fall as disagreement to the power ``-slope``
 
     def confidence(self, disagreement: Tensor) -> Tensor:
         """(N,), fractions of the crop's side -> (N,), 0 to 1."""
@@ -63,39 +61,34 @@ class Calibration:
         return torch.sigmoid(self.slope * distance)
 
 
+# Fitted to the network that ships on training faces (``python -m benchmarks.detectors confidence``)
 FLIP_CALIBRATION = Calibration(midpoint=0.0295, slope=41.0)
-"""Fitted to the network that ships on training faces (``python -m benchmarks.detectors
-confidence``)."""
 
 
 @dataclass(frozen=True)
 class FoundFace:
-    """One face of a photo; all lengths are pixels of the photo as a viewer shows it.
+    """One face of a photo; all lengths are pixels of the photo as a viewer shows it."""
 
-    box: left, top, width, height of the landmarks' box, counted from the photo's edge.
-    score: the detector's, in its own unit; None where no detector found the face.
-    confidence: 0 to 1, how sure the network is that the keypoints are those of a face.
-    keypoints: float32 (68, 2), x and y; whole numbers are the middles of pixels.
-    pose: where the head looks, in degrees.
-    eyes_open: distance of the lids over the eye's width, about 0 to 0.5.
-    mouth_open: distance of the lips over the mouth's width, from 0.
-    number: the identity of a face that is tracked through a video, from 1; None in photos.
-    """
-
-    box: tuple[float, float, float, float]
-    score: float | None
-    confidence: float
-    keypoints: np.ndarray
+    box: Box  # of the landmarks: left, top, width, height, counted from the photo's edge
+    score: float | None  # the detector's, in its own unit; None where no detector found the face
+    confidence: float  # 0 to 1, of the network that the keypoints are those of a face
+    keypoints: np.ndarray  # float32 (68, 2), x and y; whole numbers are the middles of pixels
     pose: Pose
-    eyes_open: float
-    mouth_open: float
-    number: int | None = None
+    eyes_open: float  # distance of the lids over the eye's width, about 0 to 0.5
+    mouth_open: float  # distance of the lips over the mouth's width, from 0
+    number: int | None = None  # of a face that is tracked through a video, from 1; None in photos
 
 
 class FaceKeypoints:
     """A detector and a trained network: photos in, faces out.
 
     Photos are uint8 arrays (H, W, 3), RGB, or (H, W), grey.
+
+    network: float (B, 1, h, w) -> fractions (B, 68, 2).
+    recipe: the one it was trained with; says how faces are cropped.
+    flip_disagreement: its ``inference.flip_disagreement_p99``; 0 is as strict as for the network
+        that ships.
+    video: trade accuracy for speed, see ``optimise_for_inference`` and ``VIDEO_LONGEST``.
     """
 
     def __init__(
@@ -107,14 +100,6 @@ class FaceKeypoints:
         flip_disagreement: float = 0.0,
         video: bool = False,
     ) -> None:
-        """Join them.
-
-        network: float (B, 1, h, w) -> fractions (B, 68, 2).
-        recipe: the one it was trained with; says how faces are cropped.
-        flip_disagreement: its ``inference.flip_disagreement_p99``; 0 is as strict as for the
-            network that ships.
-        video: trade accuracy for speed, see ``optimise_for_inference`` and ``VIDEO_LONGEST``.
-        """
         network = network.to(device).eval()
         if video:
             network = optimise_for_inference(network)
@@ -124,31 +109,6 @@ class FaceKeypoints:
         self.recipe, self.detector = recipe, detector
         midpoint = max(FLIP_CALIBRATION.midpoint, flip_disagreement)
         self.calibration = replace(FLIP_CALIBRATION, midpoint=midpoint)
-
-    @classmethod
-    def load(
-        cls,
-        checkpoint: Path,
-        detector: str = "haar",
-        model: Path | None = None,
-        device: str | None = None,
-        video: bool = False,
-    ) -> FaceKeypoints:
-        """The network of a checkpoint, joined with a detector.
-
-        detector: "haar", "lbp" or "yunet".
-        model: YuNet's file; the other detectors need none.
-        device: such as "cpu" or "cuda:1"; None takes the best available.
-        video: see ``__init__``.
-        Raises UserError where one of them is missing, damaged or made for other points.
-        """
-        trained = checkpoints.load(checkpoint)
-        require_all_points(trained, checkpoint)
-        network, recipe = checkpoints.network_of(trained), checkpoints.recipe_of(trained)
-        # Older checkpoints, and the one that ships, hold no flip disagreement.
-        disagreement = trained.get("flip_disagreement", 0.0)
-        finds = detectors.load(detector, model)
-        return cls(network, recipe, finds, best_device(device), disagreement, video)
 
     def predict(self, image: np.ndarray, boxes: np.ndarray | None = None) -> list[FoundFace]:
         """Every face of a photo, the most confident first; an empty list where none is found.
@@ -163,11 +123,8 @@ class FaceKeypoints:
             return self._faces(image, [Detection(tuple(box), None) for box in given])
         for angles in ((0.0,), detectors.TURNS):
             faces = self._faces(image, self._search(image, angles))
-            faces = [face for face in faces if face.confidence >= LEAST_CONFIDENCE]
-            if faces:
-                places = np.array([face.box for face in faces])  # (N, 4)
-                confidence = np.array([face.confidence for face in faces])
-                return [faces[i] for i in detectors.distinct(places, confidence)]
+            if faces := [face for face in faces if face.confidence >= LEAST_CONFIDENCE]:
+                return detectors.distinct(faces, [face.confidence for face in faces])
         return []
 
     def detect(self, image: np.ndarray, turned: bool = True) -> list[Detection]:
@@ -177,7 +134,8 @@ class FaceKeypoints:
         """
         found = self._search(image, (0.0,))
         if turned and not found:
-            found = detectors.merged(self._search(image, detectors.TURNS))
+            found = self._search(image, detectors.TURNS)
+            found = detectors.distinct(found, [face.score for face in found])
         return found
 
     @torch.inference_mode()
@@ -195,8 +153,8 @@ class FaceKeypoints:
         angles: (N,) degrees by which faces are turned clockwise, their boxes with them about their
             own centres; 0 by default.
         flip: predict for the mirror image as well, at twice the time; without, the confidence is 1.
-        average: with ``flip``, return the mean of both predictions; without, that for the face
-            itself, so that frames of a video jitter less where only some are flipped.
+        average: the mean of both predictions; False returns that for the face itself, so that
+            frames of a video jitter less where only some are flipped.
         Returns keypoints, float32 (N, 68, 2), pixels of the photo, and confidence (N,), 0 to 1.
         """
         if not len(boxes):
@@ -237,13 +195,13 @@ class FaceKeypoints:
             angles = np.where(again, leaning, angles)
             points[again], confidence[again] = self.keypoints(image, around[again], angles[again])
         return [
-            face_from_keypoints(face.box, face.score, confidence[i].item(), points[i])
-            for i, face in enumerate(found)
+            face_from_keypoints(face.box, face.score, sure.item(), keypoints)
+            for face, sure, keypoints in zip(found, confidence, points, strict=True)
         ]
 
 
 def face_from_keypoints(
-    box: tuple[float, float, float, float],
+    box: Box,
     score: float | None,
     confidence: float,
     keypoints: np.ndarray,
@@ -260,21 +218,18 @@ def crop_faces(
 ) -> tuple[Tensor, Tensor]:
     """Crop faces from a photo as ``load_crops`` does for training.
 
-    boxes: (N, 4) landmarks' boxes, left, top, width, height.
-    angles: (N,) degrees, clockwise.
+    boxes: (N, 4) landmarks' boxes, left, top, width, height, turned clockwise by angles (N,).
     Returns uint8 (N, C, H, W) of ``recipe.cached_size``, and the matrices (N, 2, 3) that take
     pixels of the photo to pixels of the network's crop.
     """
-    mode = "RGB" if recipe.colour else "L"
+    size, mode = recipe.cached_size, "RGB" if recipe.colour else "L"
     kept = crop_boxes(torch.as_tensor(boxes, dtype=torch.float32), recipe)
-    crops, matrices = [], crop_matrices(kept, *recipe.cached_size)
+    crops, matrices = [], crop_matrices(kept, *size)
     for index, angle in enumerate(angles.tolist()):
         if angle:
-            crop, matrices[index] = crop_and_resize_turned(
-                image, kept[index], angle, *recipe.cached_size, mode
-            )
+            crop, matrices[index] = crop_and_resize_turned(image, kept[index], angle, *size, mode)
         else:
-            crop = crop_and_resize(image, kept[index], *recipe.cached_size, mode)
+            crop = crop_and_resize(image, kept[index], *size, mode)
         crops.append(torch.from_numpy(crop.copy()))
     matrices[:, :, 2] -= recipe.margin
     return torch.stack(crops), matrices
@@ -290,12 +245,11 @@ def require_all_points(trained: checkpoints.Checkpoint, path: Path) -> None:
 
 
 def optimise_for_inference(network: nn.Module) -> nn.Module:
-    """A faster copy: batch normalisation folded into the convolutions, and bfloat16 where the
-    processor computes with it.
+    """A faster copy of a network that draws heatmaps: batch normalisation folded into the
+    convolutions, and bfloat16 where the processor computes with it. Others come back as they are.
 
-    Only of a network that draws heatmaps; others come back as they are. Their soft-argmax stays
-    in float32, so that bfloat16 moves the points by 0.03 pixels of the crop; coordinates
-    themselves would be rounded to half a pixel.
+    The soft-argmax stays in float32, so that bfloat16 moves the points by 0.03 pixels of the crop;
+    coordinates themselves would be rounded to half a pixel.
     """
     if not hasattr(network, "heatmaps"):
         return network

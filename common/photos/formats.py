@@ -47,47 +47,64 @@ def read_photo(path: str) -> np.ndarray:
     raise UserError(f"{path}: cannot be read ({fault}); save it again as JPEG or PNG")
 
 
+Found = list[tuple[int | None, list[FoundFace]]]
+"""The faces of each frame with its number, from 0; a photo is one frame without a number."""
+
+
 def as_dict(face: FoundFace) -> dict[str, Any]:
     """One face in plain values; pixels to a thousandth, as finer is noise."""
     number = {} if face.number is None else {"number": face.number}
-    angles = {"yaw": face.pose.yaw, "pitch": face.pose.pitch, "roll": face.pose.roll}
     return number | {
         "box": [round(side, 3) for side in face.box],
         "score": None if face.score is None else round(face.score, 4),
         "confidence": round(face.confidence, 4),
         "keypoints": [[round(x, 3), round(y, 3)] for x, y in face.keypoints.tolist()],
-        "pose": {name: round(angle, 2) for name, angle in angles.items()},
+        "pose": {name: round(angle, 2) for name, angle in vars(face.pose).items()},
         "eyes_open": round(face.eyes_open, 4),
         "mouth_open": round(face.mouth_open, 4),
     }
 
 
-def as_json(
-    image: str, size: tuple[int, int], faces: list[FoundFace], frame: int | None = None
-) -> str:
-    """One photo of ``size`` (H, W), or one frame of a video, as a line of JSON."""
+def as_json(image: str, stem: str, size: tuple[int, int], found: Found) -> dict[str, str]:
+    """A line of JSON for a photo, or one for each frame of a video."""
     height, width = size
-    values: dict[str, Any] = {"image": image} | ({} if frame is None else {"frame": frame})
-    values |= {"width": width, "height": height, "faces": [as_dict(face) for face in faces]}
-    return json.dumps(values) + "\n"
+    lines = ""
+    for frame, faces in found:
+        values: dict[str, Any] = {"image": image} | ({} if frame is None else {"frame": frame})
+        values |= {"width": width, "height": height, "faces": [as_dict(face) for face in faces]}
+        lines += json.dumps(values) + "\n"
+    return {f"{stem}.{'json' if found[0][0] is None else 'jsonl'}": lines}
 
 
-def as_csv(image: str, faces: list[FoundFace], frame: int | None = None) -> str:
+def as_csv(image: str, stem: str, size: tuple[int, int], found: Found) -> dict[str, str]:
     """One line of COLUMNS per face; coordinates as in JSON, counted from 0."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    for place, face in enumerate(map(as_dict, faces), start=1):
-        lines.writerow(
-            [
-                image, frame, face.get("number", place), *face["box"], face["score"],
-                face["confidence"], *face["pose"].values(), face["eyes_open"], face["mouth_open"],
-                *(value for point in face["keypoints"] for value in point),
-            ]
-        )  # fmt: skip
-    return text.getvalue()
+    lines.writerow(COLUMNS)
+    for frame, faces in found:
+        for place, face in enumerate(map(as_dict, faces), start=1):
+            lines.writerow(
+                [
+                    image, frame, face.get("number", place), *face["box"], face["score"],
+                    face["confidence"], *face["pose"].values(), face["eyes_open"],
+                    face["mouth_open"], *(value for point in face["keypoints"] for value in point),
+                ]
+            )  # fmt: skip
+    return {f"{stem}.csv": text.getvalue()}
 
 
-def as_pts(face: FoundFace) -> str:
-    """One face in the format of 300-W, which counts pixels from 1."""
-    rows = "".join(f"{x + 1:.3f} {y + 1:.3f}\n" for x, y in face.keypoints.tolist())
-    return f"version: 1\nn_points: {len(face.keypoints)}\n{{\n{rows}}}\n"
+def as_pts(image: str, stem: str, size: tuple[int, int], found: Found) -> dict[str, str]:
+    """A file per face in the format of 300-W, which counts pixels from 1."""
+    texts = {}
+    for frame, faces in found:
+        of_frame = stem if frame is None else f"{stem}.frame{frame:06d}"
+        for place, face in enumerate(faces, start=1):
+            rows = "".join(f"{x + 1:.3f} {y + 1:.3f}\n" for x, y in face.keypoints.tolist())
+            text = f"version: 1\nn_points: {len(face.keypoints)}\n{{\n{rows}}}\n"
+            texts[f"{of_frame}.face{face.number or place}.pts"] = text
+    return texts
+
+
+FORMATS = {"json": as_json, "csv": as_csv, "pts": as_pts}
+"""Each from the name of a photo or video, the stem of the names of its results, its size (H, W) and
+the faces of its frames to the texts of files, by their names."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from torch import Tensor
 
 from common.keypoints import IBUG_68, IMM_58, Scheme
@@ -45,16 +46,10 @@ its place in mm to the right, down and towards the camera. Measured by rigid str
 eye corners; the jaw is moved back to the bone."""
 
 
-def _mean_head() -> np.ndarray:
-    """float64 (68, 3): right, down and away from the camera, as OpenCV counts."""
-    places = np.zeros((IBUG_68.n_points, 3))
-    for index, (right, down, near) in HEAD_HALF.items():
-        places[index] = right, down, -near
-        places[int(IBUG_68.flip_order[index])] = -right, down, -near
-    return places
-
-
-MEAN_HEAD = _mean_head()
+MEAN_HEAD = np.zeros((IBUG_68.n_points, 3))  # right, down and away from the camera, as in OpenCV
+for _index, (_right, _down, _near) in HEAD_HALF.items():
+    MEAN_HEAD[_index] = _right, _down, -_near
+    MEAN_HEAD[IBUG_68.flip_order[_index]] = -_right, _down, -_near
 
 
 def head_pose(keypoints: np.ndarray) -> Pose:
@@ -83,34 +78,26 @@ def axes(pose: Pose) -> np.ndarray:
     """Where a turned head's right side, chin and nose point in the picture: (3, 2), projections of
     unit vectors; the nose of a head that looks into the camera has length 0."""
     a, b, c = np.radians([pose.yaw, pose.pitch, pose.roll])
-    upright = np.array(  # pitch after yaw; rows are right and down, columns the head's three axes
-        [
-            [np.cos(a), 0, np.sin(a)],
-            [-np.sin(a) * np.sin(b), np.cos(b), np.cos(a) * np.sin(b)],
-        ]
+    right = np.array([np.cos(a), 0, np.sin(a)])  # of the head's three axes, pitched after yawed
+    down = np.array([-np.sin(a) * np.sin(b), np.cos(b), np.cos(a) * np.sin(b)])
+    return np.stack(
+        [np.cos(c) * right - np.sin(c) * down, np.sin(c) * right + np.cos(c) * down], axis=1
     )
-    roll = np.array([[np.cos(c), -np.sin(c)], [np.sin(c), np.cos(c)]])
-    return (roll @ upright).T
+
+
+Pairs = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """The points of a scheme that the measures need; "left" is that of the picture.
+    """The points of a scheme that the measures need; "left" is that of the picture."""
 
-    jaw_ends: the first and last point of the jaw, beside the ears.
-    nose_base: the middle point below the nose.
-    eye_corners: pairs of the corners of an eye.
-    lids: pairs of an upper and a lower lid.
-    mouth_corners: left and right.
-    lips: pairs of the upper and the lower lip.
-    """
-
-    jaw_ends: tuple[int, int]
-    nose_base: int
-    eye_corners: tuple[tuple[int, int], ...]
-    lids: tuple[tuple[int, int], ...]
-    mouth_corners: tuple[int, int]
-    lips: tuple[tuple[int, int], ...]
+    jaw_ends: tuple[int, int]  # the first and last point of the jaw, beside the ears
+    nose_base: int  # the middle point below the nose
+    eye_corners: Pairs  # of an eye
+    lids: Pairs  # an upper and a lower one
+    mouth_corners: tuple[int, int]  # left and right
+    lips: Pairs  # the upper and the lower one
 
 
 LANDMARKS = {
@@ -136,19 +123,11 @@ LANDMARKS = {
 def openness(points: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
     """How open eyes and mouth are, see ``face_attributes``: (N, K, 2) -> (N,), (N,)."""
     marks = LANDMARKS[scheme.name]
-    return (
-        _ratio(points, marks.lids, marks.eye_corners),
-        _ratio(points, marks.lips, (marks.mouth_corners,)),
-    )
+    eyes = _distance(points, marks.lids) / _distance(points, marks.eye_corners)
+    return eyes, _distance(points, marks.lips) / _distance(points, (marks.mouth_corners,))
 
 
-def _ratio(
-    points: Tensor, across: tuple[tuple[int, int], ...], along: tuple[tuple[int, int], ...]
-) -> Tensor:
-    """Mean distance of the pairs ``across`` over that of the pairs ``along``: (N,)."""
-
-    def mean_distance(pairs: tuple[tuple[int, int], ...]) -> Tensor:
-        first, second = zip(*pairs, strict=True)
-        return (points[:, list(first)] - points[:, list(second)]).norm(dim=-1).mean(dim=1)
-
-    return mean_distance(across) / mean_distance(along)
+def _distance(points: Tensor, pairs: Pairs) -> Tensor:
+    """The mean distance between the points (N, K, 2) of each pair: (N,)."""
+    ends = points[:, torch.tensor(pairs)]  # (N, P, 2, 2)
+    return (ends[:, :, 0] - ends[:, :, 1]).norm(dim=-1).mean(dim=1)

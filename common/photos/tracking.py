@@ -1,9 +1,8 @@
 """Faces tracked from frame to frame: detected once, then each crop comes from the last points.
 
-A detector is slow and ignores the frame before; the network, given a crop where the face was a
-moment ago, predicts both where its points are and, with its confidence, whether it still is a
-face. So the detector is needed only for new faces, and it searches on another thread while the
-known ones are tracked.
+The network, given a crop where the face was a moment ago, predicts where its points are and, with
+its confidence, whether it still is a face. So the slow detector is needed only for new faces, and
+it searches on another thread while the known ones are tracked.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ KNOWN = 0.2  # overlap from which a detection is a face that is tracked already
 SMALLEST = 12.0  # pixels of a face's box that is still tracked
 
 
+@dataclass
 class OneEuro:
     """The One Euro filter of a face's points: strong smoothing at rest, little lag in motion.
 
@@ -44,18 +45,14 @@ class OneEuro:
     is that of the whole face, the mean of 68 points with little noise, plus half of the point's
     speed relative to it.
 
-    least_cutoff: Hz at rest.
-    gain: Hz more for each size of the face a second (the paper's beta).
-    speed_cutoff: Hz, at which the speed itself is smoothed (the paper's dcutoff).
     """
 
-    def __init__(
-        self, least_cutoff: float = 0.7, gain: float = 12.0, speed_cutoff: float = 1.0
-    ) -> None:
-        self.least_cutoff, self.gain, self.speed_cutoff = least_cutoff, gain, speed_cutoff
-        self.points: np.ndarray | None = None  # (K, 2), the last result
-        self.speed = np.zeros(2)  # (K, 2), pixels a second
-        self.seconds = 0.0  # its time
+    least_cutoff: float = 0.7  # Hz at rest
+    gain: float = 12.0  # Hz more for each size of the face a second (the paper's beta)
+    speed_cutoff: float = 1.0  # Hz, at which the speed itself is smoothed (the paper's dcutoff)
+    points: np.ndarray | None = None  # (K, 2), the last result
+    speed: np.ndarray | None = None  # (K, 2), its speed in pixels a second
+    seconds: float = 0.0  # its time
 
     def __call__(self, points: np.ndarray, seconds: float) -> np.ndarray:
         """The smoothed points (K, 2) at the time ``seconds``, which must grow from call to call.
@@ -78,29 +75,19 @@ class OneEuro:
 
 
 def smoothing(cutoff: np.ndarray | float, passed: float) -> np.ndarray | float:
-    """The weight, 0 to 1, of a new value in a low-pass filter: alpha of the paper's equation 5.
-
-    cutoff: Hz.
-    passed: seconds since the last value.
-    """
+    """The weight, 0 to 1, of a value that comes ``passed`` seconds after the last in a low-pass
+    filter of ``cutoff`` Hz: alpha of the paper's equation 5."""
     return 1 / (1 + 1 / (2 * math.pi * cutoff * passed))
 
 
 @dataclass
 class Track:
-    """One face while it is tracked.
+    """One face while it is tracked."""
 
-    number: its identity, counted from 1.
-    keypoints: float32 (K, 2), smoothed, pixels of the frame.
-    confidence: 0 to 1, of the last frame in which it was seen.
-    seen: whether that is the current frame.
-    smooth: the filter of its keypoints.
-    """
-
-    number: int
-    keypoints: np.ndarray
-    confidence: float
-    seen: bool = True
+    number: int  # its identity, counted from 1
+    keypoints: np.ndarray  # float32 (K, 2), smoothed, pixels of the frame
+    confidence: float  # 0 to 1, of the last frame in which it was seen
+    seen: bool = True  # whether that is the current frame
     smooth: OneEuro = field(default_factory=OneEuro)
 
     def follow(self, points: np.ndarray, confidence: float, seconds: float) -> None:
@@ -121,33 +108,25 @@ class Track:
         return upright_boxes(faces, IBUG_68)[0][0].numpy(), angle
 
 
+@dataclass
 class Tracker:
     """All faces of a video, each with its identity, smoothed points and confidence.
 
-    detect: finds faces in a frame, uint8 (H, W, 3); called on another thread while faces are
-        tracked, so frames must not be changed once they were given.
-    locate: keypoints (N, 68, 2) in boxes (N, 4) of a frame, turned by angles (N,), and the
-        confidence (N,), which counts only where the last argument, ``flip``, is True; see
-        ``FaceKeypoints.keypoints``.
-    clock: counts the time of detection ("detect") and network ("network").
-    check_every: frames from one measurement of the confidence of tracked faces to the next.
+    detect: ``FaceKeypoints.detect``; called on another thread while faces are tracked, so frames
+        must not be changed once they were given.
+    locate: ``FaceKeypoints.keypoints``; the confidence counts only where ``flip`` is True.
     """
 
-    def __init__(
-        self,
-        detect: Detect,
-        locate: Locate,
-        clock: Stopwatch | None = None,
-        check_every: int = CHECK_EVERY,
-    ) -> None:
-        self.detect, self.locate, self.clock = detect, locate, clock or Stopwatch()
-        self.check_every = check_every
-        self.tracks: list[Track] = []
-        self.frame = 0
-        self._met = 0
-        self._searcher = ThreadPoolExecutor(1, "search")
-        self._search: Future[Sequence[Detection]] | None = None
-        self._next_search = SEARCH_EVERY
+    detect: Detect
+    locate: Locate
+    clock: Stopwatch = field(default_factory=Stopwatch)  # of the stages "detect" and "network"
+    check_every: int = CHECK_EVERY  # frames from one measurement of the confidence to the next
+    tracks: list[Track] = field(default_factory=list)
+    frame: int = 0
+    _met: int = 0  # faces so far
+    _searcher: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "search"))
+    _search: Future[Sequence[Detection]] | None = None
+    _next_search: int = SEARCH_EVERY
 
     def update(self, image: np.ndarray, seconds: float) -> list[Track]:
         """The faces in the next frame, the longest known first.
@@ -158,8 +137,11 @@ class Tracker:
         places = [track.expected(seconds) for track in self.tracks]
         places += self._sort_out(self._look(image), places)
         boxes = np.array([box for box, _ in places]).reshape(-1, 4)
+        # The confidence costs a second prediction: only now and then, or for a new or lost face.
+        lost_or_new = len(boxes) > len(self.tracks) or not all(t.seen for t in self.tracks)
+        check = lost_or_new or self.frame % self.check_every == 0
         with self.clock.stage("network"):
-            turns, check = np.array([turn for _, turn in places]), self._check(len(boxes))
+            turns = np.array([turn for _, turn in places])
             points, confidence = self.locate(image, boxes, turns, check)
         if not check:
             confidence = np.array([track.confidence for track in self.tracks])
@@ -191,12 +173,6 @@ class Tracker:
                 self._next_search = self.frame + SEARCH_EVERY
                 return found
         return []
-
-    def _check(self, count: int) -> bool:
-        """Whether to measure the confidence, at the cost of a second prediction: now and then, and
-        where a face is new or lost."""
-        new_or_lost = count > len(self.tracks) or not all(track.seen for track in self.tracks)
-        return new_or_lost or self.frame % self.check_every == 0
 
     def _sort_out(self, found: Sequence[Detection], expected: list[Place]) -> list[Place]:
         """The places that are new; one of a lost face replaces the expected one in ``expected``."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +18,8 @@ import numpy as np
 
 from common.system.errors import UserError
 from common.system.files import make_writable
+
+Frame = tuple[np.ndarray, float]  # uint8 (H, W, 3) RGB, and its time in seconds
 
 DEFAULT_RATE = 30.0  # frames a second, where camera or file do not say
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
@@ -41,20 +43,23 @@ class Frames:
         read, first = self._capture.read()
         if not read:
             self._capture.release()
-            raise UserError(_fault(source))
+            fault = "not a video that can be read; save it again as MP4"
+            if self.live:
+                source = f"camera {source}"
+                fault = "not there or in use; try --camera 1, or --video FILE"
+            elif not source.is_file():
+                fault = "no such file; check the name"
+            raise UserError(f"{source}: {fault}")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0 < rate < 1000 else DEFAULT_RATE
         self.size = (first.shape[1], first.shape[0])
-        self._queue: queue.Queue[tuple[np.ndarray, float] | None] = queue.Queue(
-            1 if self.live else AHEAD
-        )
+        self._queue: queue.Queue[Frame | None] = queue.Queue(1 if self.live else AHEAD)
         self._closed = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(first,), daemon=True)
         self._reader.start()
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
-        while (frame := self._queue.get()) is not None:
-            yield frame
+    def __iter__(self) -> Iterator[Frame]:
+        yield from iter(self._queue.get, None)
 
     def close(self) -> None:
         """Stop reading and let the camera go."""
@@ -71,7 +76,7 @@ class Frames:
             count += 1
         self._put(None)
 
-    def _put(self, frame: tuple[np.ndarray, float] | None) -> None:
+    def _put(self, frame: Frame | None) -> None:
         while not self._closed.is_set():
             if self.live:
                 with suppress(queue.Empty):
@@ -119,7 +124,9 @@ class Recorder:
         Raises UserError where frames are missing: OpenCV reports no error when a disk is full.
         """
         self._writer.release()
-        count = frames_in(self._temporary)
+        written = cv2.VideoCapture(str(self._temporary))
+        count = max(int(written.get(cv2.CAP_PROP_FRAME_COUNT)), 0)  # 0 where it is not a video
+        written.release()
         if keep and count == self.written > 0:
             self._temporary.replace(self.path)
         self._temporary.unlink(missing_ok=True)
@@ -130,14 +137,6 @@ class Recorder:
             )
 
 
-def frames_in(file: Path) -> int:
-    """How many frames a video file says it has; 0 where it is not a video."""
-    capture = cv2.VideoCapture(str(file))
-    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-    capture.release()
-    return max(count, 0)
-
-
 class Stopwatch:
     """Seconds spent in each stage of a loop; a stage within a stage counts for itself alone.
 
@@ -145,7 +144,7 @@ class Stopwatch:
     """
 
     def __init__(self) -> None:
-        self.seconds = {OWN: 0.0}
+        self.seconds = defaultdict(float, {OWN: 0.0})
         self.frames = 0
         self._recent: deque[float] = deque(maxlen=30)
         self._stages = [OWN]
@@ -188,27 +187,16 @@ class Stopwatch:
 
     def _count(self) -> None:
         now = time.perf_counter()
-        stage = self._stages[-1]
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self.seconds[self._stages[-1]] += now - self._since
         self._since = now
 
 
 def check_window() -> None:
-    """Raises UserError where no window can be opened.
-
-    Tried in a process of its own: without a display OpenCV ends the whole program.
-    """
+    """Raises UserError where no window can be opened; tried in a process of its own, since without
+    a display OpenCV ends the whole program."""
     code = "import cv2; cv2.namedWindow('faces')"
     if subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode:
         raise UserError(
             "no window can be opened on this machine; add --no-window, and --record FILE to see "
             "the result"
         )
-
-
-def _fault(source: int | Path) -> str:
-    if isinstance(source, int):
-        return f"camera {source}: not there or in use; try --camera 1, or --video FILE"
-    if not source.is_file():
-        return f"{source}: no such file; check the name"
-    return f"{source}: not a video that can be read; save it again as MP4"

@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +78,16 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
 
 def _numbers(comparison: Comparison) -> dict[str, Any]:
     """Every number of the page, for other programs."""
-    networks = {
-        name: {k: v for k, v in asdict(network).items() if not isinstance(v, Tensor)}
-        for name, network in comparison.networks.items()
-    }
     return {
         "setting": comparison.setting,
         "people": comparison.people,
         "synthetic": comparison.synthetic,
         "recipe": {name: value for name, value, _ in comparison.recipe},
         "baseline_mean_face": comparison.mean_face,
-        "networks": networks,
+        "networks": {
+            name: {k: v for k, v in vars(network).items() if not isinstance(v, Tensor)}
+            for name, network in comparison.networks.items()
+        },
     }
 
 
@@ -97,17 +96,17 @@ def _contents(comparison: Comparison, folder: Path) -> dict[str, Any]:
     gallery = Gallery(folder, SYNTHETIC if comparison.synthetic else "")
     networks = comparison.networks
     errors = {name: statistics.mean(network.of_seeds("nme")) for name, network in networks.items()}
-    predictions = {name: network.predicted for name, network in networks.items()}
-    histories = {name: network.histories for name, network in networks.items()}
-    sizes = {name: (network.parameters, errors[name]) for name, network in networks.items()}
     ends = {
         name: statistics.mean(history[-1]["validation_nme"] for history in network.histories)
         for name, network in networks.items()
     }
+    predictions = {name: network.predicted for name, network in networks.items()}
+    histories = {name: network.histories for name, network in networks.items()}
+    sizes = {name: (network.parameters, errors[name]) for name, network in networks.items()}
     faces = image_figures.same_faces(comparison.images, comparison.truth, predictions)
+    kernels = [_kernels(gallery, name, comparison) for name in networks]
     return {
-        **{key: getattr(comparison, key) for key in ("networks", "mean_face", "synthetic", "face")},
-        **{key: getattr(comparison, key) for key in ("setting", "people", "loss", "recipe")},
+        **vars(comparison),
         "metrics": METRICS,
         "cell": mean_and_deviation,
         "errors": errors,
@@ -124,11 +123,8 @@ def _contents(comparison: Comparison, folder: Path) -> dict[str, Any]:
             name: (predicted - comparison.truth).norm(dim=-1).mean().item()
             for name, predicted in predictions.items()
         },
-        "kernels": [_kernels(gallery, name, network.kernels) for name, network in networks.items()],
-        "work": [
-            _at_work(gallery, name, network.kernels, comparison.images[0])
-            for name, network in networks.items()
-        ],
+        "kernels": [tiles for tiles, _ in kernels],
+        "work": [work for _, work in kernels],
     }
 
 
@@ -170,20 +166,18 @@ def _normalisation(comparison: Comparison) -> dict[str, Any] | None:
     }
 
 
-def _kernels(gallery: Gallery, name: str, kernels: Tensor) -> Picture:
-    """First-layer kernels and how many are of each kind."""
+def _kernels(gallery: Gallery, name: str, comparison: Comparison) -> tuple[Picture, Picture]:
+    """A network's first kernels and how many are of each kind; some at work on the first face."""
+    kernels = comparison.networks[name].kernels
     found = [first_kernels.kind_of(kernel).kind for kernel in kernels]
     kinds = {kind: found.count(kind) for kind in first_kernels.KINDS if kind in found}
-    figure = image_figures.kernels(kernels[:, None])
-    return gallery.add(f"kernels-{name}", figure, name=name, kinds=kinds, shape=kernels.shape)
-
-
-def _at_work(gallery: Gallery, name: str, kernels: Tensor, image: Tensor) -> Picture:
-    """Some kernels of a network and their responses to a face (H, W); one sentence for each."""
+    tiles = image_figures.kernels(kernels[:, None])
     chosen = first_kernels.choose(kernels)
     weights = kernels[list(chosen)]
+    image = comparison.images[0]
     maps = torch.stack([first_kernels.respond(image, kernel) for kernel in weights])
-    labels = [f"kernel {index + 1}" for index in chosen]
-    kinds = list(zip(labels, chosen.values(), strict=True))
-    figure = image_figures.responses(weights, maps, labels)
-    return gallery.add(f"work-{name}", figure, name=name, kinds=kinds)
+    work = image_figures.responses(weights, maps, [f"kernel {index + 1}" for index in chosen])
+    return (
+        gallery.add(f"kernels-{name}", tiles, name=name, kinds=kinds, shape=kernels.shape),
+        gallery.add(f"work-{name}", work, name=name, chosen=chosen),
+    )

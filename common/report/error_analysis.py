@@ -1,8 +1,6 @@
 """Why did it fail? The error of every test face compared with all that can be measured of a face.
 
-Rank statistics resist outliers, and every effect has an interval: one that noise may explain is
-reported as "no effect found". Correlation is not causation: what goes with the error may go with
-its cause.
+Rank statistics resist outliers; an effect that noise may explain is reported as not found.
 """
 
 from __future__ import annotations
@@ -92,9 +90,8 @@ def find_effects(
     ranks = stats.rankdata(errors.numpy())
     if len(errors) >= LEAST_FACES and np.ptp(ranks) > 0:
         alarm = FALSE_ALARM / max(len(ranked) + len(grouped), 1)
-        if ranked:
-            effects += _of_numbers(ranks, ranked, parts, alarm)
         who = np.unique(people, return_inverse=True)[1]
+        effects = _of_numbers(ranks, ranked, parts, alarm) if ranked else []
         effects += [_of_groups(name, ranks, of, who, alarm) for name, of in grouped.items()]
         effects.sort(key=lambda effect: effect.explains, reverse=True)
     return Findings(tuple(effects), len(errors), len(set(parts)), of_people, tuple(same))
@@ -107,21 +104,20 @@ def spearman(errors: np.ndarray, measures: np.ndarray) -> np.ndarray:
         return np.nan_to_num(np.corrcoef(ranks)[0, 1:])
 
 
-def epsilon_squared(ranks: np.ndarray, groups: np.ndarray) -> float:
+def epsilon_squared(ranks: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """How much groups differ in the ranks of their errors: (H - k + 1) / (N - k).
 
     H is that of Kruskal and Wallis (JASA 1952); this is Kelley's epsilon squared (PNAS 1935) of
     the ranks: the share of their variance between the groups, less what noise gives.
 
     ranks: (N,), of the errors.
-    groups: (N,), numbers from 0 to k - 1.
+    groups: (..., N), numbers from 0 to k - 1; each row is one way to group the faces.
     """
     # ``scipy.stats.kruskal`` gives the same H, but too slowly for thousands of shuffles.
-    sizes = np.bincount(groups)
-    means = np.bincount(groups, ranks) / sizes  # (k,)
-    within = np.square(ranks - means[groups]).sum()
-    total = np.square(ranks - ranks.mean()).sum()
-    return float(1 - within / total * (len(ranks) - 1) / (len(ranks) - len(sizes)))
+    centred, n, k = ranks - ranks.mean(), len(ranks), groups.max() + 1
+    inside = [groups == group for group in range(k)]
+    between = sum(np.square(one @ centred) / one.sum(axis=-1) for one in inside)
+    return 1 - (1 - between / np.square(centred).sum()) * (n - 1) / (n - k)
 
 
 def _of_numbers(
@@ -151,30 +147,27 @@ def _of_numbers(
 def _of_groups(
     name: str, ranks: np.ndarray, groups: np.ndarray, people: np.ndarray, alarm: float
 ) -> Effect:
-    """Compared with chi squared, or with random groups of people where groups hold whole people.
-
-    Where all pictures of a person are in one group, as all are grey or all in colour, the sample
-    is of people and not of faces.
-    """
+    """Compared with chi squared, or with random groups of people where groups hold whole people,
+    as then the sample is of people and not of faces."""
     k, of_person = len(set(groups)), np.zeros(people.max() + 1, dtype=int)
     of_person[people] = groups
-    size = epsilon_squared(ranks, groups)
+    size = float(epsilon_squared(ranks, groups))
     if k < len(of_person) < len(ranks) and np.array_equal(of_person[people], groups):
         random = np.random.default_rng(0)
-        shuffled = [random.permutation(of_person)[people] for _ in range(SHUFFLES)]
-        sizes = [epsilon_squared(ranks, other) for other in shuffled]
-        limit = np.quantile(sizes, 1 - alarm, method="higher")
+        shuffled = np.stack([random.permutation(of_person)[people] for _ in range(SHUFFLES)])
+        limit = np.quantile(epsilon_squared(ranks, shuffled), 1 - alarm, method="higher")
     else:
         limit = (stats.chi2.isf(alarm, k - 1) - k + 1) / (len(ranks) - k)
-    return Effect(name, True, size, None, float(limit), max(100 * size, 0.0), bool(size > limit))
+    found = bool(size > limit + 1e-9)  # few people have few shuffles, which may equal the groups
+    return Effect(name, True, size, None, float(limit), max(100 * size, 0.0), found)
 
 
 def _parts(people: Sequence[str]) -> tuple[np.ndarray, bool]:
     """Which part (N,) each face belongs to, and whether the parts are people.
 
-    Pictures of one person are alike, so counting each as independent would make the intervals
-    too narrow. So a part is a person; where there are fewer than ``LEAST_PEOPLE``, as where the
-    groups are folders, it is a face. More than ``MOST_PARTS`` are dealt into as many.
+    Pictures of one person are alike and not independent, so a part is a person; where there are
+    fewer than ``LEAST_PEOPLE``, as where the groups are folders, it is a face. More than
+    ``MOST_PARTS`` are dealt into as many.
     """
     parts = np.unique(people, return_inverse=True)[1]
     count = int(parts.max()) + 1

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy import stats
 from torch import Tensor
 
 from common.keypoints import IBUG_68, Scheme
@@ -14,9 +15,9 @@ from common.report import figures, image_figures
 from common.report.error_analysis import LEAST_FACES, Findings, find_effects
 from common.report.face_measures import (
     ATTRIBUTES,
+    Extreme,
     face_attributes,
     procrustes_mean,
-    quote,
     what_stands_out,
 )
 from common.report.page import Gallery, Picture
@@ -61,7 +62,7 @@ def error_section(gallery: Gallery, results: Results, beside: Mapping[str, Tenso
             **_face(gallery, results, f"worst-{rank}", n),
             "view": results.views[n],
             "view_mean": means[results.views[n]],
-            "pose": ", ".join(quote(key, attributes[key][n]) for key in ("turn", "roll")),
+            **{key: attributes[key][n].item() for key in ("turn", "roll")},
             "reasons": _reasons(attributes, findings, n),
         }
         for rank, n in enumerate(order[:-5:-1], 1)
@@ -79,7 +80,10 @@ def error_section(gallery: Gallery, results: Results, beside: Mapping[str, Tenso
         "findings": findings,
         "least_faces": LEAST_FACES,
         "strongest": _strongest(gallery, nme, numbers, groupings, findings),
-        "compared": [_compared(nme, other, name) for name, other in beside.items()],
+        "compared": [
+            {"name": name, "gain": gain.mean(), "error": stats.sem(gain)}
+            for name, gain in ((name, (of - nme).double().numpy()) for name, of in beside.items())
+        ],
         "per_point": _per_point(gallery, results),
         "per_group": _per_group(gallery, "error-per-group", nme, results.views),
         "cumulative": _cumulative(gallery, results, beside),
@@ -88,32 +92,23 @@ def error_section(gallery: Gallery, results: Results, beside: Mapping[str, Tenso
 
 def _face(gallery: Gallery, results: Results, name: str, face: int) -> Picture:
     """One test face with the network's prediction."""
-    predicted = results.predicted[face]
-    figure = image_figures.face(
-        results.images[face, 0],
-        results.truth[face],
-        results.scheme,
-        results.point_ids,
-        predicted,
-        around=torch.cat([results.all_points[face], predicted]),
-    )
+    truth, predicted = results.truth[face], results.predicted[face]
+    around = torch.cat([results.all_points[face], predicted])
+    kind = results.scheme, results.point_ids
+    figure = image_figures.face(results.images[face, 0], truth, *kind, predicted, around)
     return gallery.add(name, figure, name=results.names[face], nme=results.nme[face].item())
 
 
 def _reasons(
     attributes: dict[str, Tensor], findings: Findings, face: int
-) -> list[tuple[str, bool]]:
+) -> list[tuple[list[Extreme], bool]]:
     """What sets a face apart, and whether the error goes with that over all faces."""
     found = {effect.name for effect in findings.effects if effect.found}
     reasons = []
     for goes_with_error in (True, False):
-        some = {
-            key: values
-            for key, values in attributes.items()
-            if (ATTRIBUTES[key].name in found) is goes_with_error
-        }
-        if words := "; ".join(what_stands_out(some, face)):
-            reasons.append((f"{words[0].upper()}{words[1:]}", goes_with_error))
+        keys = [key for key in attributes if (ATTRIBUTES[key].name in found) is goes_with_error]
+        if extremes := what_stands_out({key: attributes[key] for key in keys}, face):
+            reasons.append((extremes, goes_with_error))
     return reasons
 
 
@@ -122,7 +117,7 @@ def _measured(
 ) -> tuple[dict[str, Tensor], dict[str, Sequence[str]]]:
     """All that the errors are compared with, by its name on the page: numbers (N,), and groups."""
     numbers = {
-        ATTRIBUTES[key].name: values if ATTRIBUTES[key].even is None else values.abs()
+        ATTRIBUTES[key].name: values.abs() if ATTRIBUTES[key].sided else values
         for key, values in attributes.items()
     }
     if results.scheme is IBUG_68:
@@ -192,15 +187,8 @@ def _per_point(gallery: Gallery, results: Results) -> Picture:
 
 
 def _cumulative(gallery: Gallery, results: Results, beside: Mapping[str, Tensor]) -> Picture:
-    nme, baseline = results.nme, results.baseline_nme
-    curves = {"network": nme} | ({} if baseline is None else {"mean face": baseline}) | {**beside}
+    nme, curves = results.nme, {"network": results.nme, "mean face": results.baseline_nme, **beside}
+    curves = {name: errors for name, errors in curves.items() if errors is not None}
     half, most = nme.double().quantile(torch.tensor([0.5, 0.9], dtype=torch.float64)).tolist()
     facts = {"half": half, "most": most, "failed": int((nme > 8).sum())}
     return gallery.add("cumulative-error", figures.cumulative_error(curves), **facts)
-
-
-def _compared(own: Tensor, other: Tensor, name: str) -> dict[str, str | float]:
-    """By how much the errors (N,) of two networks differ, face by face; error: of the mean."""
-    gain = (other - own).double()
-    error = gain.std().item() / len(gain) ** 0.5
-    return {"name": name, "gain": gain.mean().item(), "error": error}

@@ -21,12 +21,11 @@ from common.keypoints import IBUG_68
 from common.report import image_figures
 from common.report.image_figures import Overlay
 from common.report.index_page import write_index
-from common.report.network_summary import Note, convolutions, forward_hooks
+from common.report.network_summary import Note, convolutions, forward_hooks, varied_maps
 from common.report.page import Gallery, Picture, render, write_page
 
 PLACES = 24  # the patch is put to so many places across and down
 PATCH = 1 / 8  # side of the patch over that of the crop: it hides an eye
-SHOWN = 8  # maps of a layer on the page
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,6 @@ class Subject:
     network: nn.Module
     face: Tensor  # float32 (1, 1, h, w) in -0.5..0.5, on the network's device
     n_faces: int  # how many faces the photo holds
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the crop in pixels."""
-        return tuple(self.face.shape[-2:])
 
 
 @torch.inference_mode()
@@ -63,8 +57,8 @@ def occlusion(network: nn.Module, face: Tensor, batch: int = 32) -> tuple[Tensor
     """
     height, width = face.shape[-2:]
     steps = (torch.arange(PLACES) + 0.5) / PLACES
-    y, x = torch.meshgrid(steps * height - 0.5, steps * width - 0.5, indexing="ij")
-    middles = torch.stack([x, y], dim=-1).flatten(0, 1)  # (PLACES², 2)
+    y_x = torch.cartesian_prod(steps * height - 0.5, steps * width - 0.5)
+    middles = y_x.flip(dims=[1])  # (PLACES², 2)
     before, moved = predict(network, face), []
     for some in tqdm(middles.split(batch), "hiding places"):
         across = (torch.arange(width) - some[:, :1]).abs() <= PATCH * width / 2  # (B, w)
@@ -93,10 +87,8 @@ def feature_maps(network: nn.Module, face: Tensor) -> dict[str, Tensor]:
     chosen: dict[tuple[int, ...], tuple[str, Tensor]] = {}
     for name, maps in found:
         size = tuple(maps.shape[1:])
-        if len(size) == 2 and min(size) > 1:
-            if size in chosen and len(chosen[size][1]) > len(maps):
-                continue
-            chosen.pop(size, None)
+        if len(size) == 2 and min(size) > 1 and len(maps) >= len(chosen.get(size, ("", ()))[1]):
+            chosen.pop(size, None)  # it moves to the end
             chosen[size] = name, maps
     return dict(chosen.values())
 
@@ -107,6 +99,7 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
     Returns the page's path; raises UserError where it cannot be written.
     """
     network, face = subject.network, subject.face
+    height, width = face.shape[-2:]
     predicted = predict(network, face)[0]  # (68, 2)
     middles, moved = occlusion(network, face)
     effects = 100 * moved / IBUG_68.eye_distance(predicted)  # (PLACES², 68), % of the eye distance
@@ -118,12 +111,12 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
             "name": subject.name,
             "network": type(network).__name__,
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "height": subject.size[0],
-            "width": subject.size[1],
+            "height": height,
+            "width": width,
             "n_faces": subject.n_faces,
             "heatmaps": hasattr(network, "heatmaps"),
             "places": PLACES,
-            "patch": round(PATCH * subject.size[1]),
+            "patch": round(PATCH * width),
             "face": gallery.add("face", crop),
             "convolutions": convolutions(gallery, network, face, first=1),
             "layers": _layers(gallery, subject),
@@ -143,13 +136,9 @@ def _layers(gallery: Gallery, subject: Subject) -> list[Picture]:
     pictures = []
     layers = list(feature_maps(subject.network, subject.face).items())[1:]
     for number, (name, maps) in enumerate(layers, 1):
-        strength = maps.flatten(1).std(dim=1)  # (C,)
-        chosen = strength.argsort(descending=True, stable=True)[:SHOWN]
-        names = [f"map {index + 1}" for index in chosen.tolist()]
-        figure = image_figures.responses(None, maps[chosen], names)
-        facts = {"layer": name, "shown": len(chosen), "shape": maps.shape, "most": maps.max()}
-        not_above = 100 * (maps <= 0).double().mean().item()
-        pictures.append(gallery.add(f"layer-{number}", figure, **facts, not_above=not_above))
+        facts = {"layer": name, "shape": maps.shape, "most": maps.max().item()}
+        facts["not_above"] = 100 * (maps <= 0).double().mean().item()
+        pictures.append(varied_maps(gallery, f"layer-{number}", maps, "map", **facts))
     return pictures
 
 
@@ -166,12 +155,11 @@ def _point(
     covered = int((predicted - middles[most]).norm(dim=-1).argmin())
     facts = {
         "point": n,
-        "name": _name(n),
         "most": effect[most].item(),
         "here": effect[here].item(),
         "median": effect.median().item(),
         "away": away[most].item(),
-        "covered": None if covered == n else _name(covered),
+        "covered": covered,
         "half": away[order][effect[order].cumsum(0) >= effect.sum() / 2][0].item(),
     }
     image = subject.face[0, 0].cpu()
@@ -189,18 +177,5 @@ def _point(
 @torch.inference_mode()
 def _heatmap(subject: Subject, point: int) -> tuple[Tensor, float]:
     """A point's distribution over the crop (h, w), and its standard deviation in pixels."""
-    spread = subject.network.with_spread(subject.face)[1][0, point] * subject.size[1]
+    spread = subject.network.with_spread(subject.face)[1][0, point] * subject.face.shape[-1]
     return subject.network.heatmaps(subject.face)[0, point].float().exp().cpu(), spread.item()
-
-
-def _name(point: int) -> str:
-    """Such as "point 30, the nose tip", or "point 8, of the jaw"."""
-    region = next(name for last, name in REGIONS if point <= last)
-    return f"point {point}, {'the nose tip' if point == 30 else f'of the {region}'}"
-
-
-REGIONS = (  # of IBUG_68: the last point and the name; sides are the picture's
-    (16, "jaw"), (21, "brow on the left"), (26, "brow on the right"), (30, "nose's bridge"),
-    (35, "nostrils"), (41, "eye on the left"), (47, "eye on the right"), (59, "outer lip"),
-    (67, "inner lip"),
-)  # fmt: skip

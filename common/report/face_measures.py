@@ -1,8 +1,4 @@
-"""What can be measured of a face: pose, light, sharpness, expression, distance from the mean.
-
-Every measure is a plain number per face, so that "the network fails on dark pictures" becomes
-a claim that the faces of a test set confirm or refute.
-"""
+"""What can be measured of a face: pose, light, sharpness, expression, distance from the mean."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ from torch import Tensor
 
 from common.crops import transform_points
 from common.keypoints import Scheme, fit_similarity
-from common.photos.pose import LANDMARKS, Landmarks, openness
+from common.photos.pose import LANDMARKS, openness
 
 
 @dataclass(frozen=True)
@@ -27,43 +23,44 @@ class Attribute:
     """One measure and the words for a face that stands out in it."""
 
     name: str  # with its unit, for tables
-    value: str  # how a sentence quotes it, a format string for the number and its side
     more: str  # the comparative for a high value
     less: str | None = None  # for a low one; None where that end is ordinary
-    even: str | None = None  # the words for neither side, where the sign is only the side
+    sided: bool = False  # whether the sign is only the side
 
 
 EYES = "% of the eye distance"
 ATTRIBUTES: dict[str, Attribute] = {
-    "roll": Attribute(
-        "roll, °", "eye line {:.0f}° down to the {}", "more tilted", even="eye line level"),
-    "turn": Attribute(
-        "turn to the side, °", "turned about {:.0f}° to the picture's {}", "more turned aside",
-        even="seen from the front"),
-    "size": Attribute("eye distance, px", "eyes {:.1f} px apart", "larger", "smaller"),
+    "roll": Attribute("roll, °", "more tilted", sided=True),
+    "turn": Attribute("turn to the side, °", "more turned aside", sided=True),
+    "size": Attribute("eye distance, px", "larger", "smaller"),
     "offset": Attribute(
-        f"distance from the usual place, {EYES}", f"{{:.0f}} {EYES} away from it",
-        "farther from the usual place in the picture"),
-    "shape": Attribute(
-        f"distance from the mean shape, {EYES}", f"points {{:.1f}} {EYES} away from it",
-        "farther from the mean shape"),
-    "eyes": Attribute(
-        "eye openness, of the eye's width", "{:.2f} of the eye's width",
-        "eyes wider open", "eyes more closed"),
+        f"distance from the usual place, {EYES}", "farther from the usual place in the picture"
+    ),
+    "shape": Attribute(f"distance from the mean shape, {EYES}", "farther from the mean shape"),
+    "eyes": Attribute("eye openness, of the eye's width", "eyes wider open", "eyes more closed"),
     "mouth": Attribute(
-        "mouth openness, of the mouth's width", "{:.2f} of the mouth's width",
-        "mouth wider open", "mouth more closed"),
-    "brightness": Attribute(
-        "mean brightness, of 255", "mean brightness {:.0f} of 255", "brighter", "darker"),
+        "mouth openness, of the mouth's width", "mouth wider open", "mouth more closed"
+    ),
+    "brightness": Attribute("mean brightness, of 255", "brighter", "darker"),
     "contrast": Attribute(
-        "contrast: standard deviation, of 255", "standard deviation {:.0f} of 255",
-        "richer in contrast", "poorer in contrast"),
-    "sharpness": Attribute("sharpness", "sharpness {:.2f}", "sharper", "blurrier"),
+        "contrast: standard deviation, of 255", "richer in contrast", "poorer in contrast"
+    ),
+    "sharpness": Attribute("sharpness", "sharper", "blurrier"),
     "side_light": Attribute(
-        "light from one side, %", "{:.0f} % brighter on the {}",
-        "more unevenly lit from the side", even="both halves as bright"),
-}  # fmt: skip
+        "light from one side, %", "more unevenly lit from the side", sided=True
+    ),
+}
 """Every key that ``face_attributes`` returns, in the order in which a table shows them."""
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """A measure in which one face stands out among all."""
+
+    key: str  # of ATTRIBUTES
+    value: float
+    word: str  # the comparative
+    share: float  # of the other faces, %, that it lies beyond
 
 
 def face_attributes(images: Tensor, points: Tensor, scheme: Scheme) -> dict[str, Tensor]:
@@ -76,15 +73,14 @@ def face_attributes(images: Tensor, points: Tensor, scheme: Scheme) -> dict[str,
     - ``roll``: angle of the line through the outer eye corners, degrees, positive where the
       right-hand eye of the picture is the lower one.
     - ``turn``: with a and b the distances, along the eye line, from the nose's base to the left
-      and the right end of the jaw line, atan((a - b) / (a + b)) in degrees: 0 for a face seen
-      from the front, positive where the nose moves to the right of the picture, at most 45
-      before the nose covers the far end. It equals the head's yaw where the nose lies in front
-      of the jaw ends by half their distance. On IMM's 80 pictures taken at about 30
-      degrees it reads -27 and +29 on average.
+      and the right end of the jaw line, atan((a - b) / (a + b)) in degrees: 0 from the front,
+      positive where the nose moves to the right of the picture. It equals the head's yaw where
+      the nose lies in front of the jaw ends by half their distance. On IMM's pictures taken at
+      about 30 degrees it reads -27 and +29 on average.
     - ``size``: distance of the outer eye corners, pixels.
-    - ``offset``: distance of the middle of all points from where it lies on average, and
+    - ``offset``: distance of the middle of all points from its mean over the N faces, and
       ``shape``: mean distance of the points from the mean shape after the best similarity
-      transform, both in % of the inter-ocular distance. The averages are those of the N faces.
+      transform, both in % of the inter-ocular distance.
     - ``eyes``: distance of the lids over the eye's width, mean of both (the eye aspect ratio of
       Soukupová and Čech, CVWW 2016). ``mouth``: the same of the lips, the inner edge where
       the scheme has one, else the outer edge.
@@ -99,43 +95,37 @@ def face_attributes(images: Tensor, points: Tensor, scheme: Scheme) -> dict[str,
     left, right = (points[:, index] for index in scheme.outer_eyes)  # (N, 2) each
     eye_distance = scheme.eye_distance(points)  # (N,)
     axis = (right - left) / eye_distance[:, None]  # (N, 2), along the eye line
-    inside = _inside(points, images.shape[-2:])  # (N, H, W)
-    grey = images[:, 0].float()  # (N, H, W)
-    brightness, contrast = _mean_and_deviation(grey, inside)
+    left_jaw, right_jaw = (points[:, index] for index in marks.jaw_ends)
+    nose = points[:, marks.nose_base]
+    to_left, to_right = ((nose - left_jaw) * axis).sum(-1), ((right_jaw - nose) * axis).sum(-1)
+    middle = points.mean(dim=1)  # (N, 2)
     eyes, mouth = openness(points, scheme)
     shape = procrustes_mean(points, scheme)
-    edges = np.stack(
-        [cv2.Laplacian(face, cv2.CV_32F, borderType=cv2.BORDER_REPLICATE) for face in grey.numpy()]
-    )
+    faces = zip(images[:, 0].numpy(), points, axis.tolist(), strict=True)
+    light = torch.tensor([_light(*face) for face in faces]).unbind(dim=1)
     return {
         "roll": torch.rad2deg(torch.atan2(axis[:, 1], axis[:, 0])),
-        "turn": _turn(points, marks, axis),
+        # atan2 and not atan of the ratio: a + b may vanish where the jaw line is seen edge on.
+        "turn": torch.rad2deg(torch.atan2(to_left - to_right, to_left + to_right)),
         "size": eye_distance,
-        "offset": 100 * _distance_from_usual_place(points) / eye_distance,
+        "offset": 100 * (middle - middle.mean(dim=0)).norm(dim=-1) / eye_distance,
         "shape": 100 * (_aligned(points, shape) - shape).norm(dim=-1).mean(dim=1),
         "eyes": eyes,
         "mouth": mouth,
-        "brightness": brightness,
-        "contrast": contrast,
-        "sharpness": _mean_and_deviation(torch.from_numpy(edges), inside)[1]
-        / contrast.clamp(min=1e-6),
-        "side_light": 100 * _right_less_left(grey, inside, points, axis) / brightness.clamp(min=1),
+        **dict(zip(("brightness", "contrast", "sharpness", "side_light"), light, strict=True)),
     }
 
 
 def colours(files: Sequence[Path]) -> tuple[str, ...]:
-    """What each picture is, "grey" or "colour".
-
-    Grey is a picture whose red, green and blue differ by 2 of 255 or less on average. JPEG files
-    are decoded at an eighth of their size for this.
-    """
+    """What each picture is: "grey" where red, green and blue differ by 2 of 255 or less on average,
+    else "colour"."""
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside Python's lock
         return tuple(pool.map(_colour, files))
 
 
 def _colour(file: Path) -> str:
     with Image.open(file) as picture:
-        picture.draft("RGB", (64, 64))
+        picture.draft("RGB", (64, 64))  # JPEG files are decoded at an eighth of their size
         pixels = np.asarray(picture.convert("RGB").resize((32, 32), Image.Resampling.BOX))
     spread = pixels.max(axis=-1).astype(float) - pixels.min(axis=-1)
     return "grey" if spread.mean() <= 2 else "colour"
@@ -153,8 +143,8 @@ def procrustes_mean(points: Tensor, scheme: Scheme) -> Tensor:
     return shape
 
 
-def what_stands_out(attributes: dict[str, Tensor], face: int, at_most: int = 3) -> list[str]:
-    """In words, in which measures one face is extreme among all, the farthest first.
+def what_stands_out(attributes: dict[str, Tensor], face: int, at_most: int = 3) -> list[Extreme]:
+    """In which measures one face is extreme among all, the farthest first.
 
     A measure is named if it lies beyond 95 % of the other faces and more than 2.5 robust standard
     deviations (1.4826 times the median absolute deviation) from the median: among few faces or
@@ -163,26 +153,17 @@ def what_stands_out(attributes: dict[str, Tensor], face: int, at_most: int = 3) 
     found = []
     for key, values in attributes.items():
         words = ATTRIBUTES[key]
-        sizes = (values if words.even is None else values.abs()).double()
+        sizes = (values.abs() if words.sided else values).double()
         value, median = sizes[face].item(), sizes.median().item()
         spread = 1.4826 * (sizes - median).abs().median().item()
-        comparative = words.more if value > median else words.less
+        word = words.more if value > median else words.less
         beyond = (sizes < value) if value > median else (sizes > value)
         share = 100 * beyond.sum().item() / max(len(sizes) - 1, 1)
         deviations = abs(value - median) / max(spread, 1e-9)
-        if comparative and share >= 95 and deviations > 2.5:
-            whom = "all other" if share == 100 else f"{int(share)} % of the"
-            sentence = f"{comparative} than {whom} test faces ({quote(key, values[face])})"
-            found.append((deviations, sentence))
-    return [sentence for _, sentence in sorted(found, reverse=True)[:at_most]]
-
-
-def quote(key: str, value: Tensor) -> str:
-    """One value of the measure ``key`` as a sentence quotes it, e.g. ``sharpness 0.31``."""
-    words, number = ATTRIBUTES[key], value.item()
-    if words.even is not None and abs(number) < 0.5:
-        return words.even
-    return words.value.format(abs(number), "right" if number > 0 else "left")
+        if word and share >= 95 and deviations > 2.5:
+            found.append((deviations, Extreme(key, values[face].item(), word, share)))
+    found.sort(key=lambda pair: pair[0], reverse=True)
+    return [extreme for _, extreme in found[:at_most]]
 
 
 def _aligned(points: Tensor, shape: Tensor) -> Tensor:
@@ -197,43 +178,17 @@ def _upright(shape: Tensor, scheme: Scheme) -> Tensor:
     return transform_points(shape[None], matrix[None])[0]
 
 
-def _turn(points: Tensor, marks: Landmarks, axis: Tensor) -> Tensor:
-    left, right = (points[:, index] for index in marks.jaw_ends)
-    nose = points[:, marks.nose_base]
-    to_left, to_right = ((nose - left) * axis).sum(-1), ((right - nose) * axis).sum(-1)
-    # atan2 and not atan of the ratio: a + b may vanish where the jaw line is seen edge on.
-    return torch.rad2deg(torch.atan2(to_left - to_right, to_left + to_right))
-
-
-def _distance_from_usual_place(points: Tensor) -> Tensor:
-    middle = points.mean(dim=1)  # (N, 2)
-    return (middle - middle.mean(dim=0)).norm(dim=-1)
-
-
-def _inside(points: Tensor, size: tuple[int, int]) -> Tensor:
-    """Which pixels lie in the convex hull of each face's points: (N, H, W), bool."""
-    masks = np.zeros((len(points), *size), dtype=np.uint8)
-    for mask, face in zip(masks, points.round().int().numpy(), strict=True):
-        cv2.fillConvexPoly(mask, cv2.convexHull(face), 1)
-    return torch.from_numpy(masks).bool()
-
-
-def _mean_and_deviation(values: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Over the pixels ``inside``: (N, H, W) twice -> (N,), (N,); 0 without any."""
-    count = inside.sum(dim=(1, 2)).clamp(min=1)  # (N,)
-    mean = (values * inside).sum(dim=(1, 2)) / count
-    squares = ((values - mean[:, None, None]).square() * inside).sum(dim=(1, 2)) / count
-    return mean, squares.sqrt()
-
-
-def _right_less_left(grey: Tensor, inside: Tensor, points: Tensor, axis: Tensor) -> Tensor:
-    """Mean grey value right of the face's middle line less that left of it: (N,)."""
-    height, width = grey.shape[-2:]
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    pixels = torch.stack([columns, rows], dim=-1).float()  # (H, W, 2)
-    middle = points.mean(dim=1)  # (N, 2)
-    along = torch.einsum("hwc,nc->nhw", pixels, axis) - (middle * axis).sum(-1)[:, None, None]
-    return (
-        _mean_and_deviation(grey, inside & (along > 0))[0]
-        - _mean_and_deviation(grey, inside & (along < 0))[0]
-    )
+def _light(
+    image: np.ndarray, points: Tensor, axis: tuple[float, float]
+) -> tuple[float, float, float, float]:
+    """Brightness, contrast, sharpness and light from the side of one face, uint8 (H, W)."""
+    inside = np.zeros_like(image)
+    cv2.fillConvexPoly(inside, cv2.convexHull(points.round().int().numpy()), 1)
+    (brightness,), (contrast,) = np.squeeze(cv2.meanStdDev(image, mask=inside), axis=-1)
+    edges = cv2.Laplacian(image, cv2.CV_32F, borderType=cv2.BORDER_REPLICATE)
+    sharpness = cv2.meanStdDev(edges, mask=inside)[1].item() / max(contrast, 1e-6)
+    middle = points.mean(dim=0).tolist()
+    y, x = np.indices(image.shape)
+    along = (x - middle[0]) * axis[0] + (y - middle[1]) * axis[1]  # (H, W)
+    right, left = (cv2.mean(image, inside * half)[0] for half in (along > 0, along < 0))
+    return brightness, contrast, sharpness, 100 * (right - left) / max(brightness, 1.0)

@@ -1,9 +1,8 @@
 """How a report's figures look and are saved, and its plots: data in, matplotlib ``Figure`` out.
 
-``image_figures`` draws what is itself a picture. Both use matplotlib's objects and never pyplot,
-so no display and no global state is involved. Colours are from Okabe and Ito's palette for the
-colour-blind (https://jfly.uni-koeln.de/color/); ground truth is a ring and a prediction a cross,
-so that the two differ in shape as well.
+``image_figures`` draws what is itself a picture. Neither uses pyplot: no display, no global state.
+Colours are from Okabe and Ito's palette for the colour-blind (https://jfly.uni-koeln.de/color/);
+ground truth is a ring and a prediction a cross, so that the two differ in shape as well.
 """
 
 from __future__ import annotations
@@ -12,10 +11,12 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import MaxNLocator
@@ -60,8 +61,7 @@ def learning_curves(history: list[dict[str, float]], baseline: dict[str, float])
         ``validation_nme``.
     baseline: ``loss`` and ``nme`` of always predicting the mean face; a line for each given.
     """
-    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
-    above, below = figure.subplots(2, sharex=True)
+    figure, above, below = _plot(5.6, 2)
     epochs = [row["epoch"] for row in history]
     dot = "o" if len(history) < 3 else ""  # a line through a single epoch would not be seen
     for axes, name, key, colour, line in (
@@ -85,8 +85,7 @@ def curves_together(histories: dict[str, Sequence[list[dict[str, float]]]]) -> F
     histories: by the network's name one history a seed, each as in ``learning_curves``; a line is
         the mean over the seeds.
     """
-    figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
-    above, below = figure.subplots(2, sharex=True)
+    figure, above, below = _plot(6.4, 2)
     for (name, seeds), colour, line in zip(histories.items(), MANY, LINES, strict=False):
         epochs = [row["epoch"] for row in seeds[0]]
         dot = "o" if len(epochs) < 3 else ""
@@ -136,10 +135,9 @@ def cumulative_error(curves: dict[str, Tensor], limit: float = 8.0) -> Figure:
         share = 100 * np.minimum(np.arange(len(errors)) / len(nme), 1)
         axes.step(errors, share, where="post", color=colour, linestyle=line, label=name)
         if colour == BLUE:
-            below = errors <= limit
-            edges, under = np.append(errors[below], limit), share[below]
-            under = np.append(under, under[-1])
-            axes.fill_between(edges, under, step="post", color=colour, alpha=0.12)
+            below = np.append(errors[errors <= limit], limit)
+            under = share[: len(below)].clip(max=share[len(below) - 2])
+            axes.fill_between(below, under, step="post", color=colour, alpha=0.12)
     axes.axvline(limit, color=VERMILION, linewidth=1)
     axes.text(limit, 104, f"failed beyond {limit:g} %", color=VERMILION, fontsize=9, ha="center")
     end = max(2 * limit, 1.1 * next(iter(curves.values())).double().quantile(0.95).item())
@@ -244,17 +242,19 @@ def draw_lines(
     axes: Axes, points: Tensor, scheme: Scheme, point_ids: Sequence[int], **style: object
 ) -> None:
     """Join neighbours of the scheme's lines where both are among ``points`` (k, 2)."""
-    for pair in neighbours(scheme, point_ids):
-        axes.plot(*points[list(pair)].T.numpy(), **style)
+    pairs = [points[list(pair)].numpy() for pair in neighbours(scheme, point_ids)]
+    axes.add_collection(LineCollection(pairs, **style))
 
 
-def _plot(height: float) -> tuple[Figure, Axes]:
+def _plot(height: float, rows: int = 1) -> tuple[Any, ...]:
+    """A figure and the axes of each of its rows."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.subplots()
-    axes.grid(alpha=0.3)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    plots = figure.subplots(rows, sharex=True, squeeze=False)[:, 0]
+    for axes in plots:
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, *plots
 
 
 def _loss_above_nme(above: Axes, below: Axes) -> None:
@@ -262,7 +262,6 @@ def _loss_above_nme(above: Axes, below: Axes) -> None:
     for axes, name in ((above, "loss"), (below, NME_LABEL)):
         axes.set(yscale="log", ylabel=name)
         axes.grid(alpha=0.3, which="both")
-        axes.spines[["top", "right"]].set_visible(False)
         _plain_log_ticks(axes)
     below.set_xlabel("epoch")
     below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

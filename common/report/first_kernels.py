@@ -15,10 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SIDES = (
-    "right", "lower right", "bottom", "lower left", "left", "upper left", "top", "upper right",
-)  # fmt: skip
-LINES = ("horizontally", "down to the right", "vertically", "up to the right")
 CLEAR = 0.2  # share of the energy from which a kernel is more than noise, which has 0.08 at 5x5
 KINDS = ("edge", "line", "spot", "grey")
 
@@ -33,21 +29,6 @@ class KernelKind:
     # along which a bright line runs, 0 to 180; else 0.
     angle: float = 0.0
     sign: int = 1  # -1 for spots and areas that must be dark for a positive response
-
-    def __str__(self) -> str:
-        """One sentence, such as "An edge that is brighter at the top (90 % of its energy)"."""
-        share = f"{100 * self.share:.0f} % of its energy"
-        light = "bright" if self.sign > 0 else "dark"
-        match self.kind:
-            case "edge":
-                side = SIDES[round(self.angle / 45) % 8]
-                return f"An edge that is brighter at the {side} ({self.angle:.0f}°, {share})."
-            case "line":
-                way = LINES[round(self.angle / 45) % 4]
-                return f"A bright line that runs {way} ({self.angle:.0f}°, {share})."
-            case "spot":
-                return f"A {light} spot ({share})."
-        return f"A {light} area as a whole, which it blurs ({share})."
 
 
 def kind_of(kernel: Tensor) -> KernelKind:

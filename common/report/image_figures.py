@@ -14,6 +14,7 @@ import matplotlib.patheffects as effects
 import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -40,7 +41,7 @@ def face(
     truth, predicted: (k, 2), the points ``point_ids`` of the scheme.
     around: points (M, 2); the picture is cropped to a square about them.
     """
-    left, top, right, bottom = _window(image, around)
+    left, top, right, bottom = square_around(around, *image.shape[::-1])
     size = 2.6  # inches
     figure = Figure(figsize=(size, size * (bottom - top) / (right - left)))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -54,8 +55,8 @@ def face(
     if predicted is None:
         draw_lines(axes, truth, scheme, point_ids, color="white", linewidth=0.8, alpha=0.7)
     else:
-        for start, end in zip(truth, predicted, strict=True):
-            axes.plot(*torch.stack([start, end], dim=1).numpy(), color="white", linewidth=0.9)
+        between = torch.stack([truth, predicted], dim=1).numpy()  # (k, 2, 2)
+        axes.add_collection(LineCollection(between, color="white", linewidth=0.9))
     marks = {"markeredgewidth": line_width, "path_effects": outline}
     _rings(axes, truth, markersize=mark_size, **marks)
     if predicted is not None:
@@ -63,8 +64,15 @@ def face(
     return figure
 
 
-def square_around(points: Tensor, width: int, height: int) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of a square 1.4 times as wide as the points, within the picture."""
+def square_around(
+    points: Tensor | None, width: int, height: int
+) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of a square 1.4 times as wide as the points, within the picture.
+
+    Without points, those of the whole picture.
+    """
+    if points is None:
+        return -0.5, -0.5, width - 0.5, height - 0.5
     low, high = points.amin(dim=0), points.amax(dim=0)  # (2,), (2,)
     side = min(1.4 * (high - low).max().item(), width, height)
     left, top = ((low + high - side) / 2).tolist()
@@ -201,14 +209,6 @@ def responses(kernels: Tensor | None, maps: Tensor, names: Sequence[str]) -> Fig
     return figure
 
 
-def _window(image: Tensor, around: Tensor | None) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of the whole picture (H, W), or of a square about some points."""
-    height, width = image.shape
-    if around is None:
-        return -0.5, -0.5, width - 0.5, height - 0.5
-    return square_around(around, width, height)
-
-
 def _show(
     axes: Axes, image: Tensor, around: Tensor | None = None, interpolation: str | None = None
 ) -> None:
@@ -216,7 +216,7 @@ def _show(
     low, high = (0, 255) if image.dtype == torch.uint8 else (-0.5, 0.5)
     pixels = image.cpu().numpy()
     axes.imshow(pixels, cmap="gray", vmin=low, vmax=high, interpolation=interpolation)
-    left, top, right, bottom = _window(image, around)
+    left, top, right, bottom = square_around(around, *image.shape[::-1])
     axes.set(xlim=(left, right), ylim=(bottom, top))
     axes.set_axis_off()
 

@@ -125,16 +125,12 @@ def _carried(before: Run, after: Run) -> dict[str, Any] | None:
     old, new = _recipe(before), _recipe(after)
     if not old or not new:
         return None
-    both = old.keys() & new.keys()
+    both = [name for name in old if name in new]
     listed = {
-        "keeps": [f"`{name}`" for name in old if name in both and new[name] == old[name]],
-        "changes": [
-            f"`{name}` {old[name]} → {new[name]}"
-            for name in old
-            if name in both and new[name] != old[name]
-        ],
-        "leaves out": [f"`{name}`" for name in old if name not in both],
-        "adds": [f"`{name}` {value}" for name, value in new.items() if name not in both],
+        "keeps": [(name, "") for name in both if new[name] == old[name]],
+        "changes": [(n, f"{old[n]} → {new[n]}") for n in both if new[n] != old[n]],
+        "leaves out": [(name, "") for name in old if name not in new],
+        "adds": [pair for pair in new.items() if pair[0] not in old],
     }
     first, second = (run["title"].partition(":")[0] for run in (before, after))
     return {"count": len(old), "first": first, "second": second, "listed": listed}

@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from common.report import image_figures
-from common.report.page import Gallery
+from common.report.page import Gallery, Picture
+
+SHOWN = 8  # maps of a layer on a page
 
 Note = Callable[[nn.Module, object, Tensor], None]
 """Gets a module, its inputs and its output."""
@@ -43,11 +44,8 @@ def forward_hooks(notes: dict[nn.Module, Note]) -> Iterator[None]:
 
 @torch.inference_mode()
 def multiply_adds(network: nn.Module, image: Tensor) -> int:
-    """Multiplications with an addition that one image (1, C, H, W) costs.
-
-    Those of convolutions and matrix products, half of PyTorch's floating-point operations; all
-    others together are a small part.
-    """
+    """Multiplications with an addition that convolutions and matrix products of one image
+    (1, C, H, W) cost: half of PyTorch's floating-point operations."""
     with FlopCounterMode(display=False) as counter:
         network.eval()(image)
     return counter.get_total_flops() // 2
@@ -66,11 +64,8 @@ def milliseconds(network: nn.Module, image: Tensor, times: int = 10) -> float:
 
 
 def layers(network: nn.Module, image: Tensor) -> list[Layer]:
-    """What happens to one image (1, 1, H, W) on its way through the network, in order.
-
-    A row is a module without children or a small block such as a ResNet's ``BasicBlock``;
-    containers are opened.
-    """
+    """What happens to one image (1, 1, H, W) on its way through the network, in order: a row for
+    each module without children or small block such as a ResNet's ``BasicBlock``."""
     rows: list[Layer] = []
     counted: set[int] = set()
 
@@ -88,41 +83,50 @@ def layers(network: nn.Module, image: Tensor) -> list[Layer]:
 
 def convolutions(
     gallery: Gallery, network: nn.Module, image: Tensor, first: int = 2
-) -> list[dict[str, Any]]:
-    """Kernels of the ``first`` convolutions, and their responses to a face, for the template.
+) -> list[tuple[Picture, Picture]]:
+    """Kernels of the ``first`` convolutions, and their responses to a face.
 
     image: float32 (1, 1, H, W) in -0.5..0.5.
     """
     found = []
-    chosen_layers = [m for m in network.modules() if isinstance(m, nn.Conv2d)][:first]
-    for number, convolution in enumerate(chosen_layers, 1):
+    chosen = [module for module in network.modules() if isinstance(module, nn.Conv2d)][:first]
+    outputs: dict[nn.Module, Tensor] = {}
+
+    def keep(module: nn.Module, _: object, output: Tensor) -> None:
+        # A copy, as a later layer may change the output in place.
+        outputs[module] = output[0].float().cpu().clone()  # (out, H, W)
+
+    with forward_hooks(dict.fromkeys(chosen, keep)):
+        _forward(network, image)
+    for number, convolution in enumerate(chosen, 1):
         weight = convolution.weight.detach().float().cpu()  # (out, in, h, w)
-        count, channels, height, width = weight.shape
-        maps = _output_of(network, convolution, image)  # (out, H, W)
-        strength = maps.flatten(1).std(dim=1)  # (out,)
-        chosen = strength.argsort(descending=True, stable=True)[:8]
-        names = [f"kernel {index + 1}" for index in chosen.tolist()]
-        single = weight[chosen, 0] if channels == 1 else None
-        kernels = image_figures.kernels(weight if channels == 1 else weight[chosen])
-        responses = image_figures.responses(single, maps[chosen], names)
-        found.append(
-            {
-                "number": number,
-                "count": count,
-                "channels": channels,
-                "height": height,
-                "width": width,
-                "low": weight.min().item(),
-                "high": weight.max().item(),
-                "kernels": gallery.add(f"kernels-{number}", kernels),
-                "responses": gallery.add(f"responses-{number}", responses),
-                "shown": len(chosen),
-                "strongest": names[0],
-                "strength": strength.max().item(),
-                "median": strength.median().item(),
-            }
-        )
+        single = weight[:, 0] if weight.shape[1] == 1 else None
+        maps = varied_maps(gallery, f"responses-{number}", outputs[convolution], "kernel", single)
+        tiles = image_figures.kernels(weight[maps["chosen"]] if single is None else weight)
+        facts = {"shape": weight.shape, "low": weight.min().item(), "high": weight.max().item()}
+        found.append((gallery.add(f"kernels-{number}", tiles, **facts), maps))
     return found
+
+
+def varied_maps(
+    gallery: Gallery,
+    name: str,
+    maps: Tensor,
+    word: str,
+    kernels: Tensor | None = None,
+    **facts: object,
+) -> Picture:
+    """The most varied of the maps (C, H, W) of one face, each below its kernel (C, h, w) if given.
+
+    word: what a number in a title counts.
+    """
+    strength = maps.flatten(1).std(dim=1)  # (C,)
+    chosen = strength.argsort(descending=True, stable=True)[:SHOWN].tolist()
+    titles = [f"{word} {index + 1}" for index in chosen]
+    own = None if kernels is None else kernels[chosen]
+    facts |= {"strength": strength.max().item(), "median": strength.median().item()}
+    figure = image_figures.responses(own, maps[chosen], titles)
+    return gallery.add(name, figure, chosen=chosen, **facts)
 
 
 def _steps(module: nn.Module) -> list[nn.Module]:
@@ -147,14 +151,6 @@ def _describe(module: nn.Module) -> str:
         case nn.Dropout():
             return f"p = {module.p:g}"
     return "; ".join(_describe(inner) for inner in module.modules() if isinstance(inner, nn.Conv2d))
-
-
-def _output_of(network: nn.Module, module: nn.Module, image: Tensor) -> Tensor:
-    """The output of ``module`` for one image: (C, H, W)."""
-    outputs: list[Tensor] = []
-    with forward_hooks({module: lambda _module, _inputs, output: outputs.append(output)}):
-        _forward(network, image)
-    return outputs[0][0].float().cpu()
 
 
 @torch.inference_mode()

@@ -5,6 +5,7 @@ Modules here measure and draw; the words of a page, captions included, are in it
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import shutil
@@ -83,6 +84,7 @@ def render(folder: Path, template: str, contents: dict[str, Any]) -> None:
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 
+@functools.cache
 def templates() -> jinja2.Environment:
     """The pages of ``common/report/templates`` and what they write numbers with."""
     environment = jinja2.Environment(

@@ -102,10 +102,8 @@ def _about(report: Report) -> dict[str, Any]:
     """What the start page must know of a run beside its metrics."""
     height, width = report.results.images.shape[-2:]
     kinds = [type(module) for module in report.network.modules()]
-    counted = {
-        "convolution": kinds.count(nn.Conv2d),
-        "fully connected layer": kinds.count(nn.Linear),
-    }
+    counted = {"convolution": nn.Conv2d, "fully connected layer": nn.Linear}
+    numbers = {name: kinds.count(kind) for name, kind in counted.items()}
     return {
         "title": report.lesson.title,
         "question": report.lesson.question,
@@ -114,7 +112,7 @@ def _about(report: Report) -> dict[str, Any]:
         "recipe_values": {name: value for name, value, _ in report.recipe},
         "input": [width, height],
         "n_points": len(report.results.point_ids),
-        "layers": " and ".join(f"{n} {name}{'s' * (n > 1)}" for name, n in counted.items() if n),
+        "layers": " and ".join(f"{n} {name}{'s' * (n > 1)}" for name, n in numbers.items() if n),
         "network": type(report.network).__name__,
         "parameters": sum(parameter.numel() for parameter in report.network.parameters()),
         "synthetic": report.synthetic,
@@ -124,14 +122,17 @@ def _about(report: Report) -> dict[str, Any]:
 def _samples(gallery: Gallery, report: Report) -> list[Picture]:
     """Each face as the network gets it, followed by the same face augmented."""
     pictures = []
-    scheme, point_ids = report.results.scheme, report.results.point_ids
+    kind = report.results.scheme, report.results.point_ids
     pairs = zip(*report.samples, *report.augmented, strict=True)
     for number, (image, truth, augmented, new_truth) in enumerate(pairs, 1):
         moved = (new_truth - truth).norm(dim=-1).mean().item()
-        figure = image_figures.face(image[0], truth, scheme, point_ids)
-        pictures.append(gallery.add(f"sample-{number}", figure, number=number, moved=None))
-        figure = image_figures.face(augmented[0], new_truth, scheme, point_ids)
-        pictures.append(gallery.add(f"augmented-{number}", figure, number=number, moved=moved))
+        for name, face, points, distance in (
+            ("sample", image, truth, None),
+            ("augmented", augmented, new_truth, moved),
+        ):
+            figure = image_figures.face(face[0], points, *kind)
+            facts = {"number": number, "moved": distance}
+            pictures.append(gallery.add(f"{name}-{number}", figure, **facts))
     return pictures
 
 
@@ -141,13 +142,8 @@ def _film(gallery: Gallery, results: Results, film: Snapshots) -> dict[str, Any]
     faces, around = [], []
     for place, face in enumerate(film.faces):
         points = torch.cat([results.all_points[face], *film.predictions[:, place]])
-        figure = image_figures.face(
-            results.images[face, 0],
-            results.truth[face],
-            results.scheme,
-            results.point_ids,
-            around=points,
-        )
+        marked = results.truth[face], results.scheme, results.point_ids
+        figure = image_figures.face(results.images[face, 0], *marked, around=points)
         left, top, right, bottom = image_figures.square_around(points, width, height)
         box = f"{left:.2f} {top:.2f} {right - left:.2f} {bottom - top:.2f}"
         name = results.names[face]

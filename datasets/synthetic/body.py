@@ -6,12 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.synthetic.head import Array, angles_of, curve, on_sheet, sheet_triangles, soft
-from datasets.synthetic.head_tables import TORSO_RINGS
 
 EAR_ROWS, EAR_COLUMNS = 8, 25
 TORSO_ROWS, TORSO_COLUMNS = 30, 49
 HAIR_ROWS, HAIR_COLUMNS = 44, 97
 _HAIR_ON_HEAD = 30
+# Cross-sections of neck and shoulders: half width, half depth, height, centre in depth.
+_TORSO_RINGS = np.array(
+    [(48.0, 34, 40, -86), (50, 36, 85, -88), (53, 38, 112, -90), (55, 44, 136, -95),
+     (60, 54, 146, -98), (78, 64, 155, -100), (112, 74, 165, -100), (150, 84, 177, -100),
+     (180, 92, 194, -100), (196, 98, 230, -100), (202, 104, 310, -100), (205, 108, 460, -100)]
+)  # fmt: skip
 
 
 def ears(grid: Array, size: float, stand_out: float) -> tuple[Array, NDArray[np.int32]]:
@@ -28,20 +33,15 @@ def ears(grid: Array, size: float, stand_out: float) -> tuple[Array, NDArray[np.
     z = root[2] - size * (0.92 * back - 0.15 * down - 0.3 * rim)
     right = np.stack([x, y, z], -1).reshape(-1, 3)
     triangles = sheet_triangles(EAR_ROWS, EAR_COLUMNS)
-    return (
-        np.concatenate([right, right * (-1, 1, 1)]),
-        np.concatenate([triangles[:, ::-1], triangles + len(right)]),
-    )
+    triangles = np.concatenate([triangles[:, ::-1], triangles + len(right)])
+    return np.concatenate([right, right * (-1, 1, 1)]), triangles
 
 
 def torso(neck_width: float, shoulders: float) -> tuple[Array, Array]:
-    """Neck and shoulders.
-
-    Returns vertices (TORSO_ROWS, TORSO_COLUMNS, 3) and how far each row (TORSO_ROWS,) follows the
-    head's turn, 0 to 1.
-    """
-    t = np.linspace(0, len(TORSO_RINGS) - 1, TORSO_ROWS)
-    width, depth, height, middle = curve(np.array(TORSO_RINGS, float), t).T
+    """Neck and shoulders: vertices (TORSO_ROWS, TORSO_COLUMNS, 3), and how far each row
+    (TORSO_ROWS,) follows the head's turn, 0 to 1."""
+    t = np.linspace(0, len(_TORSO_RINGS) - 1, TORSO_ROWS)
+    width, depth, height, middle = curve(_TORSO_RINGS, t).T
     low = soft(135, 175, height)
     width = width * (neck_width * (1 - low) + shoulders * low)
     turn = np.linspace(-np.pi, np.pi, TORSO_COLUMNS)
@@ -105,5 +105,5 @@ class Hair:
         hanging[..., 2] += 10 * fall * np.minimum(length / 100, 1)
         along = np.concatenate([down * 0.7, 0.7 + 0.3 * fall])
         along = along + (0.3 * down[-1] * (length < 5)) * np.concatenate([down, np.ones_like(fall)])
-        vertices = np.concatenate([scalp, hanging])
-        return vertices, np.stack([np.broadcast_to(azimuth, along.shape), along], -1)
+        strands = np.stack([np.broadcast_to(azimuth, along.shape), along], -1)
+        return np.concatenate([scalp, hanging]), strands

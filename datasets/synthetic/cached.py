@@ -1,8 +1,4 @@
-"""Synthetic faces as a data set: rendered once, kept as pictures, read like any other set.
-
-``render`` makes them; this file decides how many, in which setting, and keeps them below the cache
-folder, so that the second run starts at once and a learner can open them.
-"""
+"""Synthetic faces as a data set: rendered once and kept as pictures below the cache folder."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Collection
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -78,7 +74,8 @@ def load(
 
 def _renderer() -> str:
     """Names the code that renders, so that pictures of an older version are not taken for its."""
-    sources = sorted({*Path(__file__).parent.glob("*.py")} - {Path(__file__)})
+    folder = Path(__file__).parent
+    sources = sorted({*folder.glob("*.py"), *folder.glob("*.csv")} - {Path(__file__)})
     code = b"".join(file.read_bytes() for file in sources)
     return hashlib.sha256(code + TEMPLATE.tobytes()).hexdigest()[:8]
 
@@ -87,20 +84,13 @@ def _is_whole(folder: Path, count: int) -> bool:
     """Whether a set is there and neither its notes nor any of its pictures was cut short."""
     if not folder.is_dir():
         return False
-    try:
+    with suppress(Exception):  # a damaged file fails in whichever layer meets the damage first
         torch.load(folder / "notes.pt", weights_only=True)
-        if all(_ends_as_png(folder / f"{index:05d}.png") for index in range(count)):
+        pictures = (folder / f"{index:05d}.png" for index in range(count))
+        if all(picture.read_bytes().endswith(PNG_END) for picture in pictures):
             return True
-    except Exception:  # a damaged file fails in whichever layer meets the damage first
-        pass
     print(f"{folder}: the synthetic faces are damaged and are rendered again", file=sys.stderr)
     return False
-
-
-def _ends_as_png(file: Path) -> bool:
-    with open(file, "rb") as picture:
-        picture.seek(-len(PNG_END), os.SEEK_END)
-        return picture.read() == PNG_END
 
 
 def _fill(folder: Path, setting: str, split: str, count: int, leave_out: Collection[str]) -> None:
@@ -110,26 +100,23 @@ def _fill(folder: Path, setting: str, split: str, count: int, leave_out: Collect
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}-{time.time_ns()}.unfinished")
     render_some = partial(_render_some, unfinished, setting, split, count, leave_out)
     starts, cores = [(first,) for first in range(0, count, BATCH)], os.cpu_count() or 1
-    batches = {}
+    faces = []
     try:
         unfinished.mkdir(parents=True)
         with (
             closing(map_unordered(render_some, starts, min(cores, len(starts)), cores)) as rendered,
             tqdm(total=count, desc=f"rendering {split} faces", unit=" faces") as bar,
         ):
-            for start, batch in rendered:
-                batches[start] = batch
+            for _, batch in rendered:
+                faces += batch
                 bar.update(len(batch))
-        faces = [face for start in starts for face in batches[start]]
-        points, groups, views = map(list, zip(*faces, strict=True))
+        _, points, groups, views = map(list, zip(*sorted(faces), strict=True))
         notes = {"points": torch.tensor(points), "groups": groups, "views": views}  # (N, K, 2)
         write_atomically(unfinished / "notes.pt", lambda file: torch.save(notes, file))
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was quicker
-                raise
+        unfinished.rename(folder)
     except OSError as fault:
+        if folder.is_dir():  # another process was quicker
+            return
         raise UserError(
             f"{folder}: cannot be written ({fault.strerror or fault}); free some space or set "
             "FACE_CACHE to another folder"
@@ -140,15 +127,12 @@ def _fill(folder: Path, setting: str, split: str, count: int, leave_out: Collect
 
 def _render_some(
     folder: Path, setting: str, split: str, count: int, leave_out: Collection[str], first: int
-) -> list[tuple[list, str, str]]:
-    """Render the faces from number ``first`` on into ``folder``; points, group and view of each."""
+) -> list[tuple[int, list, str, str]]:
+    """Render faces ``first`` and following into ``folder``; number, points, group, view of each."""
     numbers = range(first, min(first + BATCH, count))
     seeds = [FIRST_SEED[split] + number for number in numbers]
     images, points, _ = render(seeds, SCHEMES[setting], setting, SIZES[setting], leave_out)
-    for number, image in zip(numbers, images, strict=True):
-        pixels = image.permute(1, 2, 0).numpy()  # (H, W, 3)
-        Image.fromarray(pixels).save(folder / f"{number:05d}.png", compress_level=1)
-    return [
-        (face.tolist(), *names(seed, setting, leave_out))
-        for face, seed in zip(points, seeds, strict=True)
-    ]
+    for number, image in zip(numbers, images.permute(0, 2, 3, 1).numpy(), strict=True):
+        Image.fromarray(image).save(folder / f"{number:05d}.png", compress_level=1)
+    who = [names(seed, setting, leave_out) for seed in seeds]
+    return [(n, face, *one) for n, face, one in zip(numbers, points.tolist(), who, strict=True)]

@@ -1,19 +1,21 @@
-"""A human head in three dimensions: a surface through named anatomical points, and its keypoints.
+"""A human head in three dimensions: a surface through anatomical points, and its keypoints.
 
 The head is one closed sheet over the directions from its centre. A direction is given by azimuth
 (0 straight ahead, positive to the right of a picture of the face) and elevation (positive down).
-A thin-plate spline maps the directions of the anatomical points to their places in space, so the
-whole sheet moves smoothly when they move: a wider jaw, a smile or a closing eye displaces these few
-points, and everything on the sheet, the keypoints above all, moves with it exactly.
+A thin-plate spline maps the directions of the anatomical points to their places in space: a wider
+jaw, a smile or a closing eye displaces these few points, and the whole sheet, with the keypoints
+on it, moves with them.
 
 Lengths are mm; x to the right of the picture, y down, z towards the camera; the origin lies between
-the outer eye corners.
+the outer eye corners. ``head_points.csv`` holds the anatomical points of the half with x >= 0 that
+are no iBUG points; ``head_bumps.csv`` what one standard deviation of a proportion, or the amount 1
+of an expression, displaces: Gaussian bumps (their reach is a standard deviation) on both sides.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import count, islice
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,9 +23,15 @@ from numpy.typing import NDArray
 
 from common.keypoints import IBUG_68, IMM_58, Scheme
 from common.photos.pose import MEAN_HEAD
-from datasets.synthetic.head_tables import ANATOMY_HALF, EXPRESSIONS, PROPORTIONS, Bump
 
 Array = NDArray[np.float32]
+
+_POINTS, _CHANGES = (Path(__file__).with_name(f"head_{name}.csv") for name in ("points", "bumps"))
+_HALF = np.loadtxt(_POINTS, delimiter=",", skiprows=1, usecols=(1, 2, 3))
+_KINDS = np.loadtxt(_CHANGES, str, delimiter=",", skiprows=1, usecols=(0, 1)).tolist()
+_BUMPS = np.loadtxt(_CHANGES, delimiter=",", skiprows=1, usecols=range(2, 9))
+_NAMES = list(dict.fromkeys(name for _, name in _KINDS))
+PROPORTIONS = list(dict.fromkeys(name for kind, name in _KINDS if kind == "proportion"))
 
 CENTRE = np.array([0.0, 35.0, -60.0])
 """Where the directions start; the head also turns about it."""
@@ -72,35 +80,28 @@ def curve(points: Array, at: Array) -> Array:
     return b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
 
 
+_IBUG = MEAN_HEAD * (1, 1, -1)
 # Edges that meet when eyes and lips close, upper and lower, from left to right: iBUG points.
 # TEMPLATE has one more point between each two, after the 68 iBUG points and in this order.
 _EDGES = (
-    ((36, 37, 38, 39), (36, 41, 40, 39)),
-    ((42, 43, 44, 45), (42, 47, 46, 45)),
-    ((60, 61, 62, 63, 64), (60, 67, 66, 65, 64)),
-)
-_between = count(68)
+    [36, 37, 38, 39], [36, 41, 40, 39], [42, 43, 44, 45], [42, 47, 46, 45],
+    [60, 61, 62, 63, 64], [60, 67, 66, 65, 64],
+)  # fmt: skip
 # Each the numbers of the points of the upper edge, and of those of the lower edge that they meet.
-_LEFT_EYE, _RIGHT_EYE, _MOUTH = (
-    [[*edge[1:-1], *islice(_between, len(edge) - 1)] for edge in pair] for pair in _EDGES
-)
+_LEFT_EYE = [37, 38, 68, 69, 70], [41, 40, 71, 72, 73]
+_RIGHT_EYE = [43, 44, 74, 75, 76], [47, 46, 77, 78, 79]
+_MOUTH = [61, 62, 63, 80, 81, 82, 83], [67, 66, 65, 84, 85, 86, 87]
+_FREE = 88  # the first point that is neither iBUG's nor on an edge
+RIGHT_LIDS = [45, 44, 43, 42], [42, 47, 46, 45]
+"""The iBUG points around the right eye, along the upper lid and back along the lower."""
 
 
-def _template() -> Array:
-    """The anatomical points (C, 3) of the mean head; the first 68 are the iBUG points."""
-    ibug = MEAN_HEAD * (1, 1, -1)
-    between = [
-        curve(ibug[list(edge)], np.arange(len(edge) - 1) + 0.5) for pair in _EDGES for edge in pair
-    ]
-    half = np.array(ANATOMY_HALF, float)
-    return np.concatenate([ibug, *between, half, half[half[:, 0] > 0] * (-1, 1, 1)])
-
-
-TEMPLATE = _template()
+_BETWEEN = [curve(_IBUG[edge], np.arange(len(edge) - 1) + 0.5) for edge in _EDGES]
+TEMPLATE = np.concatenate([_IBUG, *_BETWEEN, _HALF, _HALF[_HALF[:, 0] > 0] * (-1, 1, 1)])
+"""The anatomical points (C, 3) of the mean head; the first 68 are the iBUG points."""
 
 # How far the sheet may pass beside a point, for smoothness: not at all where lids and lips meet.
-_SLACK = np.full(len(TEMPLATE), 1e-3)
-_SLACK[:36], _SLACK[36 : max(_MOUTH[1]) + 1] = 1e-4, 1e-6
+_SLACK = np.repeat([1e-4, 1e-6, 1e-3], [36, _FREE - 36, len(TEMPLATE) - _FREE])
 
 
 def _kernel(a: Array, b: Array) -> Array:
@@ -115,16 +116,14 @@ def _spline() -> Array:
     The thin-plate spline of Bookstein (1989), over directions instead of the plane.
     """
     known = _directions(TEMPLATE)
-    size = len(known)
-    system = np.zeros((size + 4, size + 4))
-    system[:size, :size] = _kernel(known, known) + np.diag(_SLACK)
-    system[:size, size:] = np.c_[np.ones(size), known]
-    system[size:, :size] = system[:size, size:].T
+    plane = np.c_[np.ones(len(known)), known]
+    bent = _kernel(known, known) + np.diag(_SLACK)
+    system = np.block([[bent, plane], [plane.T, np.zeros((4, 4))]])
     azimuth, elevation = GRID_ANGLES.reshape(-1, 2).T
     flat = np.cos(elevation)
     grid = np.stack([flat * np.sin(azimuth), np.sin(elevation), flat * np.cos(azimuth)], -1)
     basis = np.c_[_kernel(grid, known), np.ones(len(grid)), grid]  # (ROWS * COLUMNS, C + 4)
-    return np.ascontiguousarray(np.linalg.solve(system, basis.T)[:size].T, np.float32)
+    return np.ascontiguousarray(np.linalg.solve(system, basis.T)[: len(known)].T, np.float32)
 
 
 def sheet(controls: Array) -> Array:
@@ -148,35 +147,25 @@ def sheet_triangles(rows: int, columns: int) -> NDArray[np.int32]:
     return np.concatenate([np.stack(t, -1).reshape(-1, 3) for t in ((a, b, d), (a, d, c))])
 
 
-# ---------------------------------------------------------------------------- shape, expression
-
 CLOSED_JAW = -1.45
 """The "jaw" at which the lips of the mean head meet."""
 
 _UPPER_LIP = [49, 50, 51, 52, 53, *_MOUTH[0]]
 _LOWER_LIP = [55, 56, 57, 58, 59, *_MOUTH[1]]
-_CORNERS = [48, 54, 60, 64]
-_BUMPS = PROPORTIONS | EXPRESSIONS
-
-
-def _displacement(bumps: tuple[Bump, ...], side: int) -> Array:
-    """What bumps displace (C, 3) on the left (-1) or the right (1) half of the picture."""
-    total = np.zeros_like(TEMPLATE)
-    for x, y, z, reach, *shift in bumps:
-        away = (TEMPLATE - np.array([x, y, z]) * (side, 1, 1)) / reach
-        weight = np.exp(-0.5 * (away**2).sum(1))
-        if x == 0:  # on the middle line: half of it belongs to each side
-            weight = weight / 2
-        total += weight[:, None] * np.array(shift) * (side, 1, 1)
-    return total
 
 
 @lru_cache
 def _displacements() -> Array:
-    """What each name of ``_BUMPS`` displaces, left and right: (names, 2, C * 3)."""
-    return np.stack(
-        [np.stack([_displacement(b, side).ravel() for side in (-1, 1)]) for b in _BUMPS.values()]
-    )
+    """What the amount 1 of each of ``_NAMES`` displaces, left and right: (names, 2, C * 3)."""
+    total = np.zeros((len(_NAMES), 2, *TEMPLATE.shape))
+    for (_, name), bump in zip(_KINDS, _BUMPS, strict=True):
+        centre, (reach,), shift = np.split(bump, [3, 4])
+        half = 1.0 if centre[0] else 0.5  # on the middle line each side has half of it
+        for side, mirror in enumerate(((-1, 1, 1), (1, 1, 1))):
+            away = (TEMPLATE - centre * mirror) / reach
+            weight = half * np.exp(-0.5 * (away**2).sum(1, keepdims=True))
+            total[_NAMES.index(name), side] += weight * shift * mirror
+    return total.reshape(len(_NAMES), 2, -1)
 
 
 @lru_cache
@@ -187,7 +176,7 @@ def _jaw_share() -> Array:
     share = np.where(np.abs(x) > 26, side, soft(71.2, 71.4, y)) * (z > -70)
     share[_LOWER_LIP] = 1
     share[_UPPER_LIP] = 0
-    share[_CORNERS] = 0.4
+    share[[48, 54, 60, 64]] = 0.4  # the corners
     share[np.hypot(np.abs(x) - 31, y - 67) < 7] = 0.4
     share[(np.abs(x) < 20) & (y > 68.8) & (y < 71.6) & (z < 14) & (z > 0)] = 0.5  # within the mouth
     # Near its corners the mouth opens less: it is round, not square.
@@ -198,12 +187,9 @@ def _jaw_share() -> Array:
 
 def _close_eyes(points: Array, expression: dict[str, float]) -> None:
     """Moves the upper lids of anatomical points (C, 3), and what lies on and above the eyeballs."""
-    y, inner = TEMPLATE[:, 1], np.arange(len(TEMPLATE)) > max(_MOUTH[1])
-    for side, name, (upper, lower) in (
-        (-1, "close left", _LEFT_EYE),
-        (1, "close right", _RIGHT_EYE),
-    ):
-        amount = expression.get(name, 0.0)
+    y, inner = TEMPLATE[:, 1], np.arange(len(TEMPLATE)) >= _FREE
+    for side, name, (upper, lower) in ((-1, "left", _LEFT_EYE), (1, "right", _RIGHT_EYE)):
+        amount = expression.get(f"close {name}", 0.0)
         shift = amount * (points[lower] - points[upper] + [0, 0, 1.5 * max(amount, 0)])
         x = TEMPLATE[:, 0] * side
         around = inner & (x > 20) & (x < 42)
@@ -235,21 +221,18 @@ def shaped(proportions: dict[str, float], scale: Array, expression: dict[str, fl
 
     proportions: standard deviations by name in PROPORTIONS.
     scale: (3,), of width, height and depth.
-    expression: amounts by name in EXPRESSIONS, or pairs (left, right of the picture); "jaw",
+    expression: amounts by name in ``head_bumps.csv``, or pairs (left, right of the picture); "jaw",
         "upper lip up", "mouth aside"; "close left" and "close right", 1 for closed eyes. 0 is the
         mean face of 300-W, whose lips part by 5 mm.
     """
     amounts = proportions | expression
-    sides = np.stack([np.broadcast_to(amounts.get(name, 0.0), 2) for name in _BUMPS])
+    sides = np.stack([np.broadcast_to(amounts.get(name, 0.0), 2) for name in _NAMES])
     moved = np.einsum("ns,nsp->p", sides, _displacements())  # (C * 3)
     points = TEMPLATE + moved.reshape(TEMPLATE.shape)
     _close_eyes(points, expression)
     _open_mouth(points, expression)
     points[:, 0] += expression.get("mouth aside", 0.0) * soft(50, 75, TEMPLATE[:, 1])
     return CENTRE + (points - CENTRE) * scale
-
-
-# ---------------------------------------------------------------------------- keypoints
 
 
 @lru_cache
@@ -265,8 +248,7 @@ def places(scheme: Scheme) -> Array:
         raise ValueError(f"no places for the scheme {scheme.name}")
     right_brow = curve(ibug[22:27], np.array([0.15, 1.0, 2.1, 2.85, 3.75]))
     right_brow += np.radians([[0, 1.5], [0, 0], [0, 0], [0, 0.4], [0, 2.0]])
-    lids = ([45, 44, 43, 42], [42, 47, 46, 45])
-    right_eye = np.concatenate([curve(ibug[lid], np.arange(0, 3, 0.75)) for lid in lids])
+    right_eye = np.concatenate([curve(ibug[lid], np.arange(0, 3, 0.75)) for lid in RIGHT_LIDS])
     other = np.array([-1.0, 1.0])
     right_nose = angles_of(np.array([(17.6, 41, 22), (16.5, 31, 19), (10.5, 22, 24), (7.7, 2, 20)]))
     nostril = angles_of(np.array([(9.6, 46.8, 25.0)]))
@@ -293,16 +275,12 @@ def on_sheet(grid: Array, where: Array) -> Array:
     return np.where(across >= down, upper, lower).reshape(*where.shape[:-1], -1)
 
 
-_STEPS = 48
-_BRIDGE = angles_of(TEMPLATE[[27]])
-
-
 @lru_cache
 def _jaw_paths(scheme: Scheme) -> Array:
     """For each jaw point, a path over the sheet from the front of the face to the bone and beyond.
 
-    (J, _STEPS, 2) azimuth and elevation. By the ears it ends at the bone; below the chin it goes
-    on underneath, where the outline of a lifted face lies.
+    (J, 48, 2) azimuth and elevation. By the ears it ends at the bone; below the chin it goes on
+    underneath, where the outline of a lifted face lies.
     """
     bone = places(scheme)[list(scheme.lines[0])]
     turn = np.abs(np.linspace(-8, 8, len(bone))) * (1.0 if scheme is IBUG_68 else 0.67)
@@ -311,32 +289,31 @@ def _jaw_paths(scheme: Scheme) -> Array:
     level = np.stack([0.35 * bone[:, 0], 0.75 * bone[:, 1] + 0.25 * np.radians(6.0)], 1)
     start = down * (0.55 * bone + 0.45 * mouth) + (1 - down) * level
     beyond = bone + np.stack([0 * turn, np.radians(16.0) * down[:, 0]], 1)
-    t = np.linspace(0, 1, _STEPS)[None, :, None]
+    t = np.linspace(0, 1, 48)[None, :, None]
     first = start[:, None] + (bone - start)[:, None] * np.minimum(t / 0.75, 1)
     return first + (beyond - bone)[:, None] * np.maximum(t - 0.75, 0) / 0.25
 
 
 def keypoints(scheme: Scheme, posed: Array, facing: Array) -> tuple[Array, Array]:
-    """The points of a scheme on a head as the camera sees it.
+    """Places (K, 3) of a scheme's points in the camera's frame; azimuth and elevation (K, 2).
 
     Jaw points go from the front of the face outwards until the sheet turns away, at most to the
     bone: they lie on the visible outline, as people mark them in 300-W (landmark marching, Zhu et
     al., CVPR 2015).
     posed: vertices (ROWS, COLUMNS, 3) in the camera's frame.
     facing: (ROWS, COLUMNS), positive where the sheet turns towards the camera.
-    Returns places in the camera's frame (K, 3) and azimuth and elevation on the sheet (K, 2).
     """
-    where = places(scheme).copy()
-    jaw = list(scheme.lines[0])
-    paths = _jaw_paths(scheme)  # (J, _STEPS, 2)
-    turned = on_sheet(facing[..., None], paths)[..., 0]  # (J, _STEPS)
+    where, jaw = places(scheme).copy(), list(scheme.lines[0])
+    paths = _jaw_paths(scheme)  # (J, 48, 2)
+    turned = on_sheet(facing[..., None], paths)[..., 0]  # (J, 48)
     # Of several places where the skin turns away (beside the mouth, at the cheek) the outermost.
-    chin, brow = on_sheet(posed, where[[jaw[len(jaw) // 2]]])[0], on_sheet(posed, _BRIDGE)[0]
-    down = (chin - brow)[:2] / np.linalg.norm((chin - brow)[:2])
+    middle = np.stack([where[jaw[len(jaw) // 2]], places(IBUG_68)[27]])
+    chin, brow = on_sheet(posed, middle)[:, :2]
+    down = (chin - brow) / np.linalg.norm(chin - brow)
     sideways = np.sign(where[jaw, :1]) * np.array([[down[1], -down[0]]])  # (J, 2)
     straight = np.minimum(np.abs(where[jaw, :1]) / np.radians(40), 1)
     outwards = straight * sideways + (1 - straight) * down
-    outside = (on_sheet(posed, paths)[..., :2] * outwards[:, None]).sum(-1)  # (J, _STEPS)
+    outside = (on_sheet(posed, paths)[..., :2] * outwards[:, None]).sum(-1)  # (J, 48)
     away = (turned[:, :-1] > 0) & (turned[:, 1:] <= 0)
     step = np.where(away, outside[:, :-1], -np.inf).argmax(1)
     rows = np.arange(len(jaw))

@@ -8,15 +8,17 @@ import cv2
 import numpy as np
 
 from common.keypoints import IBUG_68
-from datasets.synthetic.head import Array, curve, on_sheet, places, shaped, soft
+from datasets.synthetic.head import RIGHT_LIDS, Array, curve, on_sheet, places, shaped, soft
 from datasets.synthetic.people import Person, Scene
 from datasets.synthetic.scene import Posed
-from datasets.synthetic.shading import look_up, mix, sample_noise
+from datasets.synthetic.shading import Paint, look_up, mix, sample_noise
 
 _MAP_SCALE, _MAP_LEFT, _MAP_TOP = 4.0, -60.0, -50.0  # texels per degree; first azimuth, elevation
 _MAP_SIZE = (500, 480)  # rows, columns
 _MM_PER_TEXEL = np.radians(1 / _MAP_SCALE) * 85
-_NOSTRIL = np.radians([4.6, 7.4])  # azimuth and elevation of its centre
+_TEETH, _TONGUE, _THROAT = np.array(
+    [[0.74, 0.68, 0.57], [0.20, 0.05, 0.045], [0.035, 0.010, 0.008]], np.float32
+)
 
 
 def _texels(angles: Array) -> Array:
@@ -43,22 +45,18 @@ def _line_distance(line: Array) -> Array:
 def _eye_maps(at: Array) -> tuple[Array, Array, Array]:
     """Signed distance from the eyes, distance from the upper lids and from the folds above."""
     fine = np.linspace(0, 3, 40)
-    eyes, lids, folds = [], [], []
-    for upper, lower in (
-        ([45, 44, 43, 42], [42, 47, 46, 45]),
-        ([36, 37, 38, 39], [39, 40, 41, 36]),
-    ):
+    maps = []
+    for upper, lower in (RIGHT_LIDS, ([36, 37, 38, 39], [39, 40, 41, 36])):
         top, bottom = curve(at[upper], fine), curve(at[lower], fine)
-        eyes.append(_distance(np.concatenate([top, bottom])))
-        lids.append(_line_distance(top))
         fold = top - np.radians([0, 2.6]) * np.sin(fine / 3 * np.pi)[:, None] ** 0.5
-        folds.append(_line_distance(fold))
+        eye = _distance(np.concatenate([top, bottom]))
+        maps.append((eye, _line_distance(top), _line_distance(fold)))
+    eyes, lids, folds = zip(*maps, strict=True)
     return np.maximum(*eyes), np.minimum(*lids), np.minimum(*folds)
 
 
 def _brow_maps(at: Array) -> tuple[Array, Array]:
-    """A frame for each brow: 0..1 from its inner to its outer end, and mm below its upper edge, on
-    which the brow points lie."""
+    """A frame for each brow: 0..1 from inner to outer end, and mm below the line of its points."""
     rows, x = np.arange(_MAP_SIZE[0])[:, None], np.arange(_MAP_SIZE[1])
     along, below = np.full(_MAP_SIZE, -1, np.float32), np.full(_MAP_SIZE, 99, np.float32)
     for side, brow in ((1, at[22:27]), (-1, at[21:16:-1])):
@@ -74,13 +72,12 @@ def _brow_maps(at: Array) -> tuple[Array, Array]:
 
 def _nostril_map() -> Array:
     """Distance in mm from the centre of the nearer nostril, which leans."""
-    columns, rows = np.meshgrid(np.arange(_MAP_SIZE[1]), np.arange(_MAP_SIZE[0]))
-    nearest = np.full(_MAP_SIZE, 99, np.float32)
+    rows, columns = np.indices(_MAP_SIZE)
+    away = []
     for side in (1, -1):
-        x, y = _texels(_NOSTRIL * np.array([side, 1]))
-        away = np.hypot((columns - x) / 1.25, rows - y + 0.25 * side * (columns - x))
-        nearest = np.minimum(nearest, (away * _MM_PER_TEXEL).astype(np.float32))
-    return nearest
+        x, y = _texels(np.radians([side * 4.6, 7.4]))
+        away.append(np.hypot((columns - x) / 1.25, rows - y + 0.25 * side * (columns - x)))
+    return (np.minimum(*away) * _MM_PER_TEXEL).astype(np.float32)
 
 
 @lru_cache
@@ -93,22 +90,18 @@ def _paint_maps() -> tuple[Array, Array]:
     eyes, lids, folds = _eye_maps(at)
     lips = _distance(curve(at[[*range(48, 60), 48]], np.linspace(0, 12, 120)))
     mouth = _distance(curve(at[[*range(60, 68), 60]], np.linspace(0, 8, 80)))
-    return (
-        np.stack([eyes, lids, mouth, lips], -1),
-        np.stack([*_brow_maps(at), folds, _nostril_map()], -1),
-    )
+    others = [*_brow_maps(at), folds, _nostril_map()]
+    return np.stack([eyes, lids, mouth, lips], -1), np.stack(others, -1)
 
 
 class _Points:
-    """N points of a head, and the paint on them: colour (N, 3), gloss and softness (N,).
-
-    angles: (N, 2) on the sheet; place: (N, 3) in the head's own frame.
-    """
+    """N points of a head, what lies near them, and the paint on them; see ``paint_head``."""
 
     def __init__(self, person: Person, angles: Array, place: Array) -> None:
         self.place = place
         self.x, self.y = 82 * angles[:, 0], 35 + 82 * angles[:, 1]  # about mm along the skin
         x, y, offset = self.x, self.y, person.offsets
+        self.side = np.abs(x)
         self.fine = sample_noise("fine", x * 2.4 + offset[0], y * 2.4 + offset[1])
         self.coarse = sample_noise("coarse", x * 1.3 + offset[2], y * 1.3 + offset[3])
         texels = _texels(angles).T
@@ -120,27 +113,21 @@ class _Points:
         self.gloss = 0.5 + 0.5 * self.spot(0, 38, 8) + 0.3 * self.spot(0, -45, 22)
         self.softness = np.ones(len(x), np.float32)
 
-    @property
-    def side(self) -> Array:
-        return np.abs(self.x)
-
     def spot(self, x: float, y: float, reach: float) -> Array:
         """Gaussians (N,) about a place and its mirror image."""
         return np.exp(((self.side - x) ** 2 + (self.y - y) ** 2) * (-0.5 / reach**2))
 
 
-def paint_head(subject: Posed, angles: Array, place: Array) -> tuple[Array, Array, Array]:
-    """Colour (N, 3), gloss (N,) and softness (N,), 1 for skin, of points on the head.
-
-    angles: (N, 2) on the sheet; place: (N, 3) in the head's own frame.
-    """
+def paint_head(subject: Posed, angles: Array, place: Array) -> Paint:
+    """The paint of N points: angles (N, 2) on the sheet, place (N, 3) in the head's own frame."""
     person, scene = subject.person, subject.scene
     p = _Points(person, angles, place)
-    lids = on_sheet(subject.grid, places(IBUG_68)[36:68])
+    lids = on_sheet(subject.grid, places(IBUG_68)[36:68])  # (32, 3), of eyes and mouth
     _paint_skin(p, person, scene)
     _paint_beard(p, person)
     _paint_brows(p, person)
-    _paint_nostrils(p)
+    n = np.flatnonzero(p.nostril < 4.4)
+    p.colour[n] *= (1 - 0.82 * soft(4.4, 2.2, p.nostril[n]))[:, None]
     _paint_lips(p, person)
     _paint_mouth(p, person, lids)
     _paint_eyes(p, person, scene, lids)
@@ -193,11 +180,6 @@ def _paint_brows(p: _Points, person: Person) -> None:
     p.colour[n] = mix(p.colour[n], person.brow_colour, inside * hairs * person.brow_density)
 
 
-def _paint_nostrils(p: _Points) -> None:
-    n = np.flatnonzero(p.nostril < 4.4)
-    p.colour[n] *= (1 - 0.82 * soft(4.4, 2.2, p.nostril[n]))[:, None]
-
-
 def _paint_lips(p: _Points, person: Person) -> None:
     n = np.flatnonzero(p.lips > -1.6)
     inside = p.lips[n]
@@ -210,10 +192,7 @@ def _paint_lips(p: _Points, person: Person) -> None:
 
 
 def _paint_mouth(p: _Points, person: Person, lids: Array) -> None:
-    """Teeth, tongue and dark; the upper teeth stay with the skull, the lower go with the jaw.
-
-    lids: iBUG points 36 to 67 in the head's own frame (32, 3).
-    """
+    """Teeth, tongue and dark; the upper teeth stay with the skull, the lower go with the jaw."""
     n = np.flatnonzero(p.mouth > -0.2)
     x, y, inside = p.place[n, 0], p.place[n, 1], p.mouth[n]
     upper = shaped(person.proportions, person.scale, {})[62, 1] + 3.5  # where the teeth end
@@ -221,13 +200,10 @@ def _paint_mouth(p: _Points, person: Person, lids: Array) -> None:
     gaps = 1 - 0.3 * np.exp(-(((x / 7.4 + 0.5) % 1 - 0.5) ** 2) / 0.006)
     teeth = soft(upper + 0.6, upper - 0.6, y - 0.006 * x**2)
     teeth = np.maximum(teeth, 0.7 * soft(lower - 0.6, lower + 0.6, y))
-    white = (gaps * (0.4 + 0.6 * np.exp(-((x / 18) ** 2))))[:, None]
-    white = np.array([0.74, 0.68, 0.57], np.float32) * white
+    white = (gaps * (0.4 + 0.6 * np.exp(-((x / 18) ** 2))))[:, None] * _TEETH
     tongue = np.exp(-((x / 12) ** 2 + ((y - lower - 1) / 6) ** 2))[:, None]
-    dark = tongue * np.array([0.20, 0.05, 0.045], np.float32)
-    dark += np.array([0.035, 0.010, 0.008], np.float32)
     gap = np.float32(lids[66 - 36, 1] - lids[62 - 36, 1])  # between the lips
-    colour = mix(dark, white, teeth)
+    colour = mix(tongue * _TONGUE + _THROAT, white, teeth)
     colour *= soft(0.0, 3.0, gap) * 0.9
     share = soft(-0.15, 0.45, inside)
     p.colour[n] = mix(p.colour[n], colour * soft(-0.2, 1.8, inside)[:, None], share)
@@ -248,8 +224,7 @@ def _paint_eyes(p: _Points, person: Person, scene: Scene, lids: Array) -> None:
     opened = np.where(p.x[n] > 0, *soft(1.2, 3.5, gaps)[::-1])
     share = soft(-0.25, 0.35, inside) * opened
     p.colour[n] *= (1 - 0.6 * person.lashes * (1 - opened) * soft(2.0, 0.2, inside))[:, None]
-    right = p.x[n, None] > 0
-    middle = np.where(right, lids[[6, 9]].mean(0), lids[[0, 3]].mean(0))
+    middle = np.where(p.x[n, None] > 0, lids[[6, 9]].mean(0), lids[[0, 3]].mean(0))
     ball = _eyeball(person, scene, p.place[n] - middle, inside, p.lid[n])
     p.colour[n] = mix(p.colour[n], ball, share)
     p.softness[n] -= share

@@ -7,40 +7,30 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from datasets.synthetic import body, head
 from datasets.synthetic.head import Array
-from datasets.synthetic.head_tables import PROPORTIONS
 
 Random = np.random.Generator
 Light = tuple[Array, Array]  # unit vector towards it, colour
 
 
-def linear(colour: Sequence[float] | Sequence[Sequence[float]] | Array) -> Array:
+def linear(colour: ArrayLike) -> Array:
     """Light 0..1 of sRGB 0..255, by the plain power 2.2."""
     return ((np.asarray(colour, np.float32) / 255) ** 2.2).astype(np.float32)
 
 
-_SKIN = linear(
-    [(245, 208, 188), (233, 188, 160), (214, 164, 132), (186, 132, 98), (146, 98, 70),
-     (102, 66, 48), (70, 46, 36)]
-)  # fmt: skip
-_HAIR = linear(
-    [(22, 18, 17), (38, 26, 20), (66, 42, 27), (98, 64, 38), (150, 105, 60), (196, 156, 98),
-     (140, 62, 30), (150, 148, 146), (205, 203, 200)]
-)  # fmt: skip
-_IRIS = linear(
-    [(74, 46, 26), (52, 34, 22), (92, 108, 122), (96, 120, 92), (110, 84, 52), (60, 84, 112)]
-)  # fmt: skip
-
-
-# Where a beard grows: on the chin, the cheeks, the upper lip and beside the mouth.
-_BEARDS = {
-    "full": (1, 1, 1, 1),
-    "goatee": (1, 0, 1, 1),
-    "moustache": (0, 0, 1, 0),
-    "chin strap": (1, 1, 0, 0),
-}
+_SKIN, _HAIR, _IRIS = (
+    linear(np.reshape([*bytes.fromhex(colours)], (-1, 3)))
+    for colours in (
+        "f5d0bc e9bca0 d6a484 ba8462 926246 664230 462e24",
+        "161211 261a14 422a1b 624026 96693c c49c62 8c3e1e 969492 cdcbc8",
+        "4a2e1a 342216 5c6c7a 60785c 6e5434 3c5470",
+    )
+)
+# Where beards grow: on the chin, the cheeks, the upper lip and beside the mouth.
+_BEARDS = ((1, 1, 1, 1), (1, 0, 1, 1), (0, 0, 1, 0), (1, 1, 0, 0))
 
 
 def _between(random: Random, table: Array, weights: Sequence[float]) -> Array:
@@ -55,7 +45,7 @@ def _clipped(random: Random, mean: float, deviation: float, low: float, high: fl
 
 
 def _sample_proportions(random: Random, woman: bool) -> dict[str, float]:
-    proportions = {name: _clipped(random, 0, 1, -2.3, 2.3) for name in PROPORTIONS}
+    proportions = {name: _clipped(random, 0, 1, -2.3, 2.3) for name in head.PROPORTIONS}
     proportions["child"] = float(max(0.0, random.normal() - 1.0) * 1.5)
     if woman:
         proportions["jaw width"] -= 0.4
@@ -78,17 +68,17 @@ def _sample_wobble(random: Random) -> Array:
 def _sample_beard(random: Random) -> tuple[float, tuple[int, int, int, int]]:
     """Amount, 0.1 stubble to 1 full, and where it grows, in the order of ``_BEARDS``."""
     amount = random.uniform(0.1, 0.5) if random.random() < 0.5 else random.uniform(0.6, 1.0)
-    return amount, _BEARDS[random.choice(list(_BEARDS), p=[0.5, 0.25, 0.15, 0.1])]
+    return amount, _BEARDS[random.choice(4, p=[0.5, 0.25, 0.15, 0.1])]
 
 
 class Glasses:
     """Glasses of random shape; lengths in mm, width and height are half of a lens."""
 
     def __init__(self, random: Random, dark: bool) -> None:
-        thick = random.uniform(0.8, 1.6) if random.random() < 0.5 else random.uniform(1.8, 4.5)
+        self.thickness = random.uniform(*((0.8, 1.6) if random.random() < 0.5 else (1.8, 4.5)))
         coloured = random.random() < 0.4
         colour = random.uniform(10, 130, 3) if coloured else np.full(3, random.uniform(8, 60))
-        self.thickness, self.colour = thick, linear(colour)
+        self.colour = linear(colour)
         self.width = random.uniform(22, 29)
         self.height = random.uniform(14, 24)
         self.power = random.uniform(2.0, 4.5)  # of the outline: 2 for an ellipse, more for boxes
@@ -99,18 +89,14 @@ class Glasses:
 
 
 class Person:
-    """What stays the same in all pictures of a person; colours are linear light, lengths mm.
+    """What stays the same in all pictures of a person; colours are linear light, lengths mm."""
 
-    The same state of ``random`` gives the same person, so the order of lines counts.
-    """
-
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random) -> None:  # the order of its draws counts
         woman = random.random() < 0.5
         self.proportions = _sample_proportions(random, woman)
         tone = float(np.clip(random.beta(1.1, 2.0) * 6, 0, 5.99))
         skin = _SKIN[int(tone)] + (tone % 1) * (_SKIN[int(tone) + 1] - _SKIN[int(tone)])
-        skin = skin * np.exp(random.normal(size=3) * [0.05, 0.06, 0.10])
-        self.skin = skin.astype(np.float32)
+        self.skin = (skin * np.exp(random.normal(size=3) * [0.05, 0.06, 0.10])).astype(np.float32)
         dark = tone > 3.2
         weights = [8, 4, 1, 0.2, 0.1, 0.1, 0.1, 0.6, 0.4] if dark else [5, 5, 4, 3, 2, 2, 1, 1, 1]
         self.hair_colour = _between(random, _HAIR, weights)
@@ -146,26 +132,18 @@ class Person:
 
 @dataclass(frozen=True)
 class Scene:
-    """What changes from picture to picture.
-
-    turn, body_turn: yaw, pitch, roll in degrees.
-    distance: of the camera, mm.
-    share: how much of the picture's shorter side the keypoints take.
-    shift: of their centre from the picture's, in shares of that side.
-    lights: the first one casts shadows.
-    exposure: brightness of the face, 0..1.
-    """
+    """What changes from picture to picture."""
 
     expression: dict[str, float | tuple[float, float]]
     gaze: tuple[float, float]
-    turn: tuple[float, float, float]
+    turn: tuple[float, float, float]  # yaw, pitch, roll in degrees
     body_turn: tuple[float, float, float]
-    distance: float
-    share: float
-    shift: tuple[float, float]
-    lights: tuple[Light, ...]
+    distance: float  # of the camera, mm
+    share: float  # of the picture's shorter side that the keypoints take
+    shift: tuple[float, float]  # of their centre from the picture's, in shares of that side
+    lights: tuple[Light, ...]  # the first one casts shadows
     ambient: Array
-    exposure: float
+    exposure: float  # brightness of the face, 0..1
     gloss: float
 
 
@@ -199,7 +177,7 @@ def sample_expression(random: Random) -> dict[str, float | tuple[float, float]]:
     }
 
 
-def _light_from(azimuth: float, height: float, colour: Sequence[float] | Array) -> Light:
+def _light_from(azimuth: float, height: float, colour: ArrayLike) -> Light:
     """A light at degrees to the right and above the camera."""
     a, b = np.radians([azimuth, height])
     towards = np.array([np.sin(a) * np.cos(b), -np.sin(b), np.cos(a) * np.cos(b)], np.float32)
@@ -246,20 +224,19 @@ def sample_portrait(random: Random, view: str) -> Scene:
     """A picture as IMM took them: same room, same camera, one of VIEWS."""
     neutral = {"smile": -0.45, "jaw": head.CLOSED_JAW, "close left": -0.05, "close right": -0.05}
     expression = neutral | {"brows up": random.normal() * 0.3}
-    expression["smile"] = -0.45 + random.normal() * 0.15
+    expression["smile"] += random.normal() * 0.15
     main = _light_from(random.normal() * 8 - 10, 45, (1, 1, 1))
     lights = (main, _light_from(35, 25, (0.5, 0.5, 0.52)))
     yaw = random.normal() * 4
     if view == "happy":
         smile = random.uniform(0.6, 1.5)
-        expression = neutral | {
+        expression = {
             "smile": _both(random, smile - 0.45),
-            "upper lip up": 1.6 * max(0.0, smile - 0.5),
             "jaw": head.CLOSED_JAW + random.gamma(1.5, 0.8),
-            "close left": 0.1 * smile,
-            "close right": 0.1 * smile,
+            **dict.fromkeys(("close left", "close right"), 0.1 * smile),
+            "upper lip up": 1.6 * max(0.0, smile - 0.5),
         }
-    elif view in ("turned right", "turned left"):
+    elif view.startswith("turned"):
         yaw = (-30 if view == "turned right" else 30) + random.normal() * 6
     elif view == "spot light":
         lights = (_light_from(55, 15, (1.6, 1.5, 1.4)), main)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.keypoints import Scheme
-from datasets.synthetic import body, head, props
+from datasets.synthetic import head, props
+from datasets.synthetic.body import HAIR_COLUMNS, HAIR_ROWS
 from datasets.synthetic.head import Array, soft
 from datasets.synthetic.paint import paint_head
 from datasets.synthetic.people import Person, Random, Scene, linear
@@ -19,7 +20,7 @@ from datasets.synthetic.shading import LUMINANCE, dot, light, mix, rasterise, sa
 SUPERSAMPLING = 1.5
 """Everything is rendered this much larger and shrunk at the end, so that edges are smooth."""
 
-_HAIR_TRIANGLES = head.sheet_triangles(body.HAIR_ROWS, body.HAIR_COLUMNS)
+_HAIR_TRIANGLES = head.sheet_triangles(HAIR_ROWS, HAIR_COLUMNS)
 
 
 def draw(
@@ -43,15 +44,17 @@ def draw(
     picture = np.zeros((*big, 3), np.float32)
     distance = np.full(big, np.inf, np.float32)
     brightness = _draw_person(picture, distance, subject, dots)
-    wanted = _face_brightness(person, scene)
+    # A camera brings out dark skin, but not to the brightness of light skin.
+    wanted = float(0.75 * scene.exposure**2.2 * (person.skin @ LUMINANCE) ** 0.4)
     scale = wanted / max(brightness, 1e-3)
 
     if "background" in leave_out:
         behind = np.full((*size, 3), linear((120, 120, 120)), np.float32)
+    elif setting == "crop":
+        behind = props.clutter(random, size)
     else:
-        wild = setting == "crop"
-        behind = props.clutter(random, size) if wild else props.wall(random, scene, size)
-    behind = cv2.resize(behind, big[::-1], interpolation=cv2.INTER_LINEAR)
+        behind = props.wall(random, scene, size)
+    behind = cv2.resize(behind, big[::-1])
     np.copyto(picture, behind / np.float32(scale), where=np.isinf(distance)[..., None])
     if person.glasses is not None:
         props.draw_glasses(picture, distance, subject)
@@ -74,14 +77,6 @@ def draw(
     return image.transpose(2, 0, 1), (pixels + 0.5) * shrink - 0.5, visible
 
 
-def _face_brightness(person: Person, scene: Scene) -> float:
-    """Light 0..1 of the face in the picture.
-
-    A camera brings out dark skin, but not to the brightness of light skin.
-    """
-    return float(0.75 * scene.exposure**2.2 * (person.skin @ LUMINANCE) ** 0.4)
-
-
 def _draw_person(picture: Array, distance: Array, subject: Posed, dots: Collection[int]) -> float:
     """Draws head, ears, neck and shoulders, and their depth; returns the face's brightness."""
     person = subject.person
@@ -89,24 +84,25 @@ def _draw_person(picture: Array, distance: Array, subject: Posed, dots: Collecti
     pixels, depth = subject.camera.project(vertices)
     hit, triangle, near, value = rasterise(pixels, depth, triangles, attributes, distance)
     distance.ravel()[hit] = near
-    normal, place, angles = value[:, :3], value[:, 3:6], value[:, 6:8]
+    normal, place, angles, arriving = np.split(value, [3, 6, 8], 1)
     normal /= np.sqrt(np.einsum("nd,nd->n", normal, normal))[:, None] + 1e-6
 
-    kind = kinds[triangle]
+    face, ears, body = (np.flatnonzero(kinds[triangle] == kind) for kind in (HEAD, EARS, TORSO))
     colour = np.empty((len(value), 3), np.float32)
-    gloss = np.full(len(value), 0.4, np.float32)
-    softness = np.ones(len(value), np.float32)
-    face = np.flatnonzero(kind == HEAD)
+    gloss, softness = np.full((2, len(value)), [[0.4], [1]], np.float32)
     colour[face], gloss[face], softness[face] = paint_head(subject, angles[face], place[face])
-    colour[kind == EARS] = person.skin * np.array([1.0, 0.80, 0.78], np.float32)
-    n = np.flatnonzero(kind == TORSO)
-    colour[n], clothed = _clothes(person, place[n])
-    gloss[n] *= 1 - clothed
-    softness[n] -= clothed
+    colour[ears] = person.skin * np.array([1.0, 0.80, 0.78], np.float32)
+    x, y, z = place[body].T
+    neckline = person.neckline - 22 * np.cos(np.arctan2(x, z + 90)) * (person.neckline > 142)
+    clothed = soft(0, 3, y - neckline)
+    folds = 1 + 0.15 * sample_noise("coarse", x * 0.7, y * 0.7 + person.offsets[0])
+    colour[body] = mix(person.skin[None], person.cloth * folds[:, None], clothed)
+    gloss[body] *= 1 - clothed
+    softness[body] -= clothed
 
     rows, columns = np.divmod(hit, picture.shape[1])
     view = subject.camera.towards(columns, rows)
-    lit = light(colour, normal, view, value[:, 8], value[:, 9], gloss, softness, subject.scene)
+    lit = light((colour, gloss, softness), normal, view, arriving.T, subject.scene)
     brightness = float(np.median(dot(lit[face], LUMINANCE)))
     for point in dots:
         away = place[face] - head.on_sheet(subject.grid, subject.places[point])
@@ -115,26 +111,13 @@ def _draw_person(picture: Array, distance: Array, subject: Posed, dots: Collecti
     return brightness
 
 
-def _clothes(person: Person, place: Array) -> tuple[Array, Array]:
-    """Colour (N, 3) of neck and shoulders, and where they are clothed (N,), at places (N, 3)."""
-    x, y, z = place.T
-    neckline = person.neckline - 22 * np.cos(np.arctan2(x, z + 90)) * (person.neckline > 142)
-    clothed = soft(0, 3, y - neckline)
-    folds = 1 + 0.15 * sample_noise("coarse", x * 0.7, y * 0.7 + person.offsets[0])
-    return mix(person.skin[None], person.cloth * folds[:, None], clothed), clothed
-
-
 def _draw_hair(picture: Array, distance: Array, subject: Posed) -> None:
     hair = subject.hair
     tangent = np.gradient(hair, axis=0).reshape(-1, 3)
     length = np.sqrt((tangent**2).sum(1, keepdims=True))
     # Columns 0-2 normal, 3-5 strand's direction, 6 azimuth, 7 place along it, 8 its length.
-    attributes = (
-        head.normals(hair).reshape(-1, 3),
-        tangent / np.maximum(length, 1e-3),
-        subject.strands.reshape(-1, 2),
-        length,
-    )
+    normal, strands = head.normals(hair).reshape(-1, 3), subject.strands.reshape(-1, 2)
+    attributes = (normal, tangent / np.maximum(length, 1e-3), strands, length)
     attributes = np.concatenate(attributes, 1, dtype=np.float32)
     pixels, depth = subject.camera.project(hair.reshape(-1, 3))
     flat = picture.reshape(-1, 3)
@@ -178,7 +161,7 @@ def _photograph(random: Random, image: NDArray[np.uint8], setting: str) -> NDArr
         if random.random() < 0.25:
             part = random.uniform(0.4, 0.9)
             small = cv2.resize(value, None, fx=part, fy=part, interpolation=cv2.INTER_AREA)
-            value = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+            value = cv2.resize(small, (width, height))
         elif random.random() < 0.4:
             value = cv2.GaussianBlur(value, (0, 0), random.uniform(0.3, 1.0) * width / 128)
     amount = random.gamma(1.2, 2.5) if wild else 1.5

@@ -12,10 +12,19 @@ from datasets.synthetic.people import Random, Scene, linear
 from datasets.synthetic.scene import Posed
 from datasets.synthetic.shading import LUMINANCE, dot, mix, noise
 
+Rod = tuple[Array, Array, float]  # its ends (2,) and its radius, in pixels
 
-def _fill(mask: Array, outline: Array) -> None:
-    """Fills a polygon (P, 2) of a mask uint8 (H, W), with smooth edges."""
-    cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+
+def _filled(outline: Array, size: tuple[int, int]) -> Array:
+    """A mask, uint8 (H, W), of a polygon (P, 2), with smooth edges."""
+    mask = np.zeros(size, np.uint8)
+    return cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+
+
+def _under(mask: Array) -> tuple[Array, Array]:
+    """The numbers (N,) of the pixels that a mask covers, and how much of each, 0 to 1."""
+    n = np.flatnonzero(mask)
+    return n, mask.ravel()[n].astype(np.float32) / 255
 
 
 def _superellipse(turn: Array, power: float) -> Array:
@@ -31,8 +40,7 @@ def draw_glasses(picture: Array, distance: Array, subject: Posed) -> None:
     lens, rim = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
     outlines, others = _glasses_lines(subject)
     for outline, depth in outlines:
-        inside = np.zeros(size, np.uint8)
-        _fill(inside, outline)
+        inside = _filled(outline, size)
         inside[distance < depth.mean() - 9] = 0
         lens = np.maximum(lens, inside)
     thick = max(1, round(glasses.thickness * scale))
@@ -48,21 +56,20 @@ def draw_glasses(picture: Array, distance: Array, subject: Posed) -> None:
     shade = cv2.GaussianBlur(below, (0, 0), 1 + 2 * scale).ravel()
     n = np.flatnonzero(shade)
     flat[n] *= 1 - (0.35 / 255) * shade[n, None].astype(np.float32)
-    n = np.flatnonzero(lens)
+    n, share = _under(lens)
     level = float(np.median(dot(flat[n], LUMINANCE))) if len(n) else 1.0
-    share = lens.ravel()[n].astype(np.float32) / 255
     sheen = soft(0.6, 1.0, np.sin((n // size[1] + n % size[1]) * (0.03 / scale)).astype(np.float32))
     tinted = mix(flat[n], glasses.tint_colour * level, share * glasses.tint)
     flat[n] = tinted + (share * sheen * (glasses.shine * 0.35 * level))[:, None]
-    n = np.flatnonzero(rim)
-    flat[n] = mix(flat[n], glasses.colour * level * 2.5, rim.ravel()[n].astype(np.float32) / 255)
+    n, share = _under(rim)
+    flat[n] = mix(flat[n], glasses.colour * level * 2.5, share)
 
 
 def _glasses_lines(subject: Posed) -> tuple[list, list]:
     """Outlines of the lenses, and the other lines of the frame: pixels (P, 2) and depth (P,)."""
     glasses = subject.person.glasses
-    eyes = head.on_sheet(subject.grid, head.places(IBUG_68)[[36, 39, 42, 45]])
-    bridge = head.on_sheet(subject.grid, head.places(IBUG_68)[27])
+    *eyes, bridge = head.on_sheet(subject.grid, head.places(IBUG_68)[[36, 39, 42, 45, 27]])
+    eyes = np.array(eyes)
     half = (abs(eyes[:2, 0].mean()) + abs(eyes[2:, 0].mean())) / 2
     height = eyes[:, 1].mean() + glasses.low
     front = max(bridge[2] + 1, eyes[:, 2].mean() + 10)
@@ -94,21 +101,13 @@ def draw_occluder(random: Random, picture: Array, subject: Posed, brightness: fl
         skin, towards_light = subject.person.skin, subject.scene.lights[0][0]
         tone = skin / float(skin @ LUMINANCE) * brightness
         _draw_rods(picture, _hand(random, place, -away, extent), tone, towards_light)
-    else:
-        _draw_object(random, picture, place, extent, brightness)
-
-
-def _draw_object(
-    random: Random, picture: Array, place: Array, extent: float, brightness: float
-) -> None:
+        return
     turn = random.uniform(0, 2 * np.pi)
     frame = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     ring = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     corners = _superellipse(ring, random.uniform(0.2, 1.0))
     corners = (corners * random.uniform(0.12, 0.45, 2) * extent) @ frame.T + place
-    mask = np.zeros(picture.shape[:2], np.uint8)
-    _fill(mask, corners)
-    n = np.flatnonzero(mask)
+    n, share = _under(_filled(corners, picture.shape[:2]))
     rows, columns = np.divmod(n, picture.shape[1])
     ramp = (columns * np.cos(turn) + rows * np.sin(turn)) / extent
     shade = 0.8 + 0.4 * np.sin(ramp * random.uniform(1, 4))
@@ -116,12 +115,10 @@ def _draw_object(
         shade *= np.where(np.sin(ramp * random.uniform(20, 60)) > random.uniform(-0.5, 0.8), 1, 0.4)
     colour = linear(random.uniform(5, 250, 3)) * 2.5 * brightness * shade[:, None]
     flat = picture.reshape(-1, 3)
-    flat[n] = mix(flat[n], colour.astype(np.float32), mask.ravel()[n].astype(np.float32) / 255)
+    flat[n] = mix(flat[n], colour.astype(np.float32), share)
 
 
-def _hand(
-    random: Random, palm: Array, towards: Array, extent: float
-) -> list[tuple[Array, Array, float]]:
+def _hand(random: Random, palm: Array, towards: Array, extent: float) -> list[Rod]:
     """Arm, palm, thumb and four fingers that point at the face: ends (2,) and radius of rods."""
     towards = towards + random.normal(size=2) * 0.4
     towards /= np.linalg.norm(towards)
@@ -136,16 +133,13 @@ def _hand(
         knuckle = (0.5 * length + 0.3, (1.75 + 0.5 * (spread - 1.75)) * aside)
         tip = (0.3 + length * (0.5 + 0.5 * bend), spread * aside)
         rods += [((0.3, 1.75 * aside), knuckle, 0.98), (knuckle, tip, 0.88)]
+    return [
+        (*(palm + thick * (x * towards + y * across) for x, y in ends), thick * width)
+        for *ends, width in rods
+    ]
 
-    def at(place: tuple[float, float]) -> Array:
-        return palm + thick * (place[0] * towards + place[1] * across)
 
-    return [(at(start), at(end), thick * width) for start, end, width in rods]
-
-
-def _draw_rods(
-    picture: Array, rods: list[tuple[Array, Array, float]], tone: Array, towards_light: Array
-) -> None:
+def _draw_rods(picture: Array, rods: list[Rod], tone: Array, towards_light: Array) -> None:
     """Draws rounded rods of a colour, one over the other."""
     flat = picture.reshape(-1, 3)
     rows, columns = np.divmod(np.arange(len(flat), dtype=np.float32), picture.shape[1])
@@ -169,22 +163,22 @@ def clutter(random: Random, size: tuple[int, int]) -> Array:
     tones = random.uniform(10, 240, (5, 1)) + random.normal(size=(5, 3)) * random.gamma(2, 11)
     palette = linear(np.clip(tones, 2, 252))
     ramp = np.linspace(0, 1, height)[:, None, None]
-    canvas = (palette[0] * (1 - ramp) + palette[1] * ramp) * np.ones((1, width, 1))
-    canvas = canvas.astype(np.float32)
+    ramp = palette[0] * (1 - ramp) + palette[1] * ramp
+    canvas = np.repeat(ramp, width, 1).astype(np.float32)
     for _ in range(random.integers(0, 40)):
-        colour = (palette[random.integers(5)] * random.uniform(0.5, 1.5)).tolist()
-        _draw_shape(random, canvas, colour)
+        _draw_shape(random, canvas, palette)
     if random.random() < 0.7:
         canvas = cv2.GaussianBlur(canvas, (0, 0), random.uniform(0.5, 5.0) * width / 128)
-    row, column = random.integers(0, 128, 2)
-    grain = np.roll(noise(random.choice(["fine", "coarse"])), (row, column), (0, 1))
+    offset = random.integers(0, 128, 2)
+    grain = np.roll(noise(random.choice(["fine", "coarse"])), offset, (0, 1))
     grain = cv2.resize(grain[:128, :128], (width, height))
     return np.clip(canvas * (1 + random.uniform(0, 0.3) * grain[..., None]), 0, 1.5)
 
 
-def _draw_shape(random: Random, canvas: Array, colour: list[float]) -> None:
+def _draw_shape(random: Random, canvas: Array, palette: Array) -> None:
     """Draws an ellipse, a box, a line or a polygon."""
     height, width = canvas.shape[:2]
+    colour = (palette[random.integers(5)] * random.uniform(0.5, 1.5)).tolist()
     place = random.uniform(-0.1, 1.1, 2) * [width, height]
     reach = np.abs(random.normal(size=2)) * 0.2 * width + 2
     kind = random.integers(4)

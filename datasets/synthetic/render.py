@@ -3,11 +3,8 @@
 Every face is a head in three dimensions (``head``) with sampled proportions, expression, skin,
 hair, glasses, light, pose and camera (``people``), painted (``paint``), lit (``shading``) and
 photographed (``picture``). The keypoints are points on the same surface, moved by the same
-projection, so their labels are exact and free.
-
-That a network trained on synthetic faces alone can find keypoints in photos was shown by Wood et
-al., "Fake It Till You Make It: Face analysis in the wild using synthetic data alone" (ICCV 2021),
-who used scanned heads and an artist's hair; here everything is analytic, and much simpler.
+projection, so their labels are exact and free. After Wood et al., "Fake It Till You Make It: Face
+analysis in the wild using synthetic data alone" (ICCV 2021), but analytic and much simpler.
 
 Licence: these pictures show nobody; they are free of the restrictions of real data sets.
 """
@@ -38,29 +35,19 @@ FIRST_SEED = {"train": 0, "test": 600_000_000}
 """Of a split; multiples of six, because a person of "portrait" has six seeds in a row."""
 
 
-def _simplify(person: Person, scene: Scene, leave_out: Collection[str]) -> Scene:
-    """Holds the kinds of variation in ``leave_out`` at their plainest; changes ``person``."""
-    towards = np.array([0.0, -0.5, 0.866], np.float32)
-    of_person = {
-        "proportions": {
-            "proportions": {},
-            "scale": np.ones(3, np.float32),
-            "unevenness": 0.0,
-        },
-        **{name: {name: None} for name in ("hair", "beard", "glasses")},
-    }
-    of_scene = {
-        "expression": {"expression": {}, "gaze": (0.0, 0.0)},
-        "pose": {"turn": (0.0, 0.0, 0.0), "body_turn": (0.0, 0.0, 0.0)},
-        "light": {
-            "lights": ((towards, np.ones(3, np.float32)),),
-            "ambient": np.full(3, 0.42, np.float32),
-        },
-    }
-    for name in leave_out:
-        vars(person).update(of_person.get(name, {}))
-        scene = replace(scene, **of_scene.get(name, {}))
-    return scene
+_ONES = np.ones(3, np.float32)
+_PLAIN_PERSON = {
+    "proportions": {"proportions": {}, "scale": _ONES, "unevenness": 0.0},
+    **{name: {name: None} for name in ("hair", "beard", "glasses")},
+}
+_PLAIN_SCENE = {
+    "expression": {"expression": {}, "gaze": (0.0, 0.0)},
+    "pose": {"turn": (0.0, 0.0, 0.0), "body_turn": (0.0, 0.0, 0.0)},
+    "light": {
+        "lights": ((np.array([0.0, -0.5, 0.866], np.float32), _ONES),),
+        "ambient": np.full(3, 0.42, np.float32),
+    },
+}
 
 
 def _who_and_view(seed: int, setting: str) -> tuple[int, int]:
@@ -82,7 +69,10 @@ def people(
         scene = sample_portrait(random, VIEWS[view])
     else:
         scene = sample_scene(random)
-    return person, _simplify(person, scene, leave_out), random
+    for name in leave_out:
+        vars(person).update(_PLAIN_PERSON.get(name, {}))
+        scene = replace(scene, **_PLAIN_SCENE.get(name, {}))
+    return person, scene, random
 
 
 def names(seed: int, setting: str, leave_out: Collection[str] = ()) -> tuple[str, str]:
@@ -118,13 +108,12 @@ def render(
         raise ValueError(f"setting must be one of {', '.join(SETTINGS)}, not {setting!r}")
     if unknown := set(leave_out) - set(VARIATIONS):
         raise ValueError(f"unknown variation {', '.join(sorted(unknown))}: {', '.join(VARIATIONS)}")
-    height, width = size or SETTINGS[setting]
-    images = torch.empty(len(seeds), 3, height, width, dtype=torch.uint8)
+    size = size or SETTINGS[setting]
+    images = torch.empty(len(seeds), 3, *size, dtype=torch.uint8)
     points = torch.empty(len(seeds), scheme.n_points, 2)
     visible = torch.empty(len(seeds), scheme.n_points, dtype=torch.bool)
     for index, seed in enumerate(seeds):
-        person, scene, random = people(int(seed), setting, leave_out)
-        face = draw(person, scene, random, scheme, (height, width), setting, leave_out)
+        face = draw(*people(int(seed), setting, leave_out), scheme, size, setting, leave_out)
         for batch, one in zip((images, points, visible), face, strict=True):
             batch[index] = torch.from_numpy(one.copy())
     return images, points, visible

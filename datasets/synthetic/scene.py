@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from common.keypoints import IBUG_68, Scheme
 from datasets.synthetic import body, head
@@ -16,11 +17,8 @@ from datasets.synthetic.people import Person, Scene
 
 def rotation(yaw: float, pitch: float, roll: float) -> Array:
     """Matrix (3, 3) that turns a head by degrees: to the right of the picture, down, clockwise."""
-    a, b, c = np.radians([yaw, pitch, roll])
-    about_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(b), np.sin(b)], [0, -np.sin(b), np.cos(b)]])
-    about_z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return (about_z @ about_x @ about_y).astype(np.float32)
+    turn = Rotation.from_euler("yxz", [yaw, -pitch, roll], degrees=True)
+    return turn.as_matrix().astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,10 @@ class Posed:
     """A person in a scene, as the camera sees them in a picture of ``size`` (H, W).
 
     grid: vertices (ROWS, COLUMNS, 3) in the head's own frame.
-    posed, outward: the same and their normals, in the camera's frame.
+    posed, outward: the same turned by ``turn`` (3, 3), and their normals, in the camera's frame.
     points: keypoints (K, 3) in the camera's frame; places: azimuth and elevation (K, 2).
     facing: cosine (K,) between the skin's normal there and the direction of the camera.
     face: the iBUG keypoints (68, 3), whatever the scheme.
-    turn: rotation (3, 3).
     hair, strands: what ``Hair.mesh`` returns, None for bald heads.
     """
 
@@ -90,8 +87,6 @@ class Posed:
         return self.camera.project((points - head.CENTRE) @ self.turn.T)
 
 
-# ---------------------------------------------------------------------------- mesh
-
 HEAD, EARS, TORSO = 0, 1, 2
 _HEAD_TRIANGLES = head.sheet_triangles(head.ROWS, head.COLUMNS)
 _TORSO_TRIANGLES = head.sheet_triangles(body.TORSO_ROWS, body.TORSO_COLUMNS)
@@ -115,26 +110,28 @@ def bust(subject: Posed) -> tuple[Array, NDArray[np.int32], NDArray[np.int8], Ar
 
     vertices = _joined(subject.posed, posed_ears, posed_torso)
     normals = (-head.normals(right), head.normals(left), head.normals(posed_torso))
+    on_head, on_torso = head.ROWS * head.COLUMNS, torso.size // 3
     angles = np.zeros((len(vertices), 2), np.float32)
-    angles[: head.ROWS * head.COLUMNS] = head.GRID_ANGLES.reshape(-1, 2)
+    angles[:on_head] = head.GRID_ANGLES.reshape(-1, 2)
     casting = vertices if subject.hair is None else _joined(vertices, subject.hair)
+    reach = _shadow(vertices, casting, subject.scene.lights[0][0])
+    soften = ((reach[:on_head], head.ROWS, 1.3), (reach[-on_torso:], body.TORSO_ROWS, 1.0))
+    for part, rows, blur in soften:
+        part[:] = cv2.GaussianBlur(part.reshape(rows, -1), (0, 0), blur).ravel()
+    smooth = cv2.GaussianBlur(subject.posed, (0, 0), 2.2)
+    depth = ((smooth - subject.posed) * subject.outward).sum(-1)  # of hollows
     ambient = (
-        _hollows(subject.posed, subject.outward).ravel(),
+        np.clip(1 - 0.14 * depth, 0.4, 1.1).ravel(),
         np.full(len(ears), 0.8),
         np.repeat(1 - 0.45 * with_head, body.TORSO_COLUMNS),
     )
-    attributes = (
-        _joined(subject.outward, *normals),
-        _joined(subject.grid, ears, torso),
-        angles,
-        _blurred(_shadow(vertices, casting, subject.scene.lights[0][0]))[:, None],
-        np.concatenate(ambient)[:, None],
-    )
-    parts = (_HEAD_TRIANGLES, ear_triangles, _TORSO_TRIANGLES)
-    first = (0, head.ROWS * head.COLUMNS, head.ROWS * head.COLUMNS + len(ears))
+    places = _joined(subject.grid, ears, torso)
+    arriving = np.stack([reach, np.concatenate(ambient)], 1)
+    attributes = (_joined(subject.outward, *normals), places, angles, arriving)
+    parts = (_HEAD_TRIANGLES, ear_triangles + on_head, _TORSO_TRIANGLES + on_head + len(ears))
     return (
         vertices,
-        np.concatenate([part + start for part, start in zip(parts, first, strict=True)]),
+        np.concatenate(parts),
         np.repeat(np.arange(3, dtype=np.int8), [len(part) for part in parts]),
         np.concatenate(attributes, 1, dtype=np.float32),
     )
@@ -152,9 +149,8 @@ def _shadow(vertices: Array, casting: Array, light: Array) -> Array:
     cells, cell = 96, 5.0  # mm
 
     def seen(points: Array) -> tuple[NDArray[np.int64], Array]:
-        x, y, towards = frame @ points.T
-        column = np.clip(x / cell + cells / 2, 0, cells - 1).astype(np.int64)
-        row = np.clip(y / cell + cells / 2, 0, cells - 1).astype(np.int64)
+        *across, towards = frame @ points.T
+        column, row = (np.array(across) / cell + cells / 2).clip(0, cells - 1).astype(np.int64)
         return row * cells + column, towards
 
     index, towards = seen(casting)
@@ -164,22 +160,3 @@ def _shadow(vertices: Array, casting: Array, light: Array) -> Array:
     nearest = cv2.GaussianBlur(np.maximum(nearest, -150), (0, 0), 0.7).ravel()
     index, towards = seen(vertices)
     return soft(-18, -8, towards - nearest[index])
-
-
-def _blurred(reach: Array) -> Array:
-    """Softens the edges of the shadows (V,) on head and torso."""
-    on_torso = body.TORSO_ROWS * body.TORSO_COLUMNS
-    on_head, on_ears, on_torso = np.split(reach, [head.ROWS * head.COLUMNS, len(reach) - on_torso])
-    return np.concatenate(
-        [
-            cv2.GaussianBlur(on_head.reshape(head.ROWS, -1), (0, 0), 1.3).ravel(),
-            on_ears,
-            cv2.GaussianBlur(on_torso.reshape(body.TORSO_ROWS, -1), (0, 0), 1.0).ravel(),
-        ]
-    )
-
-
-def _hollows(grid: Array, outward: Array) -> Array:
-    """Share of the ambient light that reaches each vertex (ROWS, COLUMNS): less in hollows."""
-    depth = ((cv2.GaussianBlur(grid, (0, 0), 2.2) - grid) * outward).sum(-1)
-    return np.clip(1 - 0.14 * depth, 0.4, 1.1)

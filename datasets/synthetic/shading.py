@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from datasets.synthetic.head import Array
 from datasets.synthetic.people import Scene
 
+Paint = tuple[Array, Array, Array]
+"""Colour (N, 3), gloss (N,) and softness (N,): how far light wraps around, 1 for skin."""
+
 
 def rasterise(
     points: Array, depth: Array, triangles: NDArray[np.int32], attributes: Array, distance: Array
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Array, Array]:
     """What the pixels of a picture show of a mesh, without a loop over triangles.
 
-    points: float32 (V, 2), in pixels.
-    depth: float32 (V,), distance from the camera.
+    points: float32 (V, 2), in pixels. depth: float32 (V,). attributes: float32 (V, D).
     triangles: (T, 3); those that do not run clockwise in the picture face away and are left out.
-    attributes: float32 (V, D).
     distance: float32 (H, W), depth of what the picture shows already, infinite for nothing.
     Returns, for the N pixels where the mesh is nearer: their numbers in reading order, triangle,
     depth (N,) and attributes (N, D).
@@ -41,7 +42,7 @@ def rasterise(
     wb, wc = weights[:, chosen, None]
     a, b, c = triangles[triangle[chosen]].T
     value = attributes[a] * (1 - wb - wc)
-    value += attributes[b] * wb
+    value += attributes[b] * wb  # in place: these are the largest arrays
     value += attributes[c] * wc
     return hit, triangle[chosen], near[chosen], value
 
@@ -49,10 +50,7 @@ def rasterise(
 def _covered(
     points: Array, triangles: NDArray[np.int32], size: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], Array]:
-    """All M pairs of a triangle and a pixel (number in reading order) within it.
-
-    Returns triangles (M,), pixels (M,) and the weights (2, M) of the second and third corner.
-    """
+    """Triangles (M,), pixels within (M,), weights (2, M) of the second and third corner."""
     height, width = size
     corners = np.ascontiguousarray(points[triangles].transpose(1, 2, 0))  # (3, 2, T)
     (ax, ay), (bx, by), (cx, cy) = corners
@@ -74,7 +72,7 @@ def _covered(
     which = np.repeat(np.arange(len(seen), dtype=np.int32), count)  # one entry per pixel of a box
     start = (np.cumsum(count) - count).astype(np.int32)
     step = np.arange(len(which), dtype=np.int32) - start[which]
-    down = step // columns[which]
+    down = step // columns[which]  # faster than numpy's divmod
     right = (step - down * columns[which]).astype(np.float32)
     down = down.astype(np.float32)
     wb = gbx[which] * right + gby[which] * down + b0[which]
@@ -87,14 +85,10 @@ def _covered(
 
 @lru_cache
 def noise(kind: str) -> Array:
-    """Tileable noise (256, 256) with standard deviation 1.
-
-    kind: "fine", "coarse" or "strands" (along columns).
-    """
+    """Tileable noise (256, 256) of one kind, strands along columns; standard deviation 1."""
     random = np.random.default_rng(7)
     total = np.zeros((256, 256), np.float32)
-    octaves = {"fine": (1, 2, 4), "coarse": (8, 16, 32), "strands": (1, 2, 6)}[kind]
-    for sigma in octaves:
+    for sigma in {"fine": (1, 2, 4), "coarse": (8, 16, 32), "strands": (1, 2, 6)}[kind]:
         white = np.tile(random.normal(size=(256, 256)).astype(np.float32), (3, 3))
         along = sigma * 14 if kind == "strands" else sigma
         layer = cv2.GaussianBlur(white, (0, 0), sigmaX=sigma, sigmaY=along)[256:512, 256:512]
@@ -125,33 +119,21 @@ def mix(base: Array, other: Array, share: Array) -> Array:
 
 
 def dot(vectors: Array, direction: Array) -> Array:
-    """Scalar products (...) of vectors (..., 3) with one (3,).
-
-    Not ``@``: for that BLAS starts threads, which get in the way when faces are rendered in
-    parallel.
-    """
+    """Scalar products (...) of vectors (..., 3) with one (3,)."""
+    # For ``@`` BLAS starts threads, which get in the way when faces are rendered in parallel.
     return np.einsum("...d,d->...", vectors, direction)
 
 
 LUMINANCE = np.array([0.30, 0.59, 0.11], np.float32)
 
 
-def light(
-    colour: Array,
-    normal: Array,
-    view: Array,
-    reach: Array,
-    hollow: Array,
-    gloss: Array,
-    softness: Array,
-    scene: Scene,
-) -> Array:
-    """Light (N, 3) that goes from lit points to the camera.
+def light(paint: Paint, normal: Array, view: Array, arriving: Array, scene: Scene) -> Array:
+    """Light (N, 3) that goes from painted points to the camera.
 
     normal, view: unit vectors (N, 3).
-    reach: (N,) share of the first light that arrives; hollow: (N,) of the ambient light.
-    softness: (N,) how far light wraps around, as it does in skin.
+    arriving: (2, N), shares of the first light and of the ambient light that arrive.
     """
+    (colour, gloss, softness), (reach, hollow) = paint, arriving
     total = scene.ambient * colour * ((0.82 - 0.28 * normal[:, 1]) * hollow)[:, None]
     wrap = softness[:, None] * np.array([0.30, 0.16, 0.12], np.float32)
     for number, (direction, strength) in enumerate(scene.lights):

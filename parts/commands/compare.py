@@ -1,9 +1,7 @@
-"""Networks side by side: the same faces, the same recipe, the same measures, one page.
+"""``python run_part.py compare``: networks side by side on one page, by one recipe.
 
-``python run_part.py compare`` trains the Udacity route's networks and ResNet18, one after the
-other, or reads what it has trained before: every network and seed leaves a file below
-``reports/compare/``, so that a stopped comparison resumes, and a finished one only writes its
-page.
+Every network and seed leaves a file below ``reports/compare/``, so that a stopped comparison
+resumes, and a finished one only writes its page.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -58,58 +55,46 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", metavar="NAME", help="default: youtube_faces")
     parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each network")
-    parser.add_argument("--quick", action="store_true", help="a short recipe: twelve minutes")
+    parser.add_argument(
+        "--quick", action="store_const", const="quick", dest="recipe",
+        help="a short recipe: twelve minutes",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
-    """Compare, and print where the page is."""
-    chosen = Options(
-        recipe="quick" if options.quick else options.recipe,
-        dataset=options.dataset,
-        data=options.data,
-        epochs=options.epochs,
-        device=options.device,
-        reports=options.reports,
-        resume=True,
-    )
-    print(f"the page: {compare(options.names, options.seeds, chosen)}")
+    """Train what is not trained yet, measure all, write ``reports/compare/`` and print the page.
 
-
-def compare(names: Sequence[str], seeds: int, options: Options) -> Path:
-    """Train what is not trained yet, measure all, write ``reports/compare/`` and return the page.
-
-    names: of ``NETWORKS`` or ``PRETRAINED``; all of ``NETWORKS`` if empty.
-    seeds: how many runs of each network.
-    options: recipe of ``RECIPES`` or "quick", data set, device and reports folder.
     Raises UserError for unknown names, a missing data set, or a file that was left by another
     recipe of the same name.
     """
+    given = vars(options)
+    names, seeds, _ = (given.pop(name) for name in ("names", "seeds", "command"))
+    chosen = Options(**given, resume=True)
     if unknown := [name for name in names if name not in (*NETWORKS, PRETRAINED)]:
         raise UserError(
             f"{unknown[0]}: no such network; known are {', '.join(NETWORKS)}, {PRETRAINED}"
         )
     need_one("--seeds", seeds)
-    recipe = options.choose(RECIPES | {"quick": Quick})
-    train_faces, test_faces = faces(options.dataset, options.data)
+    recipe = chosen.choose(RECIPES | {"quick": Quick})
+    train_faces, test_faces = faces(chosen.dataset, chosen.data)
     train, test = load_crops(train_faces, recipe), load_crops(test_faces, recipe)
-    folder = options.reports / "compare"
-    networks, predictions = {}, {}
+    folder = chosen.reports / "compare"
+    kept = folder / f"{train.faces.dataset}-{chosen.recipe}-{recipe.epochs}"
+    networks = {}
     for name in list(dict.fromkeys(names)) or list(NETWORKS):
-        histories, errors, predicted = [], [], []
+        histories, errors = [], []
         for seed in range(seeds):
-            file = folder / f"{train.faces.dataset}-{options.recipe}-{recipe.epochs}"
-            seeded, file = replace(options, seed=seed), file / f"{name}-{seed}.pt"
+            seeded, file = replace(chosen, seed=seed), kept / f"{name}-{seed}.pt"
             network, history = trained(name, train, test, recipe, seeded, file)
-            network.to(best_device(options.device))
-            predicted.append(predict_keypoints(network, test.images, test.flip_order, recipe))
+            network.to(best_device(chosen.device))
+            predicted = predict_keypoints(network, test.images, test.flip_order, recipe)
             histories.append(history)
-            errors.append(errors_of(predicted[-1], test, recipe))
+            errors.append(errors_of(predicted, test, recipe))
             if seed == 0:
-                first = contestant(network, recipe)
+                first = contestant(network, predicted, recipe)
         networks[name] = replace(first, histories=histories, errors=errors)
-        predictions[name] = predicted[0]
-    page = comparison(networks, predictions, train, test, recipe, options.device)
-    return write_comparison(folder, page)
+    page = write_comparison(folder, comparison(networks, train, test, recipe, chosen.device))
+    print(f"the page: {page}")
 
 
 def faces(dataset: str | None, data: Path | None) -> tuple[Faces, Faces]:
@@ -149,8 +134,8 @@ def trained(
     return network, history
 
 
-def contestant(network: nn.Module, recipe: Recipe) -> Contestant:
-    """What a network costs and its first kernels; nothing measured on faces yet."""
+def contestant(network: nn.Module, predicted: Tensor, recipe: Recipe) -> Contestant:
+    """What a network costs, its first kernels and its predictions (N, K, 2); no errors yet."""
     network = network.cpu()
     image = torch.zeros(1, 1, recipe.height, recipe.width)
     first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
@@ -160,7 +145,7 @@ def contestant(network: nn.Module, recipe: Recipe) -> Contestant:
         milliseconds=milliseconds(network, image),
         histories=[],
         errors=[],
-        predicted=torch.empty(0),
+        predicted=predicted,
         kernels=first.weight.detach().float()[:, 0],
     )
 
@@ -176,7 +161,7 @@ def errors_of(predicted: Tensor, test: Crops, recipe: Recipe) -> dict[str, float
     if test.faces.dataset == "youtube_faces":
         shorter = torch.tensor([min(picture_size(file)) for file in test.faces.files])  # (N,)
         per_pixel = COURSE_SIDE / shorter / test.matrices[:, 0, 0]  # crop -> scaled frame
-        in_frame = (predicted - (test.points)) * per_pixel[:, None, None]
+        in_frame = (predicted - test.points) * per_pixel[:, None, None]
         measured["smooth_l1_frame"] = smooth_l1_224(in_frame, 224).mean().item()
         for key, view in (("nme_known", youtube_faces.KNOWN), ("nme_new", youtube_faces.NEW)):
             of_view = torch.tensor([name == view for name in test.faces.views])
@@ -185,25 +170,17 @@ def errors_of(predicted: Tensor, test: Crops, recipe: Recipe) -> dict[str, float
 
 
 def comparison(
-    networks: dict[str, Contestant],
-    predictions: dict[str, Tensor],
-    train: Crops,
-    test: Crops,
-    recipe: Recipe,
-    device: str | None,
+    networks: dict[str, Contestant], train: Crops, test: Crops, recipe: Recipe, device: str | None
 ) -> Comparison:
-    """All that the page needs.
-
-    predictions: (N, K, 2) of each network's first seed, for all test faces.
-    """
-    errors = [errors_per_face(one, test, recipe)["nme"] for one in predictions.values()]
+    """All that the page needs, of networks with their predictions for all test faces."""
+    errors = [errors_per_face(one.predicted, test, recipe)["nme"] for one in networks.values()]
     order = torch.stack(errors).mean(dim=0).argsort()  # (N,), easy first
     ten = order[torch.linspace(0, len(order) - 1, min(SHOWN, len(order))).long()]
     frames = train.faces.dataset == "youtube_faces"
     threads = torch.get_num_threads()
     return Comparison(
         networks={
-            name: replace(network, predicted=predictions[name][ten])
+            name: replace(network, predicted=network.predicted[ten])
             for name, network in networks.items()
         },
         mean_face=errors_of(mean_face_prediction(train, recipe, len(test)), test, recipe),

@@ -16,7 +16,7 @@ from common.photos.formats import read_photo
 from common.report.explanation_page import Subject, write_explanation
 from common.system.errors import UserError
 from common.system.files import make_writable
-from parts.commands.options import add_checkpoint, add_data, add_detector, add_device, add_reports
+from parts.commands.options import add_finder, add_reports
 from parts.toolkit import face_keypoints
 
 POINTS = (30, 36, 48, 8)  # nose tip, outer corner of an eye, corner of the mouth, chin
@@ -24,19 +24,15 @@ POINTS = (30, 36, 48, 8)  # nose tip, outer corner of an eye, corner of the mout
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``explain``."""
-    add_data(parser)
-    add_device(parser)
-    add_detector(parser)
+    add_finder(parser)
     add_reports(parser)
     parser.add_argument("photo", metavar="PHOTO", help="picture, or - for stdin")
-    add_checkpoint(parser)
     parser.add_argument("--point", type=int, metavar="N", help="0 to 67 (default: the nose tip, …)")
 
 
 def run(options: argparse.Namespace) -> None:
     """Write ``reports/explain/index.html`` on the most confident face of a photo, print its path.
 
-    Where the network is confident of no face, it is the one with the detector's best score.
     Raises UserError where the photo cannot be read or shows no face, where the checkpoint does not
     fit, or where the page cannot be written.
     """

@@ -1,8 +1,4 @@
-"""``python run_part.py export``: a trained network as an ONNX file, for programs without PyTorch.
-
-The file holds, as metadata, all that is needed to crop faces for the network. Needs the packages
-of the extra ``export``.
-"""
+"""``python run_part.py export``: a trained network as an ONNX file; needs the extra ``export``."""
 
 from __future__ import annotations
 
@@ -17,7 +13,6 @@ from torch import Tensor, nn
 from common import checkpoints
 from common.augmentation import grey
 from common.checkpoints import Checkpoint
-from common.crops import to_pixels
 from common.keypoints import SCHEMES, Scheme, flip_order_within
 from common.recipe import Recipe
 from common.system.errors import UserError
@@ -42,10 +37,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write a checkpoint as an ONNX file and print its size and accuracy.
 
-    The file is written only if ONNX Runtime's predictions for synthetic faces are PyTorch's, to
-    within ``ALLOWED`` pixels, one by one and all at once.
-    Raises UserError where they are not, where packages or checkpoint are missing or damaged, or
-    where the file exists already and may not be overwritten.
+    Raises UserError where ONNX Runtime's predictions are not PyTorch's, to within ``ALLOWED``
+    pixels, where packages or checkpoint are missing or damaged, or where the file exists already
+    and may not be overwritten.
     """
     onnx_packages()
     output = options.output
@@ -54,8 +48,7 @@ def run(options: argparse.Namespace) -> None:
     trained = checkpoints.load(options.checkpoint)
     network, recipe = checkpoints.network_of(trained), checkpoints.recipe_of(trained)
     model = as_onnx(network, recipe.height, recipe.width, crop_facts(trained))
-    faces = synthetic_faces(SCHEMES[trained["scheme"]], recipe)
-    off = largest_difference(network, OnnxNetwork(model), faces)
+    off = largest_difference(network, OnnxNetwork(model), SCHEMES[trained["scheme"]], recipe)
     if not off <= ALLOWED:  # also where it is NaN
         raise UserError(
             f"{output}: not written, ONNX Runtime's predictions differ from PyTorch's by "
@@ -63,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
         )
     write_atomically(output, lambda file: file.write(model))
     print(
-        f"{output}: {len(model) / 1e6:.1f} MB; on {len(faces)} synthetic faces of "
+        f"{output}: {len(model) / 1e6:.1f} MB; on {CHECKED} synthetic faces of "
         f"{recipe.width} × {recipe.height} pixels its predictions differ from PyTorch's by at "
         f"most {off:.2g} px"
     )
@@ -91,35 +84,26 @@ def as_onnx(network: nn.Module, height: int, width: int, facts: dict[str, str]) 
     facts: written into the file's metadata.
     """
     onnx, _ = onnx_packages()
-    network = network.float().cpu().eval()
     faces = torch.zeros(2, 1, height, width)  # a batch of one would be taken for a fixed size
     program = torch.onnx.export(
-        network,
-        (faces,),
-        dynamo=True,
-        verbose=False,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
+        network.float().cpu().eval(), (faces,), dynamo=True, verbose=False,
+        input_names=[INPUT], output_names=[OUTPUT],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
-    )
+    )  # fmt: skip
     model = program.model_proto
     onnx.helper.set_model_props(model, facts)
     return model.SerializeToString()
 
 
 class OnnxNetwork:
-    """A network of ONNX Runtime on the CPU, called as those of PyTorch are, on as many threads.
-
-    model: the bytes of an ONNX file.
-    """
+    """The bytes of an ONNX file as a network of ONNX Runtime on the CPU, called as those of PyTorch
+    are, on as many threads."""
 
     def __init__(self, model: bytes) -> None:
-        _, onnxruntime = onnx_packages()
-        options = onnxruntime.SessionOptions()
+        _, runtime = onnx_packages()
+        options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        self.session = onnxruntime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"]
-        )
+        self.session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, faces: Tensor) -> Tensor:
         """float32 (B, 1, H, W) -> fractions (B, k, 2)."""
@@ -161,20 +145,14 @@ def crop_facts(trained: Checkpoint) -> dict[str, str]:
     }
 
 
-def synthetic_faces(scheme: Scheme, recipe: Recipe) -> Tensor:
-    """Inputs of the network, float32 (CHECKED, 1, h, w); no data set is needed."""
-    setting = next(name for name, points in cached.SCHEMES.items() if points is scheme)
-    size = recipe.height, recipe.width
-    images, _, _ = render(range(CHECKED), scheme, setting, size)
-    return grey(images.float()) / 255 - 0.5
-
-
 @torch.inference_mode()
-def largest_difference(network: nn.Module, other: OnnxNetwork, faces: Tensor) -> float:
-    """The largest difference of two networks' predictions, one face at a time and all at once, in
-    pixels of the crop."""
-    off = [
-        to_pixels(network(batch), *faces.shape[-2:]) - to_pixels(other(batch), *faces.shape[-2:])
-        for batch in (*faces.split(1), faces)
-    ]
-    return torch.cat(off).abs().max().item()
+def largest_difference(
+    network: nn.Module, other: OnnxNetwork, scheme: Scheme, recipe: Recipe
+) -> float:
+    """The largest difference of two networks' predictions for synthetic faces, one at a time and
+    all at once, in pixels of the crop."""
+    setting = next(name for name, points in cached.SCHEMES.items() if points is scheme)
+    images, _, _ = render(range(CHECKED), scheme, setting, (recipe.height, recipe.width))
+    faces = grey(images.float()) / 255 - 0.5  # (CHECKED, 1, h, w)
+    off = torch.cat([network(batch) - other(batch) for batch in (*faces.split(1), faces)])
+    return (off * torch.tensor([recipe.width, recipe.height])).abs().max().item()

@@ -28,16 +28,14 @@ def add_reports(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_detector(parser: argparse.ArgumentParser) -> None:
-    """``--detector``: what finds the faces of a photo."""
+def add_finder(parser: argparse.ArgumentParser) -> None:
+    """What ``toolkit.face_keypoints`` takes: where data lie, device, detector and network."""
+    add_data(parser)
+    add_device(parser)
     parser.add_argument(
         "--detector", choices=("haar", "lbp", "yunet"), default="haar",
         help="what finds the faces (default: haar); yunet finds more: data yunet --download",
     )  # fmt: skip
-
-
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """``--checkpoint``: the trained network."""
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="default: the one that ships"
     )

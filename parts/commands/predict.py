@@ -1,8 +1,6 @@
 """``python run_part.py predict``: the faces of your own photos and videos, drawn and in numbers.
 
-Every face of a photo, of the photos in a folder, or of a video: the picture with the faces drawn
-onto it, and their keypoints for other programs. Pixels are those of the photo as a viewer shows
-it, its EXIF turn applied.
+Pixels are those of the photo as a viewer shows it, its EXIF turn applied.
 """
 
 from __future__ import annotations
@@ -23,47 +21,37 @@ from common.faces import landmark_boxes
 from common.photos import face_filters, video
 from common.photos.drawing import SHOWN, draw_faces
 from common.photos.finder import FaceKeypoints, FoundFace, face_from_keypoints
-from common.photos.formats import COLUMNS, as_csv, as_json, as_pts, read_photo
+from common.photos.formats import FORMATS, Found, read_photo
 from common.photos.tracking import Track, Tracker
 from common.system.errors import UserError
 from common.system.files import make_writable, write_atomically
-from parts.commands.options import add_checkpoint, add_data, add_detector, add_device
+from parts.commands.options import add_finder
 from parts.toolkit import FILTERS, face_keypoints
 
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 DRAWN = (".faces.jpg", ".faces.mp4")  # endings of the names of what is drawn here
-FORMATS = ("json", "csv", "pts")
-
-Found = list[tuple[int | None, list[FoundFace]]]
-"""The faces of each frame with its number, from 0; a photo is one frame without a number."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``predict``."""
-    add_data(parser)
-    add_device(parser)
-    add_detector(parser)
-    parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="picture, folder, video, or - for stdin"
-    )
-    add_checkpoint(parser)
-    parser.add_argument(
-        "--filter", metavar="NAME", help="what to put on the faces: sunglasses, ..."
-    )
-    parser.add_argument(
+    add_finder(parser)
+    add = parser.add_argument
+    add("paths", nargs="+", metavar="PATH", help="picture, folder, video, or - for stdin")
+    add("--filter", metavar="NAME", help="what to put on the faces: sunglasses, ...")
+    add(
         "--show", metavar="LIST",
         help="of boxes, points, mesh, pose (default: boxes,points; with --filter none)",
     )  # fmt: skip
-    parser.add_argument(
+    add(
         "--save-dir", type=Path, default=Path("predictions"), metavar="DIR",
         help="where results go (default: predictions)",
     )  # fmt: skip
-    parser.add_argument(
+    add(
         "--format", dest="formats", default="json", metavar="LIST",
         help="of json, csv, pts (default: json)",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="results that are there already")
+    add("--overwrite", action="store_true", help="results that are there already")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -78,39 +66,30 @@ def run(options: argparse.Namespace) -> int:
     faults: list[UserError] = []
     done: dict[str, str] = {}  # the file of each stem
     for path in options.paths:
-        files = []
         with reported(faults):
-            files = files_of(path, output.folder)
-        for file in files:
-            with reported(faults):
-                stem = "stdin" if file == "-" else Path(file).stem
-                if stem in done:
-                    raise UserError(
-                        f"{file}: would overwrite the results of {done[stem]}; predict it in "
-                        "another call with another --save-dir"
-                    )
-                predict = predict_video if file.lower().endswith(VIDEOS) else predict_photo
-                print(predict(file, stem, finder, output), flush=True)
-                done[stem] = file
+            for file in files_of(path, output.folder):
+                with reported(faults):
+                    stem = "stdin" if file == "-" else Path(file).stem
+                    if stem in done:
+                        raise UserError(
+                            f"{file}: would overwrite the results of {done[stem]}; predict it in "
+                            "another call with another --save-dir"
+                        )
+                    predict = predict_video if file.lower().endswith(VIDEOS) else predict_photo
+                    print(predict(file, stem, finder, output), flush=True)
+                    done[stem] = file
     return 2 if faults else 0
 
 
 @dataclass(frozen=True)
 class Output:
-    """What is written about every photo or video, and where.
-
-    folder: where results go.
-    show: names of ``drawing.SHOWN``.
-    face_filter: drawn onto every face, if any.
-    formats: names of FORMATS.
-    overwrite: whether older results may be replaced.
-    """
+    """What is written about every photo or video, and where."""
 
     folder: Path
-    show: tuple[str, ...]
+    show: tuple[str, ...]  # of ``drawing.SHOWN``
     face_filter: face_filters.FaceFilter | None
-    formats: tuple[str, ...]
-    overwrite: bool
+    formats: tuple[str, ...]  # of FORMATS
+    overwrite: bool  # whether older results may be replaced
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Output:
@@ -147,21 +126,14 @@ class Output:
         name = re.compile(rf"{re.escape(stem)}(\.frame\d+)?\.face\d+\.pts")
         return [file for file in self.folder.iterdir() if name.fullmatch(file.name)]
 
-    def write(self, path: str, json_name: str, size: tuple[int, int], found: Found) -> None:
+    def write(self, path: str, stem: str, size: tuple[int, int], found: Found) -> None:
         """The faces of a photo or of all frames of a video of ``size`` (H, W), in every format."""
-        stem, texts = Path(json_name).stem, {}
-        if "json" in self.formats:
-            texts[json_name] = "".join(as_json(path, size, faces, frame) for frame, faces in found)
-        if "csv" in self.formats:
-            rows = "".join(as_csv(path, faces, frame) for frame, faces in found)
-            texts[f"{stem}.csv"] = f"{','.join(COLUMNS)}\n{rows}"
+        texts: dict[str, str] = {}
+        for name in self.formats:
+            texts |= FORMATS[name](path, stem, size, found)
         if "pts" in self.formats:
             for file in self.points_of(stem):  # perhaps of more faces than now
                 file.unlink()
-            for frame, faces in found:
-                of_frame = stem if frame is None else f"{stem}.frame{frame:06d}"
-                for place, face in enumerate(faces, start=1):
-                    texts[f"{of_frame}.face{face.number or place}.pts"] = as_pts(face)
         for name, text in texts.items():
             content = text.encode("utf-8", "surrogateescape")  # file names are not always UTF-8
             write_atomically(self.folder / name, lambda file, content=content: file.write(content))
@@ -178,10 +150,9 @@ def reported(faults: list[UserError]) -> Iterator[None]:
 
 
 def files_of(path: str, save_dir: Path) -> list[str]:
-    """The files that a path of the command line means.
+    """The files that a path of the command line means; those of a folder are chosen by endings.
 
-    Those of a folder are chosen by their endings; a line on stderr counts the others. What an
-    earlier call drew is left out where the folder is ``save_dir``.
+    A line on stderr counts the others. What an earlier call drew is left out in ``save_dir``.
     Raises UserError where a folder cannot be read or holds no picture.
     """
     if path == "-" or not Path(path).is_dir():
@@ -206,7 +177,7 @@ def predict_photo(path: str, stem: str, finder: FaceKeypoints, output: Output) -
     output.check_free(stem, drawn.name, f"{stem}.json")
     image = read_photo(path)
     faces = finder.predict(image)
-    output.write(path, f"{stem}.json", image.shape[:2], [(None, faces)])
+    output.write(path, stem, image.shape[:2], [(None, faces)])
     picture = Image.fromarray(output.draw(image, faces))
     write_atomically(drawn, lambda file: picture.save(file, "JPEG", quality=92))
     return f"{path}: {len(faces)} face{'s' * (len(faces) != 1)}, see {drawn}"
@@ -219,7 +190,6 @@ def predict_video(path: str, stem: str, finder: FaceKeypoints, output: Output) -
     found: Found = []
     tracker = Tracker(finder.detect, finder.keypoints, check_every=1)  # accuracy before speed
     with closing(video.Frames(Path(path))) as frames, closing(tracker):
-        width, height = frames.size
         recorder = video.Recorder(drawn, frames.rate, frames.size, output.overwrite)
         try:
             for number, (image, seconds) in enumerate(frames):
@@ -230,7 +200,7 @@ def predict_video(path: str, stem: str, finder: FaceKeypoints, output: Output) -
             recorder.close(keep=False)
             raise
         recorder.close()
-    output.write(path, f"{stem}.jsonl", (height, width), found)
+    output.write(path, stem, frames.size[::-1], found)
     return f"{path}: {len(found)} frames, see {drawn}"
 
 

@@ -24,22 +24,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)"
     )
     parser.add_argument("--resume", action="store_true", help="continue a stopped run")
-    if number == "3":
-        _add_variants(parser)
-
-
-def _add_variants(parser: argparse.ArgumentParser) -> None:
-    """The options of part 3 alone."""
+    if number != "3":
+        return
     parser.add_argument(
-        "--head",
-        choices=("coordinates", "heatmap"),
+        "--head", choices=("coordinates", "heatmap"),
         help="what the network predicts (default: the recipe's)",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--network",
-        choices=("NaimishNet", "LightNet", "LightNetBN", "FourConvNet", "ResNet18"),
+        "--network", choices=("NaimishNet", "LightNet", "LightNetBN", "FourConvNet", "ResNet18"),
         help="one of the Udacity route, by its recipes (default: part 3's own ResNet18)",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--loss", choices=("mse", "smooth_l1", "l1", "wing"), help="instead of the recipe's"
     )
@@ -48,10 +42,9 @@ def _add_variants(parser: argparse.ArgumentParser) -> None:
         help="start from a checkpoint's weights; without FILE from ImageNet's",
     )  # fmt: skip
     parser.add_argument(
-        "--allow-random",
-        action="store_true",
+        "--allow-random", action="store_true",
         help="if ImageNet's cannot be fetched, start from random ones",
-    )
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,15 +1,11 @@
-"""``python run_part.py webcam``: the faces of a camera or a video file, tracked and decorated.
-
-Each frame goes the same way: read it, track the faces in it, draw a face filter or the points on
-them, show and record it. The time of each of these stages is written on the picture.
-"""
+"""``python run_part.py webcam``: the faces of a camera or a video file, tracked and decorated."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +21,7 @@ from common.photos.finder import FaceKeypoints
 from common.photos.tracking import Track, Tracker
 from common.photos.video import Frames, Recorder, Stopwatch, check_window
 from common.system.files import write_atomically
-from parts.commands.options import add_checkpoint, add_data, add_detector, add_device
+from parts.commands.options import add_finder
 from parts.toolkit import FILTERS, face_keypoints
 
 WINDOW = "faces"
@@ -35,23 +31,15 @@ ESCAPE = 27
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``webcam``."""
-    add_data(parser)
-    add_device(parser)
-    add_detector(parser)
+    add_finder(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--camera", type=int, default=0, metavar="N", help="which one (default: 0)")
     source.add_argument("--video", type=Path, metavar="FILE", help="instead of a camera")
-    parser.add_argument(
-        "--filter", metavar="NAME", help="what to put on the faces: sunglasses, ..."
-    )
-    parser.add_argument(
-        "--record", type=Path, metavar="FILE", help="write what is shown, .mp4 or .avi"
-    )
-    parser.add_argument("--no-window", dest="window", action="store_false", help="show nothing")
-    add_checkpoint(parser)
-    parser.add_argument(
-        "--overwrite", action="store_true", help="a recording that is there already"
-    )
+    add = parser.add_argument
+    add("--filter", metavar="NAME", help="what to put on the faces: sunglasses, ...")
+    add("--record", type=Path, metavar="FILE", help="write what is shown, .mp4 or .avi")
+    add("--no-window", dest="window", action="store_false", help="show nothing")
+    add("--overwrite", action="store_true", help="a recording that is there already")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -65,28 +53,22 @@ def run(options: argparse.Namespace) -> None:
     finder = face_keypoints(
         options.checkpoint, options.detector, options.data, options.device, video=True
     )
-    with ExitStack() as closing:
-        frames = Frames(options.camera if options.video is None else options.video)
-        closing.callback(frames.close)
-        recorder = None
+    with ExitStack() as stack:
+        source = options.camera if options.video is None else options.video
+        frames, recorder = stack.enter_context(closing(Frames(source))), None
         if options.record is not None:
             recorder = Recorder(options.record, frames.rate, frames.size, options.overwrite)
-            closing.callback(recorder.close)
+            stack.enter_context(closing(recorder))
         print(track(frames, finder, view, recorder, options.window))
 
 
 @dataclass
 class View:
-    """What is drawn on the faces: one of several face filters, or the points.
+    """What is drawn on the faces: one of several face filters, or the points."""
 
-    names: what the key ``f`` goes through; None means the points.
-    loaded: the face filter of each name.
-    at: the index in ``names`` of what is drawn now.
-    """
-
-    names: list[str | None]
-    loaded: dict[str | None, face_filters.FaceFilter]
-    at: int = 0
+    names: list[str | None]  # what the key ``f`` goes through; None means the points
+    loaded: dict[str | None, face_filters.FaceFilter]  # by their names
+    at: int = 0  # the index in ``names`` of what is drawn now
 
     @classmethod
     def load(cls, name: str | None) -> View:
@@ -125,10 +107,9 @@ def track(
     cores, helpers = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(max(1, cores - 1))
     cv2.setNumThreads(1)
-    clock = Stopwatch()
+    clock, source = Stopwatch(), iter(frames)
     detect = partial(finder.detect, turned=False)
     tracker = Tracker(detect, partial(finder.keypoints, average=False), clock)
-    source = iter(frames)
     try:
         while True:
             with clock.stage("read"):
@@ -179,12 +160,12 @@ def show(image: np.ndarray, clock: Stopwatch, view: View, seconds: float, live: 
     return key not in (ord("q"), ESCAPE)
 
 
-def save(image: np.ndarray, folder: Path = Path()) -> Path:
+def save(image: np.ndarray) -> Path:
     """Write a picture under a name that is not taken yet, and return it."""
     name = time.strftime("webcam-%Y%m%d-%H%M%S")
-    path, number = folder / f"{name}.png", 1
+    path, number = Path(f"{name}.png"), 1
     while path.exists():
-        path, number = folder / f"{name}-{number}.png", number + 1
+        path, number = Path(f"{name}-{number}.png"), number + 1
     write_atomically(path, lambda file: Image.fromarray(image).save(file, "PNG"))
     return path
 

@@ -23,7 +23,7 @@ from common.faces import Faces
 from common.inference import predict_keypoints
 from common.keypoints import IBUG_68
 from common.loading import Crops, load_crops
-from common.metrics import errors_per_face, mean_shape, measure, nme
+from common.metrics import errors_per_face, mean_face_prediction, nme
 from common.recipe import Options, Recipe
 from common.system.device import best_device, computes_in_bfloat16
 from common.system.errors import NotHereError
@@ -45,8 +45,7 @@ History = list[dict[str, float]]
 class Experiment:
     """A part's network, its recipe and everything else that a study may change.
 
-    part: "1", "2" or "3".
-    recipe: of the training.
+    part: "1", "2" or "3". recipe: of the training.
     kernels: sides of the convolutions' kernels, in parts 1 and 2; (): the part's own.
     points: indices of the points that are learned; None: the part's own.
     pairs: whether left and right points exchange their names in a mirrored face.
@@ -113,24 +112,21 @@ def crops_of(experiment: Experiment, data: Path | None, fold: int = 0) -> tuple[
     """
     recipe = experiment.recipe
     if experiment.network:
-        train, held_out = (
-            load_crops(split("youtube_faces", name, data, "landmarks", IBUG_68), recipe)
-            for name in ("train", "validation")
-        )
-        return train, held_out
+        names = ("train", "validation")
+        both = [split("youtube_faces", name, data, "landmarks", IBUG_68) for name in names]
+        return load_crops(both[0], recipe), load_crops(both[1], recipe)
     part, dataset = PARTS[experiment.part]
-    points = experiment.points or getattr(part, "NOSE", None)
     faces, _ = train_and_test(dataset, None, data)
     if experiment.boxes != "landmarks" or experiment.dlib_list:
         if faces.synthetic:
             raise NotHereError("synthetic faces have neither dlib's boxes nor dlib's lists")
         faces = split(dataset, "train", data, experiment.boxes, faces.scheme)
-    if not experiment.pairs:
-        faces = replace(faces, scheme=replace(faces.scheme, flip_pairs=()))
     if experiment.dlib_list:
         both = around_dlibs_list(faces, experiment.dlib_list == "seen", data)
-        return load_crops(both[0], recipe, points), load_crops(both[1], recipe, points)
-    crops = load_crops(faces, recipe, points)
+        return load_crops(both[0], recipe), load_crops(both[1], recipe)
+    if not experiment.pairs:
+        faces = replace(faces, scheme=replace(faces.scheme, flip_pairs=()))
+    crops = load_crops(faces, recipe, experiment.points or getattr(part, "NOSE", None))
     out = is_held_out(crops.faces, fold)
     rest = (~out).nonzero().flatten()
     if experiment.faces:
@@ -161,24 +157,21 @@ def network_of(experiment: Experiment) -> nn.Module:
 
     Raises NotHereError where ImageNet's weights are requested and cannot be downloaded.
     """
-    recipe = experiment.recipe
-    if experiment.network:
-        options = Options(network=experiment.network, seed=experiment.seed)
-        return part3_variants.new_network(recipe, options, IBUG_68.n_points)
-    torch.manual_seed(experiment.seed)
-    shape = {"height": recipe.height, "width": recipe.width}
-    shape |= {"kernels": experiment.kernels} if experiment.kernels else {}
-    if experiment.part == "1":
-        return part1_nose_tip.NoseNet(**shape)
-    if experiment.part == "2":
-        return part2_full_face.FaceNet(**shape, n_points=len(experiment.points or range(58)))
-    network = part3_large_dataset.HEADS[recipe.head]()
-    if experiment.pretrained:
+    recipe, seed = experiment.recipe, experiment.seed
+    if experiment.part == "3":
+        weights = "imagenet" if experiment.pretrained else None
+        options = Options(network=experiment.network, pretrained=weights, seed=seed)
         try:
-            part3_variants.load_imagenet(network.resnet)
+            return part3_variants.new_network(recipe, options, IBUG_68.n_points)
         except NotHereError:
             raise NotHereError("ImageNet's weights cannot be downloaded here") from None
-    return network
+    torch.manual_seed(seed)
+    shape: dict[str, Any] = {"height": recipe.height, "width": recipe.width}
+    if experiment.kernels:
+        shape["kernels"] = experiment.kernels
+    if experiment.part == "1":
+        return part1_nose_tip.NoseNet(**shape)
+    return part2_full_face.FaceNet(**shape, n_points=len(experiment.points or range(58)))
 
 
 def trained(
@@ -205,8 +198,8 @@ def evaluate(
 ) -> tuple[dict[str, float], Tensor]:
     """The mean errors of ``network`` on faces that it was not trained on, and its predictions.
 
-    Errors by their names in metrics.json; also ``nme_nose``, the NME of part 1's point alone,
-    where it is learned. Predictions are fractions of the crop (N, k, 2).
+    Errors are NME in % and ``mse_ratio``; also ``nme_nose``, the NME of part 1's point alone, where
+    it is learned. Predictions are fractions of the crop (N, k, 2).
     """
     predicted = predict_keypoints(network, held_out.images, held_out.flip_order, recipe)
     errors = errors_per_face(predicted, held_out, recipe)
@@ -220,8 +213,8 @@ def evaluate(
 
 def mean_face_error(train: Crops, held_out: Crops, recipe: Recipe) -> float:
     """The NME in % of always predicting the mean face of ``train``."""
-    metrics = measure(held_out.points, held_out, mean_shape(train, recipe), recipe)
-    return metrics["baseline_mean_face"]["nme"]
+    predicted = mean_face_prediction(train, recipe, len(held_out))
+    return nme(predicted, held_out.points, held_out.eye_distance).double().mean().item()
 
 
 def run(experiment: Experiment, options: Options, checkpoint: Path) -> dict[str, Any]:

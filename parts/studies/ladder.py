@@ -25,7 +25,7 @@ from common.crops import to_pixels
 from common.loading import Crops
 from common.recipe import Options, need_one
 from common.report import image_figures
-from common.report.ablation_page import Result, write_ablation
+from common.report.ablation_page import Ablation, Result, Table, plain_text, write_ablation
 from common.report.page import Gallery, Picture
 from common.system.device import best_device
 from common.system.errors import NotHereError, UserError
@@ -36,7 +36,6 @@ from parts.studies import experiment as single
 from parts.studies.experiment import PARTS, Experiment, crops_of
 from parts.studies.ladder_plans import STUDIES, Study
 
-NOT_YET = "not trained yet"
 UNKNOWN = "what older runs did not note"
 SEEDS = 3
 AT_ONCE = 4  # each process holds torch and a network of its own in memory
@@ -67,30 +66,28 @@ def run(options: argparse.Namespace) -> None:
     cannot be written.
     """
     whole, folder = STUDIES[options.part], options.reports / f"ladder{options.part}"
-    seeds, at_once = options.seeds, options.at_once
-    if seeds is None:
-        seeds = whole.quick_seeds if options.quick else SEEDS
-    need_one("--seeds", seeds)
-    if at_once is None:
-        at_once = min(torch.get_num_threads(), AT_ONCE)
-    need_one("--at-once", at_once)
+    if options.seeds is None:
+        options.seeds = whole.quick_seeds if options.quick else SEEDS
+    need_one("--seeds", options.seeds)
+    if options.at_once is None:
+        options.at_once = min(torch.get_num_threads(), AT_ONCE)
+    need_one("--at-once", options.at_once)
     best_device(options.device)  # refused before anything is written or announced
     make_writable(folder / "runs")
     studies = whole.parts(options.quick)
-    train, held_out = crops_of(whole.start, options.data)
-    files = run_files(studies, seeds, train, folder / "runs")
-    if options.so_far:
-        missing = {one: NOT_YET for one, file in files.items() if not (one.seed or file.is_file())}
-    else:
+    crops = crops_of(whole.start, options.data)
+    files = run_files(studies, options.seeds, crops[0], folder / "runs")
+    missing = {}
+    if not options.so_far:
         training = Options(data=options.data, device=options.device)
-        missing = train_waiting(files, training, studies[0].minutes, at_once)
-    runs = read_runs(files, missing)
+        missing = train_waiting(files, training, studies[0].minutes, options.at_once)
+    runs = read_runs(files)
     if not runs[studies[0].start]:
         raise UserError("--so-far: not even the baseline is trained yet; leave it out")
     page = write_ablation(
         folder.with_name(f"{folder.name}-quick") if options.quick else folder,
-        contents(options, seeds, studies, runs, missing, (train, held_out)),
-        partial(unrenamed_flips, studies=studies, runs=runs, held_out=held_out),
+        ablation(options, studies, runs, missing, crops),
+        partial(unrenamed_flips, top=studies[0].top, runs=runs, held_out=crops[1]),
     )
     print(f"the page: {page}")
 
@@ -122,24 +119,22 @@ def train_waiting(
     for file in files.values():
         if file.is_file():  # a kill may have come between the two
             file.with_suffix(".pt").unlink(missing_ok=True)
-    waiting = [one for one, file in files.items() if not file.is_file()]
-    at_once = max(min(at_once, len(waiting)), 1)
     missing: dict[Experiment, str] = {}
+    waiting = [one for one, file in files.items() if not file.is_file()]
+    if not waiting:
+        return missing
+    count, at_once = len(files), min(at_once, len(waiting))
+    begin = f"{len(waiting)} of {count} runs to train, {at_once} at once"
+    print(f"{begin}, about {minutes * len(waiting) / at_once:.0f} minutes", file=sys.stderr)
     pieces = ((one, options, files[one]) for one in waiting if replace(one, seed=0) not in missing)
-    if waiting:
-        print(
-            f"{len(waiting)} of {len(files)} runs to train, {at_once} at once, about "
-            f"{minutes * len(waiting) / at_once:.0f} minutes",
-            file=sys.stderr,
-        )
     began, threads = time.monotonic(), torch.get_num_threads()
     with closing(map_unordered(finish, pieces, at_once, threads, "take --at-once 1")) as ended:
         for number, ((one, *_), why) in enumerate(ended, start=1):
             if why:
                 missing[replace(one, seed=0)] = why
             left = (time.monotonic() - began) / 60 / number * (len(waiting) - number)
-            number += len(files) - len(waiting)
-            print(f"run {number} of {len(files)}, about {left:.0f} minutes left", file=sys.stderr)
+            number += count - len(waiting)
+            print(f"run {number} of {count}, about {left:.0f} minutes left", file=sys.stderr)
     return missing
 
 
@@ -155,67 +150,77 @@ def finish(experiment: Experiment, options: Options, file: Path) -> str:
     return ""
 
 
-def read_runs(files: Mapping[Experiment, Path], missing: Mapping[Experiment, str]) -> Runs:
-    """The results of each experiment up to its first seed without; none of those ``missing``.
+def read_runs(files: Mapping[Experiment, Path]) -> Runs:
+    """The results of each experiment up to its first seed without.
 
     Raises UserError where a file holds something else.
     """
     runs: Runs = {}
     for one, file in files.items():
-        base = replace(one, seed=0)
-        results = runs.setdefault(base, [])
-        if base in missing or len(results) < one.seed or not file.is_file():
+        results = runs.setdefault(replace(one, seed=0), [])
+        if len(results) < one.seed or not file.is_file():
             continue
         try:
-            result = json.loads(file.read_text())
-            if not {"errors", "seconds", "parameters"} <= result.keys():
+            results.append(json.loads(file.read_text()))
+            if not {"errors", "seconds", "parameters"} <= results[-1].keys():
                 raise ValueError
         except (ValueError, AttributeError):
             raise UserError(
                 f"{file}: damaged; delete it, and its network is trained again"
             ) from None
-        results.append(result)
     return runs
 
 
-def contents(
+def ablation(
     options: argparse.Namespace,
-    seeds: int,
     studies: list[Study],
     runs: Runs,
     missing: Mapping[Experiment, str],
     crops: tuple[Crops, Crops],
-) -> dict[str, Any]:
-    """What ``common.report.ablation_page`` shows. crops: training and held-out faces."""
+) -> Ablation:
+    """What the page shows. crops: training and held-out faces."""
     train, held_out = crops
     tables = [table(study, runs, missing) for study in studies]
     command = f"python run_part.py ladder {options.part}"
-    command += (" --quick" if options.quick else "") + f" --seeds {seeds}"
-    setting = (
-        f"Each network was trained on {len(train):,} training faces of {train.faces.dataset} and "
-        f"evaluated on {len(held_out):,} held-out training faces, unless a row says otherwise; no "
-        f"test face influenced any choice. {timed_on(runs)} To save time, the recipe with all "
-        f"changes has {shortened(studies[0].experiments()[-1][1])}."
-    )
+    command += (" --quick" if options.quick else "") + f" --seeds {options.seeds}"
     if options.so_far:
         command += " --so-far"
-        setting += f" {progress(runs, seeds)}"
-        tables[1:] = [
-            one for one in tables[1:] if sum(bool(row.errors) for row in one["results"]) > 1
-        ]
-    return {
-        "part": options.part,
-        "setting": setting,
-        "command": command,
-        "torch": " and ".join(noted((one for each in runs.values() for one in each), "torch")),
-        "synthetic": train.faces.synthetic,
-        "seeds": seeds,
-        "mean_face": single.mean_face_error(train, held_out, studies[0].start.recipe),
-        "groups": tables,
-    }
+        tables[1:] = [one for one in tables[1:] if len(one.measured) > 1]
+    facts = {"train": len(train), "held_out": len(held_out), "dataset": train.faces.dataset}
+    facts |= {"so_far": options.so_far, "seeds": options.seeds}
+    return Ablation(
+        part=options.part,
+        setting=setting(studies[0].top, runs, **facts),
+        command=command,
+        torch=" and ".join(noted(runs.values(), "torch")),
+        synthetic=train.faces.synthetic,
+        seeds=options.seeds,
+        mean_face=single.mean_face_error(train, held_out, studies[0].start.recipe),
+        tables=tables,
+    )
 
 
-def table(study: Study, runs: Runs, missing: Mapping[Experiment, str]) -> dict[str, Any]:
+def setting(top: Experiment, runs: Runs, **facts: object) -> str:
+    """Sentences on faces, devices, what was shortened, and with ``so_far`` on what is trained."""
+    best = PARTS[top.part][0].Best()
+    values = ((name, value, getattr(best, name)) for name, value in asdict(top.recipe).items())
+    first = noted([results[:1] for results in runs.values()], "device")
+    return plain_text(
+        "ladder_setting.txt",
+        shortened=[(name, value, usual) for name, value, usual in values if value != usual],
+        first=first,  # of each experiment's seeds, whose seconds the tables show
+        others=[device for device in noted(runs.values(), "device") if device not in first],
+        counts=[len(results) for results in runs.values()],
+        **facts,
+    )
+
+
+def noted(runs: Iterable[list[dict[str, Any]]], name: str) -> list[str]:
+    """The values of "torch" or "device" in the runs' files."""
+    return sorted({result.get(name, UNKNOWN) for results in runs for result in results})
+
+
+def table(study: Study, runs: Runs, missing: Mapping[Experiment, str]) -> Table:
     """One table of the page."""
     rows = study.experiments()
     results = [
@@ -227,110 +232,47 @@ def table(study: Study, runs: Runs, missing: Mapping[Experiment, str]) -> dict[s
             seconds=[one["seconds"] for one in runs[experiment]],
             devices=[one.get("device", UNKNOWN) for one in runs[experiment]],
             parameters=runs[experiment][0]["parameters"] if runs[experiment] else 0,
-            missing=missing.get(experiment, ""),
+            missing="" if runs[experiment] else missing.get(experiment, "not trained yet"),
         )
         for change, experiment in rows
     ]
-    same_faces = study.measure == "nme" and not any(
+    comparable = study.measure == "nme" and not any(
         one.points or one.dlib_list or one.boxes != "landmarks" for _, one in rows
     )
-    return {
-        "title": study.title,
-        "text": study.text,
-        "results": results,
-        "cumulative": study.cumulative,
-        "comparable": same_faces,  # with the mean face
-    }
-
-
-def shortened(top: Experiment) -> str:
-    """In what the recipe with all changes differs from the part's best."""
-    best = PARTS[top.part][0].Best()
-    return ", ".join(
-        f"{name} {value} instead of {getattr(best, name) or 'all'}"
-        for name, value in asdict(top.recipe).items()
-        if value != getattr(best, name)
-    )
-
-
-def progress(runs: Runs, seeds: int) -> str:
-    """How many experiments are trained, and how many with all seeds, in a sentence."""
-    trained = [len(results) for results in runs.values() if results]
-    text = f"So far {len(trained)} of {len(runs)} experiments are trained"
-    if min(trained) < seeds:
-        text += f", {trained.count(seeds)} of them with all {seeds} seeds"
-    return f"{text}."
-
-
-def timed_on(runs: Runs) -> str:
-    """Where the seconds of tables, those of each first seed, were measured, in a sentence."""
-    first = noted((one for each in runs.values() for one in each[:1]), "device")
-    rest = noted((one for each in runs.values() for one in each[1:]), "device")
-    text = f"Times are processor time for training one network on {' and '.join(first)}"
-    others = [device for device in rest if device not in first]
-    return f"{text}; other seeds were trained on {' and '.join(others)}." if others else f"{text}."
-
-
-def noted(results: Iterable[Mapping[str, Any]], name: str) -> list[str]:
-    """The values of "torch" or "device" in the runs' files."""
-    return sorted({result.get(name, UNKNOWN) for result in results})
-
-
-MIRRORED = (
-    "The classic mistake. Points of the left half of this face are blue rings, those of the right "
-    "half orange crosses, by their numbers. In a mirrored face left and right must exchange their "
-    "names (middle); on the right {} pairs did not, and each names the wrong side."
-)
-PREDICTED = (
-    "What two networks predict for {}, a held-out face. In half of its training faces the second "
-    "one was given the right eye as the left one. The best prediction for both, by squared or "
-    "absolute error, is in between. Points are off by {:.1f} and {:.1f} px on average."
-)
+    return Table(study.title, study.text, results, study.cumulative, comparable)
 
 
 def unrenamed_flips(
-    gallery: Gallery, studies: list[Study], runs: Runs, held_out: Crops
-) -> list[Picture]:
+    gallery: Gallery, top: Experiment, runs: Runs, held_out: Crops
+) -> dict[str, Picture]:
     """A mirrored face with and without exchanged names, and what networks learned from each.
 
-    studies: the two networks are the first two of the study that ``shows_flips``; no figures
-    where it is not among them or not trained.
+    No figures where ``top``, the experiment with all changes, is not trained both ways.
     """
-    shown = [study.experiments()[:2] for study in studies if study.shows_flips]
-    both = [runs[one] for rows in shown for _, one in rows]
-    if not both or not all(results and "prediction" in results[0] for results in both):
-        return []
-    recipe, faces = studies[0].start.recipe, held_out.take([0])
-    pairs, order = faces.faces.scheme.flip_pairs, faces.flip_order
+    both = [runs.get(one) for one in (top, top.changed(pairs=False))]
+    if not all(results and "prediction" in results[0] for results in both):
+        return {}
+    recipe, faces = top.recipe, held_out.take([0])
+    pairs, truth = faces.faces.scheme.flip_pairs, faces.points[0]  # (K, 2)
     image = ((to_network_input(faces.images, recipe) + 0.5) * 255).round()[0, 0]  # (h, w)
-    truth = faces.points[0]  # (K, 2)
     mirrored = torch.stack([recipe.width - 1 - truth[:, 0], truth[:, 1]], dim=1)
-    predicted = [
-        to_pixels(torch.tensor(results[0]["prediction"]), recipe.height, recipe.width)
-        for results in both
-    ]
-    off = [(points - truth).norm(dim=1).mean().item() for points in predicted]
-    sides = list(
-        zip(*(sorted(pair, key=lambda i: truth[i, 0].item()) for pair in pairs), strict=True)
-    )
     names = {
         "the face": (image, truth),
-        "mirrored, names exchanged": (image.flip(-1), mirrored[order]),
+        "mirrored, names exchanged": (image.flip(-1), mirrored[faces.flip_order]),
         "mirrored, names kept": (image.flip(-1), mirrored),
     }
-    titles = "trained with exchange", "trained without"
-    learned = {title: (image, points) for title, points in zip(titles, predicted, strict=True)}
-    return [
-        gallery.add(
-            "names",
-            image_figures.names(names, *sides),
-            "A face and two mirror images of it",
-            MIRRORED.format(len(pairs)),
+    learned, off = {}, []
+    for title, results in zip(("trained with exchange", "trained without"), both, strict=True):
+        fractions = torch.tensor(results[0]["prediction"])
+        points = to_pixels(fractions, recipe.height, recipe.width)
+        learned[title] = image, points
+        off.append((points - truth).norm(dim=1).mean().item())
+    ordered = (sorted(pair, key=lambda i: truth[i, 0].item()) for pair in pairs)
+    left, right = zip(*ordered, strict=True)
+    face = faces.faces.files[0].stem
+    return {
+        "names": gallery.add("names", image_figures.names(names, left, right), pairs=len(pairs)),
+        "learned": gallery.add(
+            "learned", image_figures.names(learned, left, right), face=face, off=off
         ),
-        gallery.add(
-            "learned",
-            image_figures.names(learned, *sides),
-            "Two networks' predictions for a face",
-            PREDICTED.format(faces.faces.files[0].stem, *off),
-        ),
-    ]
+    }

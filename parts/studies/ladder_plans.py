@@ -41,7 +41,6 @@ class Study:
     changes: the rows of the table.
     baseline: the first row; of a question, with the values that all its rows share.
     measure: the error that is compared, as ``experiment.evaluate`` names it.
-    shows_flips: whether to draw what the first change, flips without renaming, leads to.
     start: the experiment that is changed; None of a question: the one with all changes.
     cumulative: each change keeps those before it and is compared with the one before; else each
         is made alone and compared with the baseline.
@@ -57,7 +56,6 @@ class Study:
     changes: tuple[Change, ...]
     baseline: Change = OURS
     measure: str = "nme"
-    shows_flips: bool = False
     start: Experiment | None = None
     cumulative: bool = False
     questions: tuple[Study, ...] = ()
@@ -73,28 +71,32 @@ class Study:
             rows.append((change, before.changed(**change.values)))
         return rows
 
+    @property
+    def top(self) -> Experiment:
+        """A part's experiment with all changes."""
+        return self.experiments()[-1][1]
+
     def left_out(self) -> Study:
         """Each change reverted alone, all others kept."""
         begin = asdict(self.start) | asdict(self.start.recipe)
         kept = [change.name for change in self.changes if change.values.keys() <= NOT_REVERTED]
-        text = (
-            "What a change adds to all others, not only to those before it. "
-            f"Not reverted, as they set the training time of all: {', '.join(kept)}."
-        )
         reverted = (
             Change(f"without {change.name}", change.why, {k: begin[k] for k in change.values})
             for change in self.changes
             if change.name not in kept
         )
+        text = (
+            "What a change adds to all others, not only to those before it. "
+            f"Not reverted, as they set the training time of all: {', '.join(kept)}."
+        )
         return Study("Each change left out", text, tuple(reverted))
 
     def parts(self, quick: bool) -> list[Study]:
         """The study itself and those beside it; a quick one is itself alone, shortened."""
-        top = self.experiments()[-1][1]
         if not quick:
             beside = (self.left_out(), *self.questions)
-            return [self, *(replace(study, start=top) for study in beside)]
-        epochs = top.recipe.epochs
+            return [self, *(replace(study, start=self.top) for study in beside)]
+        epochs = self.top.recipe.epochs
         minutes = self.minutes * self.quick.get("epochs", epochs) / epochs
         return [replace(self, start=self.start.changed(**self.quick), minutes=minutes)]
 
@@ -123,9 +125,10 @@ def _question(title: str, text: str, *changes: Change, **more: object) -> Study:
     return Study(title, text, changes, **more)
 
 
-# Rows and questions of more than one part
+# Rows of the studies: name, fields, reason
 BATCH = "larger batch", "batch", "One less noisy step for 16 faces, so a sixteenth of the steps."
 EPOCHS = "more epochs", "epochs", "Brings back some of the steps."
+HE_INIT = "He's weights", "he_init", "Signals keep their size through all layers."
 COSINE = "falling learning rate", "cosine", "Small last steps come closer to the minimum."
 TRAINING = (
     ("mean-face start", "init_bias_to_mean", "Leaves only the differences from it to learn."),
@@ -134,11 +137,23 @@ TRAINING = (
     ("weight decay", "optimizer weight_decay", "Keeps weights small that the loss does not need."),
     ("SmoothL1", "loss", "Quadratic near zero, linear beyond: robust to outliers."),
 )
+GREY = "grey light", "colour saturation hue", "The network sees grey: why vary colours?"
+LIGHT = (
+    ("brightness", "brightness", "Lighting differs from picture to picture."),
+    ("contrast", "contrast", "Contrast differs from camera to camera."),
+)
+MORE_LIGHT = (
+    ("brightness", "brightness", "Lighting differs more than the course assumes."),
+    ("contrast", "contrast", "Contrast differs more than the course assumes."),
+)
 SHIFT = "shift", "shift", "Faces are not always in the middle of the picture."
+ROTATION = "rotation", "rotation", "Heads tilt."
 SCALE = "scale", "scale", "People sit nearer to the camera or farther from it."
 FLIP = "flip", "flip", "A mirrored face is a face, too: twice the training data."
 FLIP_TTA = "test-time flip", "flip_tta", "Errors for a face and its mirror image partly cancel."
 BFLOAT16 = "bfloat16", "bfloat16", "Half the bits: the same error in less time?"
+END = FLIP_TTA, BFLOAT16
+
 STEPS = (
     _question(
         "Batch size",
@@ -160,19 +175,7 @@ PART1 = _study(
     "1",
     part1_nose_tip.Course(),
     replace(part1_nose_tip.Best(), epochs=60),
-    [
-        BATCH,
-        EPOCHS,
-        *TRAINING,
-        SHIFT,
-        ("rotation", "rotation", "Heads tilt."),
-        SCALE,
-        FLIP,
-        ("brightness", "brightness", "Lighting differs from picture to picture."),
-        ("contrast", "contrast", "Contrast differs from camera to camera."),
-        FLIP_TTA,
-        BFLOAT16,
-    ],
+    [BATCH, EPOCHS, *TRAINING, SHIFT, ROTATION, SCALE, FLIP, *LIGHT, *END],
     questions=(
         *STEPS,
         _question(
@@ -196,20 +199,7 @@ PART2 = _study(
     "2",
     part2_full_face.Course(),
     replace(part2_full_face.Best(), epochs=40),
-    [
-        BATCH,
-        EPOCHS,
-        ("He's weights", "he_init", "Signals keep their size through all layers."),
-        *TRAINING,
-        ("grey light", "colour saturation hue", "The network sees grey: why vary colours?"),
-        ("brightness", "brightness", "Lighting differs more than the course assumes."),
-        ("contrast", "contrast", "Contrast differs more than the course assumes."),
-        SHIFT,
-        SCALE,
-        FLIP,
-        FLIP_TTA,
-        BFLOAT16,
-    ],
+    [BATCH, EPOCHS, HE_INIT, *TRAINING, GREY, *MORE_LIGHT, SHIFT, SCALE, FLIP, *END],
     questions=(
         _question(
             "Flip pairs",
@@ -217,7 +207,6 @@ PART2 = _study(
             "mirrors the points and keeps their names.",
             Change("names kept", "Half of the faces have left as right.", {"pairs": False}),
             Change("no flip", "No mirror images at all.", {"flip": 0.0, "flip_tta": False}),
-            shows_flips=True,
         ),
         _question(
             "Number of points",

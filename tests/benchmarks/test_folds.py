@@ -1,18 +1,19 @@
-import subprocess
+import re
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from benchmarks import run
 from benchmarks.folds import HARDER, changed, harder, main
+from common.loading import load_crops
 from common.metrics import nme
 from common.recipe import Recipe
 from common.system.errors import UserError
+from datasets.splits import train_and_test
+from parts.part1_nose_tip import NOSE, Best
 from parts.studies.experiment import Experiment, crops_of
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_values_are_read_as_what_they_are():
@@ -49,20 +50,41 @@ def test_harder_faces_keep_the_distances_of_their_points_to_the_middle(small_roo
     assert errors == {name: pytest.approx(off.mean().item(), rel=1e-5) for name in HARDER}
 
 
-@pytest.mark.parametrize("line", [["1"], ["3", "--network", "LightNet"]])
-def test_harder_faces_are_part_3s_alone(line, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["folds", *line, "--harder"])
-    with pytest.raises(UserError, match=r"^--harder: .*; leave it out$"):
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            ["--harder", "1"],
+            ["--harder", "3", "--network", "LightNet"],
+            ["--harder", "3", "--test"],
+        ),
+        ["--synthetic", "2", "1"],
+    ],
+)
+def test_what_only_part_3_can_do_is_refused_elsewhere_before_the_training(line, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["folds", *line])
+    with pytest.raises(UserError, match=f"^{line[0]}: .*; leave it out$"):
         main()
 
 
-@pytest.mark.slow
-def test_a_benchmark_ends_with_one_line_where_a_user_can_correct_it():
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.dropout", "nowhere.pt"],
-        cwd=ROOT, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.splitlines() == [
-        "error: nowhere.pt: no such checkpoint; train one with: python run_part.py 3"
-    ]
+def test_on_request_the_parts_own_test_faces_are_evaluated(small_root, monkeypatch, capsys):
+    monkeypatch.setenv("FACE_DATA", str(small_root))
+    monkeypatch.setattr(sys, "argv", ["folds", "1", "epochs=1", "--test", "--seeds", "2"])
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    values = [[float(x) for x in re.findall(r" ([\d.e-]+)(?=,|$)", line)] for line in lines]
+    first, second, mean, spread, mean_face = (row[:6] for row in values)
+    assert mean[2] == pytest.approx((first[2] + second[2]) / 2, abs=0.02)
+    assert spread[2] == pytest.approx(abs(first[2] - second[2]) / 2**0.5, abs=0.02)
+    train, test = (load_crops(f, Best(), NOSE) for f in train_and_test("imm", "imm", small_root))
+    off = nme(train.points.mean(dim=0).expand_as(test.points), test.points, test.eye_distance)
+    assert mean_face[2] == pytest.approx(off.mean().item(), rel=1e-3)
+
+
+def test_a_benchmark_ends_with_one_line_where_a_user_can_correct_it(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["folds", "1", "--seeds", "0"])
+    with pytest.raises(SystemExit) as end:
+        run(main)
+    assert end.value.code == 2
+    fault = "error: --seeds 0: nothing would be done; take 1 or more\n"
+    assert capsys.readouterr() == ("", fault)

@@ -13,14 +13,15 @@ def network():
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     torch.manual_seed(0)
-    return NoseNet().eval()
+    network = NoseNet().eval()
+    return network, export.as_onnx(network, 60, 80, {})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", inference.INT8.values(), ids=list(inference.INT8))
 def test_int8_predicts_nearly_as_float_does_and_is_a_quarter_as_large(network, how):
+    network, model = network
     faces = torch.rand(32, 1, 60, 80) - 0.5
-    model = export.as_onnx(network, 60, 80, {})
     small = inference.quantised(model, faces, *how)
     assert len(small) < 0.4 * len(model)
     with torch.inference_mode():

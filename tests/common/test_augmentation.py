@@ -17,8 +17,10 @@ from common.augmentation import (
     hue_rotation,
     light_from_one_side,
     random_erasing,
+    random_matrices,
     to_network_input,
 )
+from common.crops import transform_points
 from common.recipe import Recipe
 from common.system.errors import UserError
 
@@ -26,8 +28,9 @@ PLAIN = Recipe(height=96, width=128, margin=24)
 HIGH, WIDE = PLAIN.cached_size  # 144, 176
 # Uneven, so that exchanged axes, signs or points cannot pass; 0-1 and 2-3 are the flip pairs.
 POINTS = [(60.3, 50.8), (118.6, 53.2), (65.5, 99.4), (111.25, 92.7), (88.0, 73.5)]
+PLACES = np.array(POINTS) - PLAIN.margin  # in the network's crop
 FLIP_ORDER = torch.tensor([1, 0, 3, 2, 4])
-FACES = 64
+FACES = 40
 MOVES = {
     "margin": {},
     "rotation": {"rotation": 30.0},
@@ -38,7 +41,9 @@ MOVES = {
     "box_scale_spread": {"box_scale_spread": 0.1},
 }
 MOVES["all"] = {name: value for values in MOVES.values() for name, value in values.items()}
-LIGHT = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1}
+LIGHT = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1, "occlusion": 0.7}
+LIGHT |= {"blur": 0.7, "side_light": 0.2, "compression": 0.5}
+EVERYTHING = MOVES["all"] | LIGHT
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +54,7 @@ def seed():
 def batch(count=FACES):
     """``count`` times the same picture of dots, uint8 (B, 1, H, W), and its points (B, K, 2)."""
     picture = torch.from_numpy(draw(POINTS, HIGH, WIDE))
-    points = torch.tensor(POINTS) - PLAIN.margin  # of the network's crop
+    points = torch.tensor(PLACES, dtype=torch.float32)
     return picture.expand(count, 1, -1, -1), points.expand(count, -1, -1)
 
 
@@ -67,50 +72,44 @@ def moved(count=FACES, **values):
 @pytest.mark.parametrize("values", MOVES.values(), ids=MOVES)
 def test_picture_and_points_move_together(values):
     pictures, points = moved(**values)
-    off = []
-    for picture, face in zip(pictures, points, strict=True):
-        for point in face:
-            found = centre_near(picture, point, reach=8)
-            if found is not None:
-                off.append(np.abs(found - point).max())
-    assert len(off) > 0.7 * points.shape[0] * points.shape[1]  # most stay in the crop
+    found = [
+        (point, centre_near(picture, point, reach=8))
+        for picture, face in zip(pictures, points, strict=True)
+        for point in face
+    ]
+    off = [np.abs(centre - point).max() for point, centre in found if centre is not None]
+    assert len(off) > 0.7 * len(found)  # most stay in the crop
     assert max(off) <= 0.1
 
 
-@pytest.mark.parametrize("name", [name for name in MOVES if name not in ("margin", "flip")])
-def test_every_face_of_a_batch_moves_by_its_own_numbers(name):
-    _, points = moved(**MOVES[name])
-    assert len(np.unique(points[:, 0].round(4), axis=0)) == FACES
-
-
-def test_without_chance_only_the_margin_comes_off():
-    _, points = moved()
-    np.testing.assert_allclose(points, np.tile(np.array(POINTS) - 24, (FACES, 1, 1)), atol=1e-4)
+def moved_points(count, **values):
+    """Where ``count`` random moves take the dots, in pixels of the network's crop: (B, K, 2)."""
+    matrices = random_matrices(count, torch.zeros(count, dtype=bool), replace(PLAIN, **values))
+    return transform_points(batch(count)[1], matrices).numpy()
 
 
 def similarity(points):
-    """Turn in degrees and size of each face (B,), from its first two points, against POINTS."""
+    """Turn in degrees and size of each face (B,), from its first two points, against PLACES."""
     across = points[:, 1] - points[:, 0]
-    before = np.subtract(POINTS[1], POINTS[0])
+    before = PLACES[1] - PLACES[0]
     turn = np.arctan2(across[:, 1], across[:, 0]) - np.arctan2(before[1], before[0])
     return np.degrees(turn), np.linalg.norm(across, axis=1) / np.linalg.norm(before)
 
 
 def test_rotation_is_uniform_up_to_its_limit_and_about_the_middle():
-    _, points = moved(1000, rotation=30.0)
+    points = moved_points(1000, rotation=30.0)
     turn, size = similarity(points)
     assert np.abs(turn).max() <= 30.001
     assert turn.std() == pytest.approx(30 / math.sqrt(3), rel=0.05)
     assert abs(turn.mean()) < 2
     np.testing.assert_allclose(size, 1, atol=1e-4)
-    from_middle = points - np.array([63.5, 47.5])  # the middle of 128 x 96 pixels
-    before = np.array(POINTS) - 24 - np.array([63.5, 47.5])
-    radius = np.tile(np.linalg.norm(before, axis=1), (1000, 1))
-    np.testing.assert_allclose(np.linalg.norm(from_middle, axis=2), radius, atol=1e-3)
+    middle = np.array([63.5, 47.5])  # of 128 x 96 pixels
+    radius = np.tile(np.linalg.norm(PLACES - middle, axis=1), (1000, 1))
+    np.testing.assert_allclose(np.linalg.norm(points - middle, axis=2), radius, atol=1e-3)
 
 
 def test_scale_is_a_factor_between_its_limits():
-    turn, size = similarity(moved(1000, scale=0.25)[1])
+    turn, size = similarity(moved_points(1000, scale=0.25))
     assert 1 / 1.25 - 1e-4 <= size.min() < 0.81
     assert 1.24 < size.max() <= 1.25 + 1e-4
     assert abs(np.log(size).mean()) < 0.01  # as often smaller as larger
@@ -118,34 +117,31 @@ def test_scale_is_a_factor_between_its_limits():
 
 
 def test_shift_is_a_share_of_each_side():
-    _, points = moved(1000, shift=0.1)
-    by = points[:, 0] - (np.array(POINTS[0]) - 24)  # (B, 2)
+    by = moved_points(1000, shift=0.1)[:, 0] - PLACES[0]  # (B, 2)
     assert np.abs(by[:, 0]).max() == pytest.approx(12.8, abs=0.2)
     assert np.abs(by[:, 1]).max() == pytest.approx(9.6, abs=0.2)
     assert abs(np.corrcoef(by.T)[0, 1]) < 0.1  # x and y on their own
 
 
-def test_the_boxs_error_is_normal_with_the_spread_asked_for():
-    _, points = moved(2000, box_shift=0.05)
-    by = points[:, 0] - (np.array(POINTS[0]) - 24)
+def test_the_boxs_error_is_normal_with_the_recipes_spread():
+    by = moved_points(2000, box_shift=0.05)[:, 0] - PLACES[0]
     np.testing.assert_allclose(by.std(axis=0), [6.4, 4.8], rtol=0.05)
     assert np.abs(by).max() > 2.5 * 4.8  # a normal distribution has tails
-    _, size = similarity(moved(2000, box_scale_spread=0.1)[1])
+    _, size = similarity(moved_points(2000, box_scale_spread=0.1))
     assert np.log(size).std() == pytest.approx(0.1, rel=0.05)
 
 
 def test_a_flipped_face_has_its_pairs_exchanged():
-    _, points = moved(400, flip=0.5)
-    plain = np.array(POINTS) - 24
-    mirrored = np.stack([127 - plain[:, 0], plain[:, 1]], axis=1)[[1, 0, 3, 2, 4]]
-    is_plain = np.abs(points - plain).max(axis=(1, 2)) < 1e-3
+    _, points = moved(200, flip=0.5)
+    mirrored = np.stack([127 - PLACES[:, 0], PLACES[:, 1]], axis=1)[[1, 0, 3, 2, 4]]
+    is_plain = np.abs(points - PLACES).max(axis=(1, 2)) < 1e-3
     is_mirrored = np.abs(points - mirrored).max(axis=(1, 2)) < 1e-3
     assert (is_plain ^ is_mirrored).all()
-    assert 160 < is_mirrored.sum() < 240
+    assert 75 < is_mirrored.sum() < 125
     assert np.abs(moved(10, flip=1.0)[1] - mirrored).max() < 1e-3
 
 
-def test_the_way_for_testing_is_augmentation_without_chance():
+def test_the_way_for_testing_is_augmentation_without_randomness():
     for channels in (1, 3):
         images = torch.randint(0, 256, (4, channels, HIGH, WIDE), dtype=torch.uint8)
         augmented, _ = augment(images, torch.zeros(4, 5, 2), PLAIN, FLIP_ORDER)
@@ -158,34 +154,31 @@ def test_the_way_for_testing_is_augmentation_without_chance():
 
 
 def test_the_same_seed_gives_the_same_batch_and_the_next_batch_is_another():
-    everything = MOVES["all"] | LIGHT | {"occlusion": 0.5, "blur": 0.5}
-    first, second = moved(**everything), moved(**everything)
+    first, second = moved(8, **EVERYTHING), moved(8, **EVERYTHING)
     torch.manual_seed(7)
-    again = moved(**everything)
+    again = moved(8, **EVERYTHING)
     for one, other, repeated in zip(first, second, again, strict=True):
         assert np.array_equal(one, repeated)
         assert not np.array_equal(one, other)
 
 
 def test_no_input_is_written_over():
-    images, points = batch(4)
-    images, points = images.contiguous(), points.contiguous()
+    images, points = (values.contiguous() for values in batch(4))
     before = images.clone(), points.clone()
-    everything = MOVES["all"] | LIGHT | {"occlusion": 1.0, "blur": 1.0}
-    augment(images, points, replace(PLAIN, **everything), FLIP_ORDER)
+    augment(images, points, replace(PLAIN, **EVERYTHING), FLIP_ORDER)
     assert torch.equal(images, before[0])
     assert torch.equal(points, before[1])
 
 
 def test_light_moves_no_point():
-    _, points = moved(**LIGHT, occlusion=0.7, blur=0.7)
-    np.testing.assert_allclose(points, np.tile(np.array(POINTS) - 24, (FACES, 1, 1)), atol=1e-4)
+    _, points = moved(8, **LIGHT)
+    np.testing.assert_allclose(points, np.tile(PLACES, (8, 1, 1)), atol=1e-4)
 
 
 # Light and colour
 
 
-def flat(*colours, count=FACES):
+def flat(*colours, count=64):
     """Pictures float (B, C, 2, n * 2) that are the same n fields of one colour each."""
     fields = torch.tensor(colours, dtype=torch.float32).T  # (C, n)
     return fields.repeat_interleave(2, dim=1)[None, :, None].expand(count, -1, 2, -1).contiguous()
@@ -204,20 +197,25 @@ def test_grey_is_pillows_grey():
     assert np.abs(ours.numpy() - expected).max() <= 1
 
 
-@pytest.mark.parametrize("colours", [[(40,), (120,)], [(40, 40, 40), (120, 120, 120)]])
-def test_brightness_multiplies_all_values_by_one_factor_per_face(colours):
-    dark, light = fields(color_jitter(flat(*colours), Recipe(brightness=0.3))).T
+GREYS = pytest.mark.parametrize("channels", [1, 3])
+
+
+@GREYS
+def test_brightness_multiplies_all_values_by_one_factor_per_face(channels):
+    colours = flat((40,) * channels, (120,) * channels)
+    dark, light = fields(color_jitter(colours, Recipe(brightness=0.3))).T
     factors = dark / 40
     torch.testing.assert_close(light, 120 * factors)
     assert 0.7 <= factors.min() < 0.75
     assert 1.25 < factors.max() <= 1.3
-    assert len(factors.unique()) == FACES
+    assert len(factors.unique()) == len(colours)
 
 
-@pytest.mark.parametrize("colours", [[(40,), (120,)], [(40, 40, 40), (120, 120, 120)]])
-def test_contrast_keeps_the_mean_and_multiplies_the_distance_from_it(colours):
-    dark, light = fields(color_jitter(flat(*colours), Recipe(contrast=0.5))).T
-    torch.testing.assert_close(dark + light, torch.full((FACES,), 160.0))
+@GREYS
+def test_contrast_keeps_the_mean_and_multiplies_the_distance_from_it(channels):
+    colours = flat((40,) * channels, (120,) * channels)
+    dark, light = fields(color_jitter(colours, Recipe(contrast=0.5))).T
+    torch.testing.assert_close(dark + light, torch.full_like(dark, 160.0))
     factors = (light - dark) / 80
     assert 0.5 <= factors.min() < 0.6
     assert 1.4 < factors.max() <= 1.5
@@ -287,12 +285,11 @@ def sharpness(images):
 
 
 def test_blur_keeps_mean_and_places_and_takes_sharpness_from_its_share():
-    dots = batch(400)[0].float()
+    dots = batch(150)[0].float()
     blurred = blur(dots, 0.3)
-    assert blurred.shape == dots.shape
     torch.testing.assert_close(blurred.mean(dim=(1, 2, 3)), dots.mean(dim=(1, 2, 3)))
     changed = (blurred - dots).abs().amax(dim=(1, 2, 3)) > 0.5
-    assert 0.2 < changed.float().mean() < 0.4
+    assert 0.15 < changed.float().mean() < 0.45
     torch.testing.assert_close(blurred[~changed], dots[~changed], atol=1e-3, rtol=0)
     assert (sharpness(blurred)[changed] < 0.95 * sharpness(dots)[changed]).all()
     for picture in blurred[changed][:20, 0]:
@@ -334,7 +331,7 @@ def test_occlusion_lays_one_grey_rectangle_over_its_share():
 
 def test_compression_loses_what_jpeg_loses():
     """Pillow writes the same pictures with the same qualities."""
-    count = 60
+    count = 30
     dots = (0.6 * batch(count)[0] + 80 * torch.rand(count, 1, HIGH, WIDE)).round()
     torch.manual_seed(11)
     quality = torch.randint(10, 61, (count,)).tolist()
@@ -355,14 +352,13 @@ def test_sides_without_whole_blocks_cannot_be_compressed():
 
 
 def test_compression_leaves_the_other_faces_as_they_are():
-    dots = batch(300)[0].float()
+    dots = batch(100)[0].float()
     same = (compress(dots, 0.3) == dots).flatten(1).all(dim=1)
-    assert 0.6 < same.float().mean() < 0.8
+    assert 0.55 < same.float().mean() < 0.85
 
 
 def test_light_from_one_side_is_a_slope_through_the_middle():
     lit = light_from_one_side(torch.full((200, 1, 41, 61), 100.0), 0.4)[:, 0]
-    assert lit.shape == (200, 41, 61)
     torch.testing.assert_close(lit[:, 20, 30], torch.full((200,), 100.0))
     torch.testing.assert_close(lit + lit.flip(1, 2), torch.full_like(lit, 200.0))
     steepest = ((lit[:, 20, 60] - 100) ** 2 + (lit[:, 40, 30] - 100) ** 2).sqrt()

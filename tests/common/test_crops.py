@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 from dots import centre_near, draw
-from hypothesis import given, settings
+from handmade import few_examples
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -46,6 +47,7 @@ def test_the_edges_of_the_box_are_the_edges_of_the_crop():
     assert to_pixels(torch.tensor([0.0, 1.0]), 24, 48).tolist() == [-0.5, 23.5]
 
 
+@few_examples
 @given(box=boxes, height=sides, width=sides, x=st.floats(0, 640), y=st.floats(0, 640))
 def test_the_way_back_ends_where_the_way_there_began(box, height, width, x, y):
     matrices = crop_matrices(torch.tensor([box]), height, width)
@@ -58,12 +60,9 @@ def test_the_way_back_ends_where_the_way_there_began(box, height, width, x, y):
     torch.testing.assert_close(again, there, atol=5e-3, rtol=1e-5)
 
 
-def test_squares_lie_about_the_middle_of_the_box():
+def test_boxes_are_moved_and_scaled_in_longer_sides_and_squared_about_their_middle():
     box = torch.tensor([[10.0, 20.0, 40.0, 80.0]])  # its middle is 30, 60
     assert square_boxes(box, 1.5).tolist() == [[-30, 0, 120, 120]]
-
-
-def test_a_refitted_box_is_moved_in_longer_sides_then_squared():
     box = torch.tensor([[100.0, 100.0, 100.0, 80.0]])  # its middle is 150, 140
     assert adjust_box(box, 0.1, 0.2, 0.5).tolist() == [[135, 135, 50, 50]]  # middle 160, 160
 
@@ -141,7 +140,7 @@ def test_shrinking_averages_over_all_pixels():
     assert 90 <= crop.min() <= crop.max() <= 110  # 100, but for the first and last column
 
 
-@settings(max_examples=60)
+@few_examples
 @given(box=boxes, height=sides, width=sides)
 def test_any_box_gives_a_whole_crop_without_a_black_margin(box, height, width):
     for picture, channels in (
@@ -164,6 +163,13 @@ def test_where_the_box_reaches_outside_the_edge_repeats():
     assert (crop[0] == crop[99]).all()
 
 
+def cut(pixels, box, angle, mode=None):
+    """A crop of 48 x 40 pixels, turned or not."""
+    if angle:
+        return crop_and_resize_turned(pixels, box, angle, 48, 40, mode)[0]
+    return crop_and_resize(pixels, box, 48, 40, mode)
+
+
 @pytest.mark.parametrize("angle", [0.0, 33.0])
 def test_a_crop_depends_on_nothing_but_what_it_shows(angle):
     random = np.random.default_rng(0)
@@ -172,30 +178,15 @@ def test_a_crop_depends_on_nothing_but_what_it_shows(angle):
     part = picture[top:280, left:330]
     for box in ((120.3, 110.7, 90.0, 90.0), (150.0, 120.0, 60.5, 64.25)):
         whole, near = torch.tensor(box), torch.tensor(box) - torch.tensor([left, top, 0, 0])
-        if angle:
-            crops = [
-                crop_and_resize_turned(pixels, where, angle, 48, 40, "L")[0]
-                for pixels, where in ((picture, whole), (part, near))
-            ]
-        else:
-            crops = [
-                crop_and_resize(picture, whole, 48, 40, "L"),
-                crop_and_resize(part, near, 48, 40, "L"),
-            ]
-        np.testing.assert_array_equal(*crops)
+        np.testing.assert_array_equal(cut(picture, whole, angle, "L"), cut(part, near, angle, "L"))
 
 
+@pytest.mark.parametrize("angle", [0.0, 20.0])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_turning_grey_what_is_cut_is_cutting_what_was_turned_grey(mode):
+def test_turning_grey_what_is_cut_is_cutting_what_was_turned_grey(mode, angle):
     picture = picture_of_dots("RGB", sigma=2.5)
     for box in ((30.4, 21.7, 140.2, 139.1), (-60.0, -45.5, 300.0, 290.0)):
         box = torch.tensor(box)
-        expected = crop_and_resize(picture.convert(mode), box, 90, 110)
         np.testing.assert_array_equal(
-            crop_and_resize(np.asarray(picture), box, 90, 110, mode), expected
-        )
-        turned, _ = crop_and_resize_turned(picture.convert(mode), box, 20.0, 90, 110)
-        pixels = np.asarray(picture)
-        np.testing.assert_array_equal(
-            crop_and_resize_turned(pixels, box, 20.0, 90, 110, mode)[0], turned
+            cut(np.asarray(picture), box, angle, mode), cut(picture.convert(mode), box, angle)
         )

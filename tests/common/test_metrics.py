@@ -61,28 +61,20 @@ def test_failure_rate_and_area_agree_with_counting_and_integrating(values):
     assert area_under_curve(errors) == pytest.approx(100 * curve.mean(), abs=0.02)
 
 
-def test_the_area_is_whole_without_errors_and_none_when_all_fail():
-    assert area_under_curve(torch.zeros(5)) == 100
-    assert area_under_curve(torch.full((5,), 8.0)) == 0
-    assert area_under_curve(torch.tensor([4.0, 99.0])) == pytest.approx(25)
-
-
 def test_errors_in_every_unit_by_hand(crops):
     truth = crops.points
     errors = errors_per_face(truth + torch.tensor([3.0, -1.0]), crops, RECIPE)
-    assert {name: error.shape for name, error in errors.items()} == dict.fromkeys(
-        ("mse_ratio", "mse_px", "mae_px_original", "nme", "smooth_l1_224"), (3,)
-    )
-
-    def all_are(name, value):
-        torch.testing.assert_close(errors[name], torch.full((3,), value), rtol=1e-4, atol=0)
-
-    all_are("mse_px", (9 + 1) / 2)
-    all_are("mse_ratio", (0.03**2 + 0.02**2) / 2)
-    all_are("mae_px_original", (3 * 2 + 1 * 4) / 2)  # the picture's own pixels
     scaled = 224 / 100 / 50  # from pixels of the crop to the nanodegree's unit
-    all_are("smooth_l1_224", ((3 * scaled) ** 2 + scaled**2) / 2 / 2)
-    all_are("nme", 100 * 10**0.5 / 40)  # eyes are 80 pixels of the picture apart, 40 of the crop
+    expected = {
+        "mse_px": (9 + 1) / 2,
+        "mse_ratio": (0.03**2 + 0.02**2) / 2,
+        "mae_px_original": (3 * 2 + 1 * 4) / 2,  # the picture's own pixels
+        "smooth_l1_224": ((3 * scaled) ** 2 + scaled**2) / 2 / 2,
+        "nme": 100 * 10**0.5 / 40,  # eyes are 80 pixels of the picture apart, 40 of the crop
+    }
+    assert errors.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(errors[name], torch.full((3,), value), rtol=1e-4, atol=0)
 
 
 def test_the_nanodegrees_loss_is_its_own_code_on_its_own_unit():
@@ -95,12 +87,6 @@ def test_the_nanodegrees_loss_is_its_own_code_on_its_own_unit():
     torch.testing.assert_close(smooth_l1_224(predicted - truth, 224), expected)
     # The same faces in crops of half the size, whose pixels count twice.
     torch.testing.assert_close(smooth_l1_224((predicted - truth) / 2, 112), expected)
-
-
-def test_perfect_answers_have_no_error(crops):
-    metrics = measure(crops.points, crops, torch.zeros(3, 2), RECIPE)
-    assert metrics["nme"] == metrics["mse_ratio"] == metrics["mse_px"] == metrics["fr8"] == 0
-    assert metrics["auc8"] == 100
 
 
 def test_mean_shape_is_the_mean_in_fractions(crops):

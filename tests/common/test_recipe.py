@@ -13,6 +13,12 @@ class Example(Recipe):
     colour: bool = True  # for hue
 
 
+@dataclass(frozen=True)
+class Longer(Example):
+    height: int = 90  # finer
+    epochs: int = 50  # more time
+
+
 def test_reasons_are_the_comments_behind_the_lines_and_values_those_of_the_run():
     assert reasons(Example()) == [
         ("height", "60", "because of, say, a reason with a # in it"),
@@ -23,15 +29,7 @@ def test_reasons_are_the_comments_behind_the_lines_and_values_those_of_the_run()
         ("height", "7", "set for this run, instead of the recipe's 60"),
         ("learning_rate", "0.0001", "small"),
     ]
-
-
-@dataclass(frozen=True)
-class Longer(Example):
-    height: int = 90  # finer
-    epochs: int = 50  # more time
-
-
-def test_a_recipe_that_builds_on_another_shows_the_lines_of_both():
+    # A recipe that builds on another shows the lines of both.
     assert reasons(Longer()) == [
         ("height", "90", "finer"),
         ("learning_rate", "0.0001", "small"),
@@ -40,20 +38,13 @@ def test_a_recipe_that_builds_on_another_shows_the_lines_of_both():
     ]
 
 
-def test_kept_size_has_the_margin_on_every_side():
-    assert Recipe(height=10, width=20, margin=3).cached_size == (16, 26)
-
-
-@pytest.mark.parametrize("seed", [-1, 2**32, 10**20])
-def test_a_seed_that_torch_cannot_take_is_told(seed):
-    with pytest.raises(UserError, match=f"--seed {seed}: .* 0 to 4294967295"):
-        Options(seed=seed).choose({"best": Example})
-
-
-def test_the_epochs_asked_for_replace_the_recipes_own():
+def test_epochs_of_the_command_line_replace_the_recipes_own_and_impossible_values_are_refused():
     recipes = {"best": Example}
     assert Options().choose(recipes) == Example()
     assert Options(epochs=9).choose(recipes) == replace(Example(), epochs=9)
     for epochs in (0, -3):
         with pytest.raises(UserError, match=f"--epochs {epochs}"):
             Options(epochs=epochs).choose(recipes)
+    for seed in (-1, 2**32, 10**20):  # torch cannot take them
+        with pytest.raises(UserError, match=f"--seed {seed}: .* 0 to 4294967295"):
+            Options(seed=seed).choose(recipes)

@@ -1,6 +1,7 @@
 import pytest
+from bad_server import CONTENT, PATH, serving
 
-from datasets import ibug, imm
+from datasets import download, ibug, imm
 
 
 @pytest.fixture
@@ -15,3 +16,11 @@ def ibug_folder(tmp_path):
     folder = tmp_path / ibug.FOLDER
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 5)
+    with serving({PATH: CONTENT}) as running:
+        yield running

@@ -1,95 +1,20 @@
 """Fetching from a local server that misbehaves, and unpacking archives that do."""
 
-import io
 import os
+import re
 import stat
 import tarfile
-import threading
 import zipfile
-from contextlib import contextmanager, nullcontext
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from bad_server import CONTENT, PATH, serve, tar_gz, zipped
 
+import run_part
 from common.system.errors import UserError
-from datasets import download
-from datasets.download import RemoteFile, fetch, install, unpack
-
-PATH = "/a.bin"
-CONTENT = bytes(i * i % 251 for i in range(300_000))
-
-
-class Server:
-    """Serves ``files`` (path -> bytes) and notes every request as (path, its Range header)."""
-
-    def __init__(self, files):
-        self.files = files
-        self.requests = []
-        self.validators = []  # their If-Range headers
-        self.cuts = []  # bytes after which the next answers break off
-        self.ranges = True
-        self.announce_more = 0  # added to Content-Length: a lie
-        self.announce = True
-        self.etag = '"one"'
-        self.status = {}
-
-    def answer(self, handler):
-        requested = handler.headers.get("Range")
-        self.requests.append((handler.path, requested))
-        self.validators.append(handler.headers.get("If-Range"))
-        content = self.files.get(handler.path)
-        if content is None or handler.path in self.status:
-            handler.send_error(self.status.get(handler.path, 404))
-            return
-        whole = len(content) + self.announce_more
-        start = 0
-        same = handler.headers.get("If-Range") in (None, self.etag)
-        if requested and self.ranges and same:
-            start = int(requested.removeprefix("bytes=").rstrip("-"))
-            if start >= len(content):
-                handler.send_error(416)
-                return
-            handler.send_response(206)
-            handler.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
-        else:
-            handler.send_response(200)
-        if self.announce:
-            handler.send_header("Content-Length", str(whole - start))
-        if self.etag:
-            handler.send_header("ETag", self.etag)
-        handler.end_headers()
-        end = min(len(content), start + self.cuts.pop(0)) if self.cuts else len(content)
-        handler.wfile.write(content[start:end])
-
-
-@contextmanager
-def serving(server):
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            server.answer(self)
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        server.url = f"http://127.0.0.1:{http.server_port}"
-        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        http.shutdown()
-
-
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch):
-    monkeypatch.setattr(download, "PAUSE_SECONDS", 0)
-    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 5)
-
-
-@pytest.fixture
-def server():
-    with serving(Server({PATH: CONTENT})) as running:
-        yield running
+from datasets import download, imm
+from datasets.download import fetch, install
 
 
 def get(server, folder, **settings):
@@ -113,7 +38,8 @@ def broken_off(server, tmp_path):
 
 
 def test_a_file_arrives_whole_and_nothing_else_remains(server, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(download, "tqdm", partial(download.tqdm, disable=False))
+    bar = partial(download.tqdm.wrapattr, disable=False)
+    monkeypatch.setattr(download.tqdm, "wrapattr", bar)
     assert get(server, tmp_path) == CONTENT
     assert names(tmp_path) == ["a.bin"]
     assert "a.bin: 100%" in capsys.readouterr().err
@@ -153,23 +79,18 @@ def test_without_a_strong_etag_the_length_must_be_the_same(server, tmp_path, eta
     assert get(server, tmp_path) == CONTENT[::-1] + b"longer"
 
 
-def test_from_a_server_without_ranges_the_whole_file_is_fetched_again(server, tmp_path):
-    server.ranges = False
-    server.cuts = [200_000]
-    assert get(server, tmp_path) == CONTENT
-
-
-def test_a_server_that_announces_no_length_is_read_to_the_end(server, tmp_path):
-    server.announce = False
+@pytest.mark.parametrize(("missing", "cuts"), [("ranges", [200_000]), ("announce", [])])
+def test_without_ranges_or_a_length_the_whole_file_is_read(server, tmp_path, missing, cuts):
+    setattr(server, missing, False)
+    server.cuts = cuts
     assert get(server, tmp_path) == CONTENT
 
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_length_that_never_comes_ends_in_one_line(server, tmp_path, ranges):
     server.announce_more, server.ranges = 500, ranges
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=r"^(HTTP 416|broke off after 300000 of 300500) .*$"):
         get(server, tmp_path)
-    assert "\n" not in str(error.value)
     assert "a.bin" not in names(tmp_path)
     assert len(server.requests) <= 10
 
@@ -188,82 +109,44 @@ def test_a_busy_address_is_tried_again_and_a_dead_one_is_not(server, tmp_path, s
     assert len(server.requests) == requests
 
 
-def tar_gz(members):
-    """members: (name, bytes), or (name, kind, target) of a link or a device."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
-        for name, content, *target in members:
-            header = tarfile.TarInfo(name)
-            if target:
-                header.type, header.linkname = content, *target
-                tar.addfile(header)
-            else:
-                header.size = len(content)
-                tar.addfile(header, io.BytesIO(content))
-    return stream.getvalue()
-
-
-def zipped(members):
-    """members: (name or ZipInfo, bytes)."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        for name, content in members:
-            archive.writestr(name, content)
-    return stream.getvalue()
-
-
-def zip_link(name):
-    header = zipfile.ZipInfo(name)
-    header.create_system = 3
-    header.external_attr = (stat.S_IFLNK | 0o777) << 16
-    return header
-
-
+ZIP_LINK = zipfile.ZipInfo("evil")
+ZIP_LINK.create_system = 3
+ZIP_LINK.external_attr = (stat.S_IFLNK | 0o777) << 16
 GOOD = [("set/one.txt", b"1"), ("set/deep er/two.txt", b"2" * 1000)]
-REFUSED = {
-    "up": tar_gz([*GOOD, ("set/../../evil.txt", b"x")]),
-    "symlink": tar_gz([*GOOD, ("set/evil.txt", tarfile.SYMTYPE, "/etc/passwd")]),
-    "inner link": tar_gz([*GOOD, ("set/evil.txt", tarfile.SYMTYPE, "one.txt")]),
-    "link then file": tar_gz([("set", tarfile.SYMTYPE, ".."), ("set/evil.txt", b"x")]),
-    "hard link": tar_gz([*GOOD, ("set/evil.txt", tarfile.LNKTYPE, "set/one.txt")]),
-    "device": tar_gz([*GOOD, ("set/evil.txt", tarfile.CHRTYPE, "")]),
-    "pipe": tar_gz([*GOOD, ("set/evil.txt", tarfile.FIFOTYPE, "")]),
+REFUSED = {  # names of members, and the fault that is reported
+    "set/../../evil.txt": "would leave",
+    "set/../evil.txt": "would leave",
+    "/nowhere/evil.txt": "would leave",
+    "..\\evil.txt": "would leave",
+    "C:evil.txt": "would leave",
+    "set/./one.txt": "twice",
+    "set/one.txt/evil.txt": "twice",
+    "set/deep er": "twice",
 }
-DISARMED = {  # by the libraries: what would lie elsewhere lies in the folder, as plain files
-    "absolute": tar_gz([*GOOD, ("/nowhere/evil.txt", b"x")]),
-    "backslash": zipped([*GOOD, ("..\\..\\evil.txt", b"x")]),
-    "drive": zipped([*GOOD, ("C:evil.txt", b"x")]),
-    "zip up": zipped([*GOOD, ("../../evil.txt", b"x")]),
-    "zip absolute": zipped([*GOOD, ("/nowhere/evil.txt", b"x")]),
-    "zip symlink": zipped([*GOOD, (zip_link("set/evil.txt"), "/etc/passwd")]),
+LINKS = {  # kinds and targets of links and devices
+    "outwards": (tarfile.SYMTYPE, "../.."),
+    "absolute": (tarfile.SYMTYPE, "/etc"),
+    "inner": (tarfile.SYMTYPE, "one.txt"),
+    "hard": (tarfile.LNKTYPE, "../../evil.txt"),
+    "device": (tarfile.CHRTYPE, ""),
+    "pipe": (tarfile.FIFOTYPE, ""),
 }
-DAMAGED = {
-    "page": b"<html>not found</html>",
-    "nothing": b"",
-    "half": tar_gz([("set/one.txt", os.urandom(100_000))])[:50_000],
-    "half a zip": zipped(GOOD)[:100],
-    "other content": tar_gz([("readme.txt", b"another data set")]),
-    "not verified": tar_gz([("set/one.txt", b"incomplete")]),
+WRONG = {  # the fault that is reported, and the archive, None where there is none
+    **{f"tar {name}": (fault, tar_gz([*GOOD, (name, b"x")])) for name, fault in REFUSED.items()},
+    **{f"zip {name}": (fault, zipped([*GOOD, (name, b"x")])) for name, fault in REFUSED.items()},
+    **{
+        f"{kind} link": ("link or a device", tar_gz([*GOOD, ("evil", *link), ("evil/x", b"x")]))
+        for kind, link in LINKS.items()
+    },
+    "zip link": ("link or a device", zipped([*GOOD, (ZIP_LINK, "../.."), ("evil/x", b"x")])),
+    "gone": ("HTTP 404", None),
+    "page": ("not a whole archive", b"<html>not found</html>"),
+    "nothing": ("not a whole archive", b""),
+    "half": ("not a whole archive", tar_gz([("set/one.txt", os.urandom(100_000))])[:50_000]),
+    "half a zip": ("not a whole archive", zipped(GOOD)[:100]),
+    "other content": ("does not hold this data set", tar_gz([("readme.txt", b"another set")])),
+    "not verified": ("1 of 2 files missing", tar_gz([("set/one.txt", b"incomplete")])),
 }
-WRONG = {"gone": None} | REFUSED | DAMAGED
-
-
-@pytest.mark.parametrize("kind", REFUSED | DISARMED)
-def test_nothing_is_written_outside_the_folder_and_no_link_or_device(tmp_path, kind):
-    (tmp_path / "archive").write_bytes((REFUSED | DISARMED)[kind])
-    with pytest.raises(UserError, match="refused") if kind in REFUSED else nullcontext():
-        unpack(tmp_path / "archive", tmp_path / "new")
-    assert names(tmp_path) == ["archive", "new"]
-    assert not Path("/nowhere").exists()
-    for path in tmp_path.rglob("*"):
-        assert not path.is_symlink() and (path.is_dir() or path.is_file())
-        assert kind not in REFUSED or path.name != "evil.txt"
-
-
-@pytest.fixture
-def archive_server():
-    with serving(Server({})) as running:
-        yield running
 
 
 def verify_set(folder):
@@ -273,57 +156,61 @@ def verify_set(folder):
 
 
 def install_from(server, folder, *contents):
-    """Serve ``contents`` at an address and its mirrors; install into ``folder/the_set``."""
-    server.files |= {f"/{i}": content for i, content in enumerate(contents) if content is not None}
-    urls = [f"{server.url}/{i}" for i in range(len(contents))]
-    remote = RemoteFile("set.tar.gz", urls[0], mirrors=tuple(urls[1:]))
-    return install(remote, folder / "the_set", "one.txt", verify_set)
+    return install(serve(server, *contents), folder / "the_set", "one.txt", verify_set)
 
 
 def test_a_python_without_the_safe_filter_is_refused_before_anything_is_fetched(
-    archive_server, tmp_path, monkeypatch
+    server, tmp_path, monkeypatch
 ):
     monkeypatch.delattr(tarfile, "data_filter")
     with pytest.raises(UserError, match=r"take 3\.10\.12"):
-        install_from(archive_server, tmp_path, tar_gz(GOOD))
-    assert archive_server.requests == []
+        install_from(server, tmp_path, tar_gz(GOOD))
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("pack", [tar_gz, zipped])
-def test_a_set_appears_in_its_place_and_nothing_else_remains(archive_server, tmp_path, pack):
-    assert install_from(archive_server, tmp_path / "new/data", pack(GOOD)) == ["a warning"]
-    assert names(tmp_path / "new/data") == ["the_set"]
-    assert names(tmp_path / "new/data/the_set") == ["deep er", "one.txt"]
-    assert (tmp_path / "new/data/the_set/one.txt").read_bytes() == b"1"
-    assert (tmp_path / "new/data/the_set/deep er/two.txt").read_bytes() == b"2" * 1000
+def test_a_set_appears_in_its_place_and_nothing_else_remains(server, tmp_path, pack):
+    data = tmp_path / "new/data"
+    (data / "the_set.unpacking/set").mkdir(parents=True)  # of a run that was killed
+    (data / "the_set.unpacking/set/old.txt").touch()
+    assert install_from(server, data, pack(GOOD)) == ["a warning"]
+    assert names(data) == ["the_set"]
+    assert names(data / "the_set") == ["deep er", "one.txt"]
+    assert (data / "the_set/one.txt").read_bytes() == b"1"
+    assert (data / "the_set/deep er/two.txt").read_bytes() == b"2" * 1000
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_mirror_helps_where_the_first_address_fails(archive_server, tmp_path, kind):
-    install_from(archive_server, tmp_path, WRONG[kind], zipped(GOOD))
-    assert names(tmp_path) == ["the_set"]
-
-
-@pytest.mark.parametrize("kind", WRONG)
-def test_no_good_address_ends_in_one_line_and_leaves_nothing(archive_server, tmp_path, kind):
-    with pytest.raises(UserError) as error:
-        install_from(archive_server, tmp_path, WRONG[kind], WRONG[kind])
-    line = str(error.value)
-    assert "\n" not in line and f"{archive_server.url}/0" in line and "try again later" in line
-    assert names(tmp_path) == []
+def test_a_wrong_archive_ends_in_one_line_and_leaves_nothing_and_a_mirror_helps(
+    server, tmp_path, monkeypatch, capsys, kind
+):
+    fault, content = WRONG[kind]
+    monkeypatch.setattr(imm, "ARCHIVE", serve(server, content, content))
+    monkeypatch.setattr(imm, "MARKER", "one.txt")
+    monkeypatch.setattr(imm, "verify", verify_set)
+    data = tmp_path / "data"
+    assert run_part.main(["data", "imm", "--download", "--data", str(data)]) == 2
+    *bars, line = capsys.readouterr().err.splitlines()
+    start = f"error: set.tar.gz could not be downloaded: {server.url}/0: "
+    assert re.fullmatch(f"{start}.*{fault}.*; try again later", line)
+    assert not [bar for bar in bars if "error" in bar]
+    assert (names(tmp_path), names(data)) == (["data"], [])
+    assert not Path("/nowhere").exists()
+    install_from(server, data, content, zipped(GOOD))
+    assert names(data) == ["the_set"]
 
 
 @pytest.mark.parametrize(
     ("step", "fault", "error"),
     [
-        ((tarfile.TarFile, "extractall"), KeyboardInterrupt(), KeyboardInterrupt),
-        ((tarfile.TarFile, "extractall"), OSError(28, "No space left"), UserError),
+        ((tarfile.TarFile, "extract"), KeyboardInterrupt(), KeyboardInterrupt),
+        ((tarfile.TarFile, "extract"), OSError(28, "No space left"), UserError),
         ((Path, "rename"), KeyboardInterrupt(), KeyboardInterrupt),
     ],
     ids=["Ctrl-C", "full disk", "Ctrl-C after verification"],
 )
 def test_an_archive_that_was_not_unpacked_remains_and_is_not_fetched_again(
-    archive_server, tmp_path, monkeypatch, step, fault, error
+    server, tmp_path, monkeypatch, step, fault, error
 ):
     def fail(*_, **__):
         raise fault
@@ -331,30 +218,23 @@ def test_an_archive_that_was_not_unpacked_remains_and_is_not_fetched_again(
     with monkeypatch.context() as patch:
         patch.setattr(*step, fail)
         with pytest.raises(error, match="the_set: No space left; free" if fault.args else None):
-            install_from(archive_server, tmp_path, tar_gz(GOOD), zipped(GOOD))
+            install_from(server, tmp_path, tar_gz(GOOD), zipped(GOOD))
     assert names(tmp_path) == ["set.tar.gz"]
-    requests = len(archive_server.requests)
-    install_from(archive_server, tmp_path, tar_gz(GOOD))
-    assert len(archive_server.requests) == requests
+    requests = len(server.requests)
+    install_from(server, tmp_path, tar_gz(GOOD))
+    assert len(server.requests) == requests
     assert names(tmp_path) == ["the_set"]
 
 
-def test_what_a_killed_run_left_does_not_get_into_the_set(archive_server, tmp_path):
-    (tmp_path / "the_set.unpacking/set").mkdir(parents=True)
-    (tmp_path / "the_set.unpacking/set/old.txt").touch()
-    install_from(archive_server, tmp_path, tar_gz(GOOD))
-    assert names(tmp_path / "the_set") == ["deep er", "one.txt"]
-
-
-def test_an_existing_set_is_not_touched(archive_server, tmp_path):
+def test_an_existing_set_is_not_touched(server, tmp_path):
     (tmp_path / "the_set").mkdir()
     with pytest.raises(UserError, match="the_set: is there already and is not overwritten"):
-        install_from(archive_server, tmp_path, tar_gz(GOOD))
-    assert archive_server.requests == []
+        install_from(server, tmp_path, tar_gz(GOOD))
+    assert server.requests == []
     assert names(tmp_path / "the_set") == []
 
 
-def test_a_folder_that_cannot_be_made_is_named(archive_server, tmp_path):
+def test_a_folder_that_cannot_be_made_is_named(server, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file.*: .*another folder with --data"):
-        install_from(archive_server, tmp_path / "file", tar_gz(GOOD))
+        install_from(server, tmp_path / "file", tar_gz(GOOD))

@@ -1,6 +1,6 @@
 import random
+import re
 from collections import Counter
-from functools import cache
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_pts_of_other_writers_are_read_too(tmp_path, text):
     assert ibug.read_pts(file).tolist() == [[0.5, 1]]
 
 
-coordinates = st.floats(-1e4, 1e4).map(lambda value: round(value, 6))
+coordinates = st.floats(-1e8, 1e8).map(lambda value: round(value, 6))
 
 
 @few_examples
@@ -49,27 +49,19 @@ coordinates = st.floats(-1e4, 1e4).map(lambda value: round(value, 6))
 def test_pts_are_read_as_written_less_one(tmp_path, points, header):
     file = write_pts(tmp_path / "a.pts", from_1(points), header, picture=None)
     expected = torch.tensor(points, dtype=torch.float64)
-    torch.testing.assert_close(ibug.read_pts(file), expected, atol=1e-9, rtol=0)
+    torch.testing.assert_close(ibug.read_pts(file), expected, atol=1e-7, rtol=0)
 
 
 def test_the_list_counts_from_0_and_agrees_with_the_pts(ibug_folder):
     write_pts(ibug_folder / "afw/a.pts", from_1(FACE))
     write_list(ibug_folder, [("afw/a.jpg", (5, 6, 30, 40), FACE)], "dlib/train")
     write_list(ibug_folder, [], "dlib/test")
-    of_folder = ibug.load(ibug_folder.parent, "afw")
-    of_list = ibug.load(ibug_folder.parent, "dlib/train", boxes="file")
-    assert of_folder.points.tolist() == of_list.points.tolist() == [[list(p) for p in FACE]]
-    assert of_list.boxes.tolist() == [[5, 6, 30, 40]]
-    assert of_list.files == of_folder.files and of_list.groups == of_folder.groups == ("afw",)
-
-
-@pytest.mark.parametrize("split", ["afw", "dlib/test"])
-def test_boxes_are_those_around_the_landmarks_by_default(ibug_folder, split):
-    write_pts(ibug_folder / "afw/a.pts", from_1(FACE))
-    write_list(ibug_folder, [("afw/a.jpg", (5, 6, 30, 40), FACE)])
-    faces = ibug.load(ibug_folder.parent, split)
-    assert faces.boxes.tolist() == [[10.5, 3.5, 67, 67]]
-    assert torch.equal(faces.boxes, landmark_boxes(faces.points))
+    for boxes, expected in (("landmarks", [10.5, 3.5, 67, 67]), ("file", [5, 6, 30, 40])):
+        for split in ("afw", "dlib/train"):
+            faces = ibug.load(ibug_folder.parent, split, boxes=boxes)
+            assert faces.points.tolist() == [[list(point) for point in FACE]]
+            assert faces.boxes.tolist() == [expected]
+            assert (faces.files, faces.groups) == ((ibug_folder / "afw/a.jpg",), ("afw",))
 
 
 def test_every_face_of_a_picture_is_read_and_boxes_may_reach_out_of_it(ibug_folder):
@@ -83,30 +75,18 @@ def test_every_face_of_a_picture_is_read_and_boxes_may_reach_out_of_it(ibug_fold
     assert faces.groups == ("my faces",) * 2
 
 
-def test_file_boxes_come_from_the_list_entry_of_the_same_face(ibug_folder):
-    write_pts(ibug_folder / "afw/a.pts", from_1(ELSEWHERE))
-    write_pts(ibug_folder / "afw/b.pts", from_1(FACE))
-    write_list(ibug_folder, [("afw/a.jpg", (1, 1, 9, 9), FACE)], "dlib/train")
-    write_list(
-        ibug_folder,
-        [("afw/b.jpg", (3, 3, 7, 7), FACE), ("afw/a.jpg", (2, 2, 8, 8), ELSEWHERE)],
-        "dlib/test",
-    )
-    faces = ibug.load(ibug_folder.parent, "afw", boxes="file")
-    assert faces.boxes.tolist() == [[2, 2, 8, 8], [3, 3, 7, 7]]
-    assert faces.left_out == ()
-
-
-def test_faces_without_a_file_box_are_left_out_and_named_in_one_line(ibug_folder):
-    for name in "abc":
-        write_pts(ibug_folder / f"afw/{name}.pts", from_1(FACE))
-    entries = [("afw/b.jpg", (3, 3, 7, 7), FACE), ("afw/c.jpg", (3, 3, 0, 7), FACE)]
+def test_file_boxes_come_from_the_list_entry_of_the_same_face_or_the_face_is_left_out(ibug_folder):
+    for name, points in (("a", ELSEWHERE), ("b", FACE), ("c", FACE), ("d", FACE)):
+        write_pts(ibug_folder / f"afw/{name}.pts", from_1(points))
+    entries = [("afw/a.jpg", (1, 1, 9, 9), FACE), ("afw/c.jpg", (3, 3, 0, 7), FACE)]
     write_list(ibug_folder, entries, "dlib/train")
-    write_list(ibug_folder, [("afw/a.jpg", (2, 2, 8, 8), ELSEWHERE)], "dlib/test")
+    entries = [("afw/b.jpg", (3, 3, 7, 7), FACE), ("afw/a.jpg", (2, 2, 8, 8), ELSEWHERE)]
+    write_list(ibug_folder, [*entries, ("afw/d.jpg", (2, 2, 8, 8), ELSEWHERE)], "dlib/test")
     faces = ibug.load(ibug_folder.parent, "afw", boxes="file")
-    assert [file.name for file in faces.files] == ["b.jpg"]
-    assert faces.left_out == ("2 faces have no box in dlib's lists: afw/a.jpg, afw/c.jpg",)
-    write_list(ibug_folder, [], "dlib/train")
+    assert [file.name for file in faces.files] == ["a.jpg", "b.jpg"]
+    assert faces.boxes.tolist() == [[2, 2, 8, 8], [3, 3, 7, 7]]
+    assert faces.left_out == ("2 faces have no box in dlib's lists: afw/c.jpg, afw/d.jpg",)
+    write_list(ibug_folder, [], "dlib/test")
     with pytest.raises(NotHereError, match="no face has a box"):
         ibug.load(ibug_folder.parent, "afw", boxes="file")
 
@@ -115,11 +95,10 @@ def test_parts_are_ordered_by_their_names(ibug_folder):
     write_picture(ibug_folder / "afw/a.jpg")
     write_list(ibug_folder, [("afw/a.jpg", (1, 1, 9, 9), FACE)])
     file = ibug_folder / ibug.LISTS["dlib/test"]
-    before, *parts = file.read_text().split("<part ")
-    last, after = parts[-1].split("</box>")
-    parts[-1] = last
+    text = file.read_text()
+    parts = re.findall("<part .*?/>", text)
     random.Random(0).shuffle(parts)
-    file.write_text("<part ".join([before, *parts]) + "</box>" + after)
+    file.write_text(re.sub("<part .*/>", "".join(parts), text))
     assert ibug.load(ibug_folder.parent, "dlib/test").points.tolist() == [[list(p) for p in FACE]]
 
 
@@ -142,28 +121,20 @@ def test_pictures_are_found_by_name_whatever_their_ending(ibug_folder, ending):
     assert face == ibug_folder / f"afw/with two blanks{ending}"
 
 
-def test_the_standard_protocol_goes_by_folder(ibug_folder):
-    counts = dict(zip(ibug.FOLDERS, (1, 2, 3, 4, 5, 6), strict=True))
-    write_set(ibug_folder, counts)
-    sizes = {
-        split: len(ibug.load(ibug_folder.parent, split))
-        for split in ("train", "test", "common", "challenging", "full", "helen/testset")
-    }
-    assert sizes == {
-        "train": 6, "test": 15, "common": 9, "challenging": 6, "full": 15, "helen/testset": 4
-    }  # fmt: skip
-    train = ibug.load(ibug_folder.parent, "train")
-    assert train.views == train.groups == ("afw", *["helen/trainset"] * 2, *["lfpw/trainset"] * 3)
-    assert train.name == "ibug/train"
-
-
-def test_a_split_is_any_folder_test_those_that_are_there_and_full_all_of_them(ibug_folder):
-    write_set(ibug_folder, {"lfpw/testset": 2, "my own": 1})
-    assert ibug.load(ibug_folder.parent, "my own").groups == ("my own",)
-    assert ibug.load(ibug_folder.parent, "test").groups == ("lfpw/testset",) * 2
+def test_the_standard_protocol_goes_by_folder_and_test_takes_those_that_are_there(ibug_folder):
+    root = ibug_folder.parent
+    write_set(ibug_folder, {"lfpw/testset": 5, "my own": 1})
+    assert ibug.load(root, "my own").groups == ("my own",)
+    assert ibug.load(root, "test").groups == ("lfpw/testset",) * 5
     for split in ("full", "common", "train"):
         with pytest.raises(UserError, match=f"no such folder for split {split}"):
-            ibug.load(ibug_folder.parent, split)
+            ibug.load(root, split)
+    write_set(ibug_folder, dict(zip(ibug.FOLDERS, (1, 2, 3, 4, 5, 6), strict=True)))
+    sizes = {"test": 15, "common": 9, "challenging": 6, "full": 15, "helen/testset": 4}
+    assert {split: len(ibug.load(root, split)) for split in sizes} == sizes
+    train = ibug.load(root, "train")
+    assert train.views == train.groups == ("afw", *["helen/trainset"] * 2, *["lfpw/trainset"] * 3)
+    assert train.name == "ibug/train"
 
 
 def test_wrong_names_are_reported_with_the_known_ones(ibug_folder):
@@ -182,33 +153,26 @@ def test_wrong_names_are_reported_with_the_known_ones(ibug_folder):
         ibug.load(ibug_folder, "test")
 
 
-DAMAGE = {  # the fault, and what becomes of a sound file
-    "bad.pts: 67 points instead of 68": lambda file: write_pts(file, FACE[:67]),
-    "bad.pts: 0 points instead of 68": lambda file: file.write_text(""),
-    "bad.pts: a coordinate is missing or not a number": lambda file: write_pts(
-        file, [("x", 1), *FACE[1:]]
-    ),
-    "bad.pts: a coordinate is not a number": lambda file: write_pts(file, [("inf", 1), *FACE[1:]]),
-    "bad.pts: points lie far outside the picture of 100x80": lambda file: write_pts(
-        file, [(900, 1), *FACE[1:]]
-    ),
-    "bad.pts: no picture of that name beside it": lambda file: file.with_suffix(".jpg").unlink(),
-    "bad.jpg: not a readable picture": lambda file: file.with_suffix(".jpg").write_bytes(b""),
+DAMAGE = {  # the fault, and the points of the face
+    "bad.pts: 67 points instead of 68": FACE[:67],
+    "bad.pts: 0 points instead of 68": [],
+    "bad.pts: a coordinate is missing or not a number": [("x", 1), *FACE[1:]],
+    "bad.pts: a coordinate is not a number": [("inf", 1), *FACE[1:]],
+    "bad.pts: points lie far outside the picture of 100x80": [(900, 1), *FACE[1:]],
+    "bad.pts: no picture of that name beside it": FACE,
+    "bad.jpg: not a readable picture": FACE,
 }
 
 
 @pytest.mark.parametrize("fault", DAMAGE)
-def test_a_damaged_face_is_left_out_and_named_or_stops_the_run(ibug_folder, fault):
-    write_set(ibug_folder, {"afw": 99})
-    file = write_pts(ibug_folder / "afw/bad.pts")
-    DAMAGE[fault](file)
-    faces = ibug.load(ibug_folder.parent, "afw")
-    assert len(faces) == 99
-    assert faces.left_out == (str(file.parent / fault),)
-    (ibug_folder / "afw/face_0.pts").unlink()
-    with pytest.raises(UserError, match="1 of 99 faces are damaged, more than 1 %") as error:
+def test_damage_of_a_folder_is_named_in_one_line(ibug_folder, fault):
+    file = write_pts(ibug_folder / "afw/bad.pts", DAMAGE[fault])
+    if "readable" in fault:
+        file.with_suffix(".jpg").write_bytes(b"")
+    elif "no picture" in fault:
+        file.with_suffix(".jpg").unlink()
+    with pytest.raises(UserError, match=f"^.*1 of 1 faces .*{file.parent / fault}; unpack .*$"):
         ibug.load(ibug_folder.parent, "afw")
-    assert fault in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -220,12 +184,12 @@ def test_a_damaged_face_is_left_out_and_named_or_stops_the_run(ibug_folder, faul
         (("afw/a.jpg", (1, 1, 0, 9), FACE), "its box in the list is 0 x 9 pixels"),
     ],
 )
-def test_a_damaged_entry_of_the_list_is_left_out_and_named(ibug_folder, entry, fault):
+def test_one_damaged_entry_in_a_hundred_is_left_out_and_named(ibug_folder, entry, fault):
     write_picture(ibug_folder / "afw/a.jpg")
     write_list(ibug_folder, [("afw/a.jpg", (1, 1, 9, 9), FACE)] * 99 + [entry])
     faces = ibug.load(ibug_folder.parent, "dlib/test")
-    assert len(faces) == 99
-    assert faces.left_out == (f"{ibug_folder / entry[0]}: {fault}",)
+    line = f"{ibug_folder / entry[0]}: {fault}"
+    assert (len(faces), faces.left_out) == (99, (line,))
 
 
 def test_points_a_little_outside_the_picture_are_kept(ibug_folder):
@@ -248,45 +212,49 @@ def test_an_incomplete_set_does_not_verify_and_a_complete_one_does(ibug_folder, 
     assert ibug.verify(ibug_folder) == []
 
 
-@cache
-def real_faces(root, split):
+REAL_COUNTS = {
+    "train": {"afw": 337, "helen/trainset": 1963, "lfpw/trainset": 805},
+    "test": {"lfpw/testset": 224},
+    "dlib/test": {"afw": 58, "helen/trainset": 236, "lfpw/trainset": 111, "lfpw/testset": 36},
+}
+
+
+@pytest.fixture(scope="module")
+def real_faces(real_data):
     """Boxes as in dlib's lists."""
-    return ibug.load(root, split, boxes="file")
+    return {split: ibug.load(real_data, split, boxes="file") for split in REAL_COUNTS}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("split", "counts"),
-    [
-        ("train", {"afw": 337, "helen/trainset": 1963, "lfpw/trainset": 805}),
-        ("test", {"lfpw/testset": 224}),
-        ("dlib/test", {"afw": 58, "helen/trainset": 236, "lfpw/trainset": 111, "lfpw/testset": 36}),
-    ],
-)  # fmt: skip
-def test_real_splits_have_their_counts_and_no_damage(real_data, split, counts):
-    faces = real_faces(real_data, split)
-    assert (Counter(faces.groups), faces.left_out) == (counts, ())
-    assert not any("_mirror" in file.name for file in faces.files)
+def test_real_splits_have_their_counts_and_no_damage(real_faces):
+    assert {split: Counter(faces.groups) for split, faces in real_faces.items()} == REAL_COUNTS
+    for faces in real_faces.values():
+        assert faces.left_out == ()
+        assert not any("_mirror" in file.name for file in faces.files)
 
 
 @pytest.mark.slow
-def test_real_list_points_agree_with_the_pts_within_a_pixel(real_data):
-    listed = real_faces(real_data, "dlib/test")
+def test_real_list_points_agree_with_the_pts_within_a_pixel(real_faces):
     by_file = {}
     for split in ("train", "test"):
-        faces = real_faces(real_data, split)
-        by_file |= dict(zip(faces.files, faces.points, strict=True))
+        by_file |= dict(zip(real_faces[split].files, real_faces[split].points, strict=True))
+    listed = real_faces["dlib/test"]
     difference = listed.points - torch.stack([by_file[file] for file in listed.files])
     assert difference.abs().max() < 1
     assert difference.mean().abs() < 0.05  # off by one everywhere would be 1
 
 
 @pytest.mark.slow
-def test_real_faces_lie_in_their_file_boxes(real_data):
-    faces = real_faces(real_data, "test")
-    nose = faces.points[:, 30]
-    inside = (nose > faces.boxes[:, :2]) & (nose < faces.boxes[:, :2] + faces.boxes[:, 2:])
-    assert inside.all()
+def test_real_file_boxes_hold_the_faces_and_fit_them_as_recorded(real_faces):
+    test, faces = real_faces["test"], real_faces["train"]
+    nose = (test.points[:, 30] - test.boxes[:, :2]) / test.boxes[:, 2:]
+    assert ((nose > 0) & (nose < 1)).all()
+    side = faces.boxes[:, 2:].amax(dim=1)
+    landmarks = landmark_boxes(faces.points)
+    middles = [boxes[:, :2] + boxes[:, 2:] / 2 for boxes in (landmarks, faces.boxes)]
+    offset = ((middles[0] - middles[1]) / side[:, None]).median(dim=0).values
+    scale = (landmarks[:, 2:].amax(dim=1) / side).median()
+    assert [*offset.tolist(), scale.item()] == pytest.approx(ibug.FILE_BOX_FIT, abs=0.002)
 
 
 def test_real_mirror_copies_are_the_flipped_faces(real_data):
@@ -300,14 +268,3 @@ def test_real_mirror_copies_are_the_flipped_faces(real_data):
         flipped = faces.points[original] * torch.tensor([-1.0, 1.0]) + torch.tensor([width - 1, 0])
         difference = faces.points[copy] - flipped[faces.scheme.flip_order]
         assert difference.abs().max() < 0.01
-
-
-@pytest.mark.slow
-def test_the_fit_of_file_boxes_is_that_of_the_training_faces(real_data):
-    faces = real_faces(real_data, "train")
-    landmarks = landmark_boxes(faces.points)
-    side = faces.boxes[:, 2:].amax(dim=1)
-    middles = [boxes[:, :2] + boxes[:, 2:] / 2 for boxes in (landmarks, faces.boxes)]
-    offset = ((middles[0] - middles[1]) / side[:, None]).median(dim=0).values
-    scale = (landmarks[:, 2:].amax(dim=1) / side).median()
-    assert [*offset.tolist(), scale.item()] == pytest.approx(ibug.FILE_BOX_FIT, abs=0.002)

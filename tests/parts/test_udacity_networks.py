@@ -1,65 +1,67 @@
+from dataclasses import replace
 from urllib.error import URLError
 
 import pytest
 import torch
-import torchvision
-from test_networks import imagenet_weights, kinds, n_parameters, shapes
+from test_networks import IMAGENET, imagenet_weights, kinds, meta, n_parameters, shapes
 from torch import nn
 
 import run_part
 from common.crops import to_pixels
-from common.recipe import Options, Recipe, reasons
-from common.system.errors import UserError
+from common.recipe import Options
+from common.system.errors import NotHereError, UserError
 from common.training import init_bias_to_mean
 from parts import udacity_networks
-from parts.part3_large_dataset import HeatmapResNet18, ResNet18
+from parts.part3_large_dataset import HeatmapResNet18
 from parts.part3_variants import NETWORKS, new_network
 from parts.udacity_networks import FourConvNet, LightNet, LightNetBN, NaimishNet
-
-
-def test_naimish_net_shrinks_by_pooling_alone_and_its_dropout_rises():
-    network = NaimishNet()
-    sides, channels = (224, 112, 56, 28, 14), (32, 64, 128, 256)
-    expected = []
-    for n, before, after in zip(channels, sides, sides[1:], strict=False):
-        expected += [(n, before, before)] + [(n, after, after)] * 3
-    expected += [(2048,)] * 3 + [(1024,)] * 3 + [(136,)]
-    assert shapes(network, 224, 224) == expected
-    dense = [nn.Linear, nn.ELU, nn.Dropout]
-    assert kinds(network) == (
-        [nn.Conv2d, nn.MaxPool2d, nn.ELU, nn.Dropout] * 4 + dense * 2 + [nn.Linear]
-    )
-    rates = [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)]
-    assert rates == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
-    assert kernels(network) == [5, 3, 3, 3]
-    assert network.head[0].in_features == 14 * 14 * 256
 
 
 def kernels(network):
     return [layer.kernel_size[0] for layer in network.modules() if isinstance(layer, nn.Conv2d)]
 
 
+def dropouts(network):
+    return [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)]
+
+
+def test_naimish_net_shrinks_by_pooling_alone_and_its_dropout_rises():
+    network = meta(NaimishNet)
+    sides, channels = (224, 112, 56, 28, 14), (32, 64, 128, 256)
+    expected = []
+    for n, before, after in zip(channels, sides, sides[1:], strict=False):
+        expected += [(n, before, before)] + [(n, after, after)] * 3
+    assert shapes(network, 224, 224) == expected + [(2048,)] * 3 + [(1024,)] * 3 + [(136,)]
+    dense = [nn.Linear, nn.ELU, nn.Dropout]
+    assert kinds(network) == (
+        [nn.Conv2d, nn.MaxPool2d, nn.ELU, nn.Dropout] * 4 + dense * 2 + [nn.Linear]
+    )
+    assert dropouts(network) == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert kernels(network) == [5, 3, 3, 3]
+    assert n_parameters(network) == (  # counted by hand
+        32 * 26 + 64 * (32 * 9 + 1) + 128 * (64 * 9 + 1) + 256 * (128 * 9 + 1)
+        + 2048 * (50176 + 1) + 1024 * 2049 + 136 * 1025
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", [LightNet, LightNetBN])
 def test_light_net_ends_in_6_by_6_by_512_and_may_be_normalised(kind):
-    network = kind()
-    within = 2 if kind is LightNetBN else 1  # convolution, (normalisation)
+    network = meta(kind)
+    norm = [nn.BatchNorm2d] if kind is LightNetBN else []
     expected = []
     for n, side in zip((32, 64, 128, 256, 512), (220, 108, 52, 24, 12), strict=True):
-        expected += [(n, side, side)] * within + [(n, side // 2, side // 2)] * 2
-    expected += [(1024,)] * 3 + [(512,)] * 3 + [(136,)]
-    assert shapes(network, 224, 224) == expected
-    norm = [nn.BatchNorm2d] if kind is LightNetBN else []
+        expected += [(n, side, side)] * (1 + len(norm)) + [(n, side // 2, side // 2)] * 2
+    assert shapes(network, 224, 224) == expected + [(1024,)] * 3 + [(512,)] * 3 + [(136,)]
     dense = [nn.Linear, nn.ReLU, nn.Dropout]
     assert kinds(network) == (
         [nn.Conv2d, *norm, nn.MaxPool2d, nn.ReLU] * 5 + dense * 2 + [nn.Linear]
     )
     assert kernels(network) == [5, 3, 3, 3, 1]
-    assert {layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)} == {0.25}
-    assert network.head[0].in_features == 6 * 6 * 512
+    assert dropouts(network) == [0.25, 0.25]
 
 
 def test_four_conv_net_hands_135424_numbers_to_its_dense_layers():
-    network = FourConvNet()
+    network = meta(FourConvNet)
     expected = []
     for n, side in zip((32, 64, 128), (220, 106, 51), strict=True):
         expected += [(n, side, side)] + [(n, side // 2, side // 2)] * 2
@@ -67,57 +69,45 @@ def test_four_conv_net_hands_135424_numbers_to_its_dense_layers():
     assert shapes(network, 224, 224) == expected
     assert network.head[0].in_features == 135424
     assert kernels(network) == [5, 5, 3, 3]
-    rates = [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)]
-    assert rates == [0.25, 0.2]
+    assert dropouts(network) == [0.25, 0.2]
 
 
 @pytest.mark.parametrize("kind", [NaimishNet, LightNet, LightNetBN, FourConvNet])
-def test_pooling_before_the_activation_answers_as_the_sources_order_does(kind):
+def test_pooling_before_the_activation_predicts_as_the_sources_order_does(kind):
     torch.manual_seed(0)
-    network = kind().eval()
-    layers, sources = list(network.features), []
+    features = meta(kind).features.to_empty(device="cpu").eval()
+    for layer in features:
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    layers, sources = list(features), []
     while layers:
         layer = layers.pop(0)
         if isinstance(layer, nn.MaxPool2d):
             sources.append(layers.pop(0))
         sources.append(layer)
-    faces = torch.rand(2, 1, 224, 224) - 0.5
-    assert [type(layer) for layer in sources] != [type(layer) for layer in network.features]
-    assert torch.equal(nn.Sequential(*sources)(faces), network.features(faces))
+    faces = torch.rand(2, 1, 96, 96) - 0.5
+    assert [type(layer) for layer in sources] != [type(layer) for layer in features]
+    assert torch.equal(nn.Sequential(*sources)(faces), features(faces))
 
 
 @pytest.mark.parametrize("name", udacity_networks.NETWORKS)
-def test_the_last_layer_answers_in_the_courses_unit(name):
-    network, pixels = udacity_networks.NETWORKS[name]().eval(), torch.rand(68, 2) * 223
-    last, face = network.head[-1], torch.rand(1, 1, 224, 224) - 0.5
-    nn.init.zeros_(last.weight)
-    last.bias.data = ((pixels - 100) / 50).flatten()
+def test_the_last_layer_predicts_in_the_courses_unit(name):
+    network = meta(udacity_networks.NETWORKS[name]).to_empty(device="cpu").eval()
+    for values in network.state_dict().values():
+        values.zero_()
+    pixels, face = torch.rand(68, 2) * 223, torch.rand(1, 1, 224, 224) - 0.5
+    network.head[-1].bias.data = ((pixels - 100) / 50).flatten()
     assert torch.allclose(to_pixels(network(face), 224, 224)[0], pixels, atol=1e-3)
     shape = torch.rand(68, 2)
     init_bias_to_mean(network, shape)
     assert torch.allclose(network(face)[0], shape, atol=1e-6)
 
 
-def test_the_weights_are_those_of_layers_counted_by_hand():
-    dense = 2048 * (50176 + 1) + 1024 * 2049 + 136 * 1025
-    assert n_parameters(NaimishNet()) == (
-        32 * 26 + 64 * (32 * 9 + 1) + 128 * (64 * 9 + 1) + 256 * (128 * 9 + 1) + dense
-    )
-    assert n_parameters(LightNetBN()) - n_parameters(LightNet()) == 2 * (32 + 64 + 128 + 256 + 512)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_answers_fractions_of_faces_and_takes_other_counts_of_points(name):
-    network = NETWORKS[name](n_points=58)
-    assert network(torch.zeros(2, 1, 224, 224)).shape == (2, 58, 2)
-    assert network.arguments == {"n_points": 58}
-
-
 def test_the_command_line_knows_every_network(capsys):
     with pytest.raises(SystemExit):
         run_part.main(["3", "--network", "nothing"])
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert all(name in told for name in NETWORKS)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert all(name in line for name in NETWORKS)
 
 
 def test_the_course_recipe_is_the_nanodegrees():
@@ -127,14 +117,7 @@ def test_the_course_recipe_is_the_nanodegrees():
     assert (course.cosine, course.ema_decay, course.flip, course.rotation) == (False, 0, 0, 0)
 
 
-@pytest.mark.parametrize("name", ["course", "best"])
-def test_every_line_of_a_recipe_has_its_reason(name):
-    kind = udacity_networks.RECIPES[name]
-    assert [field for field, _, _ in reasons(kind())] == list(kind.__annotations__)
-    assert set(kind.__annotations__) <= set(Recipe.__annotations__)
-
-
-def test_the_seed_draws_the_first_weights_and_the_head_is_the_recipes():
+def test_the_seed_draws_the_initial_weights_and_the_head_is_the_recipes():
     recipe = udacity_networks.Course()
     one, same, other = (
         new_network(recipe, Options(network="LightNet", seed=seed), 68) for seed in (1, 1, 2)
@@ -142,37 +125,32 @@ def test_the_seed_draws_the_first_weights_and_the_head_is_the_recipes():
     assert isinstance(one, LightNet)
     assert torch.equal(one.head[3].weight, same.head[3].weight)
     assert not torch.equal(one.head[3].weight, other.head[3].weight)
-    asked = Options(network="ResNet18", head="heatmap")
-    recipe = asked.choose(udacity_networks.RECIPES)
-    assert isinstance(new_network(recipe, asked, 68), HeatmapResNet18)
+    options = Options(network="ResNet18", head="heatmap")
+    recipe = options.choose(udacity_networks.RECIPES)
+    assert isinstance(new_network(recipe, options, 68), HeatmapResNet18)
 
 
 @pytest.mark.parametrize("more", [{"head": "heatmap"}, {"pretrained": "imagenet"}])
 def test_what_only_resnet_has_is_refused_to_the_others(more):
-    asked = Options(network="LightNet", **more)
+    options = Options(network="LightNet", **more)
     with pytest.raises(UserError, match=r"--network LightNet: .* or take ResNet18"):
-        new_network(asked.choose(udacity_networks.RECIPES), asked, 68)
+        new_network(options.choose(udacity_networks.RECIPES), options, 68)
 
 
 def test_unreachable_weights_stop_the_run_unless_random_ones_are_allowed(monkeypatch, capsys):
     def unreachable(*_, **__):
         raise URLError("no route")
 
-    entry = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
-    monkeypatch.setattr(type(entry), "get_state_dict", unreachable)
+    monkeypatch.setattr(IMAGENET, "get_state_dict", unreachable)
     recipe = udacity_networks.Course()
-    asked = Options(network="ResNet18", pretrained="imagenet")
-    with pytest.raises(UserError, match="--allow-random"):
-        new_network(recipe, asked, 68)
-    network = new_network(
-        recipe, Options(network="ResNet18", pretrained="imagenet", allow_random=True), 68
-    )
+    options = Options(network="ResNet18", pretrained="imagenet")
+    with pytest.raises(NotHereError, match=r"^--pretrained: [^\n]* --allow-random[^\n]*$"):
+        new_network(recipe, options, 68)
+    network = new_network(recipe, replace(options, allow_random=True), 68)
     assert "going on from random weights" in capsys.readouterr().err
     random = new_network(recipe, Options(network="ResNet18"), 68)
     assert torch.equal(network.resnet.conv1.weight, random.resnet.conv1.weight)
 
-    monkeypatch.setattr(type(entry), "get_state_dict", lambda self, **_: imagenet_weights())
-    loaded = new_network(recipe, asked, 68)
-    assert isinstance(loaded, ResNet18)
-    weight = loaded.resnet.layer1[0].conv1.weight
+    monkeypatch.setattr(IMAGENET, "get_state_dict", lambda *_, **__: imagenet_weights())
+    weight = new_network(recipe, options, 68).resnet.layer1[0].conv1.weight
     assert torch.equal(weight, imagenet_weights()["layer1.0.conv1.weight"])

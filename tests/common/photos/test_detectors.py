@@ -1,5 +1,3 @@
-import math
-
 import cv2
 import numpy as np
 import pytest
@@ -15,7 +13,6 @@ from common.photos.detectors import (
     Detector,
     detect,
     distinct,
-    merged,
     overlap,
     turned_back,
 )
@@ -44,15 +41,12 @@ def bright(image):
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Twelve synthetic people, uint8 (12, 240, 320, 3), and the squares about their keypoints."""
-    images, points, _ = render(range(12), IBUG_68, "portrait", size=(240, 320))
+    """Six synthetic people, uint8 (6, 150, 200, 3), and the squares about their keypoints."""
+    images, points, _ = render(range(6), IBUG_68, "portrait", size=(150, 200))
     return images.permute(0, 2, 3, 1).numpy(), square_boxes(landmark_boxes(points), 1.0).numpy()
 
 
-@pytest.mark.parametrize(
-    ("name", "at_least"),
-    [("haar", 8), pytest.param("lbp", 8, marks=pytest.mark.slow), ("yunet", 12)],  # of 12
-)
+@pytest.mark.parametrize(("name", "at_least"), [("haar", 5), ("lbp", 5), ("yunet", 6)])  # of 6
 def test_every_detector_finds_synthetic_faces_where_their_landmarks_are(
     name, at_least, drawn, request
 ):
@@ -67,21 +61,17 @@ def test_every_detector_finds_synthetic_faces_where_their_landmarks_are(
         for image, truth in zip(*drawn, strict=True)
     ]
     assert sum(share > 0.5 for share in overlaps) >= at_least
-
-
-@pytest.mark.parametrize("name", ["haar", "lbp"])
-def test_grey_and_colour_pictures_are_taken(name, drawn):
-    detector = detectors.load(name)
-    grey = cv2.cvtColor(drawn[0][0], cv2.COLOR_RGB2GRAY)
-    assert detect(grey, detector) == detect(drawn[0][0], detector) != []
+    if name != "yunet":
+        grey = cv2.cvtColor(drawn[0][0], cv2.COLOR_RGB2GRAY)
+        assert detect(grey, detector) == detect(drawn[0][0], detector) != []
 
 
 @pytest.mark.parametrize("name", ["haar", "lbp", "yunet"])
-@pytest.mark.parametrize("size", [(1, 1), (1, 500), (23, 23), (2000, 30)])
-def test_a_picture_too_small_for_a_face_has_none(name, size, real_data):
+def test_a_picture_too_small_for_a_face_has_none(name, real_data):
     detector = detectors.load(name, yunet.place(real_data))
-    for angle in (0, 20):
-        assert detect(np.full((*size, 3), 90, np.uint8), detector, angle) == []
+    for size in ((1, 1), (1, 500), (23, 23), (2000, 30)):
+        for angle in (0, 20):
+            assert detect(np.full((*size, 3), 90, np.uint8), detector, angle) == []
 
 
 def test_a_detectors_box_is_moved_to_where_the_landmarks_are():
@@ -106,24 +96,10 @@ def test_a_box_in_the_turned_picture_is_in_the_pictures_own_pixels(angle, x, y):
     assert face.box == pytest.approx((x + 0.5 - 5, y + 0.5 - 5, 10, 10), abs=0.3)
 
 
-def test_a_face_that_is_turned_clockwise_is_upright_after_turning_back():
-    image = np.zeros((61, 61), np.uint8)
-    turn = math.radians(30)
-    for far in range(-15, 16):  # what is vertical on the head points to the right at its top
-        image[round(30 - far * math.cos(turn)), round(30 + far * math.sin(turn))] = 255
-    upright, _ = turned_back(image, 30)
-    rows, columns = np.nonzero(upright > 60)
-    assert np.ptp(columns) <= 3
-    assert np.ptp(rows) >= 29
-
-
 def test_the_whole_picture_stays_in_sight_when_it_is_turned():
     for angle in (-40, 17, 45, 90):
         turned, _ = turned_back(np.full((30, 50), 255, np.uint8), angle)
         assert turned.astype(float).sum() == pytest.approx(255 * 30 * 50, rel=0.01)
-    same, back = turned_back(np.full((30, 50), 9, np.uint8), 0)
-    assert same.shape == (30, 50)
-    np.testing.assert_array_equal(back, [[1, 0, 0], [0, 1, 0]])
 
 
 def test_overlap_is_intersection_over_union():
@@ -134,11 +110,10 @@ def test_overlap_is_intersection_over_union():
 
 
 def test_of_overlapping_boxes_the_one_with_the_best_score_stays():
-    boxes = np.array([[0.0, 0, 10, 10], [1, 1, 10, 10], [30, 0, 10, 10], [2, 0, 10, 10]])
-    assert distinct(boxes, np.array([1.0, 3, 2, 2.5])) == [1, 2]
-    faces = [Detection((0, 0, 10, 10), 1.0, 20.0), Detection((1, 1, 10, 10), 3.0, 40.0)]
-    assert merged(faces) == [faces[1]]
-    assert merged([]) == []
+    boxes = [(0, 0, 10, 10), (1, 1, 10, 10), (30, 0, 10, 10), (2, 0, 10, 10)]
+    faces = [Detection(box, None) for box in boxes]
+    assert distinct(faces, [1.0, 3, 2, 2.5]) == [faces[1], faces[2]]
+    assert distinct([], []) == []
 
 
 def test_an_opencv_without_the_haar_detector_is_an_error_with_its_remedy(monkeypatch):
@@ -147,12 +122,9 @@ def test_an_opencv_without_the_haar_detector_is_an_error_with_its_remedy(monkeyp
         detectors.haar()
 
 
-def test_an_unknown_detector_is_an_error():
+def test_an_unknown_detector_or_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"--detector eyes: .*haar, lbp, yunet"):
         detectors.load("eyes")
-
-
-def test_yunet_says_how_its_file_is_fetched(tmp_path):
     for missing in (None, tmp_path / "none.onnx"):
         with pytest.raises(UserError, match=r"run_part\.py data yunet --download"):
             detectors.load("yunet", missing)
@@ -169,9 +141,9 @@ def test_a_damaged_file_of_yunet_is_an_error(tmp_path, content, capfd):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["haar", "lbp", "yunet"])
 def test_the_fit_brings_a_detectors_boxes_to_training_faces(name, real_data):
-    """On ten training faces, whatever else: the median is off by less than a tenth."""
+    """On six training faces, whatever else: the median is off by less than a tenth."""
     faces = ibug.load(real_data, "lfpw/trainset")
-    faces = faces.take(range(0, len(faces), len(faces) // 10))
+    faces = faces.take(range(0, len(faces), len(faces) // 5))
     detector = detectors.load(name, yunet.place(real_data))
     offsets = []
     truth = square_boxes(faces.boxes, 1.0).numpy()
@@ -179,5 +151,5 @@ def test_the_fit_brings_a_detectors_boxes_to_training_faces(name, real_data):
         for face in detect(np.asarray(read_picture(file, colour=True)), detector):
             if overlap(np.array(face.box), box) > 0.4:
                 offsets.append((np.array(face.box) - box) / box[2])
-    assert len(offsets) >= 7
+    assert len(offsets) >= 4
     assert np.abs(np.median(offsets, axis=0)).max() < 0.1

@@ -13,6 +13,7 @@ from datasets.synthetic.render import VARIATIONS, render
 from parts.toolkit import FILTERS
 
 MARKED = (36, 45, 30, 48, 54, 8, 1, 15)
+LOADED = {name: face_filters.load(name, FILTERS) for name in face_filters.names(FILTERS)}
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +66,8 @@ def middle(image):
 @pytest.mark.parametrize("point", MARKED)
 @pytest.mark.parametrize(
     ("warp", "yaw", "roll", "scale"),
-    [("bend", 0, 0, 1), ("bend", 0, 30, 1.3), ("bend", 35, 0, 1), ("bend", -30, -25, 0.6),
-     ("rigid", 0, 0, 1), ("rigid", 0, -40, 1.2), ("rigid", 0, 15, 0.5)],
+    [("bend", 0, 30, 1.3), ("bend", 35, 0, 1), ("bend", -30, -25, 0.6),
+     ("rigid", 0, -40, 1.2), ("rigid", 0, 15, 0.5)],
 )  # fmt: skip
 def test_a_marked_pixel_of_the_art_lands_on_its_keypoint(
     tmp_path, face, point, warp, yaw, roll, scale
@@ -124,10 +125,10 @@ def test_a_small_face_takes_the_mean_of_many_pixels_of_the_art(tmp_path, face):
 places = st.floats(-1e4, 1e4) | st.floats(-50, 150) | st.sampled_from([np.nan, np.inf, 1e30])
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     keypoints=arrays.arrays(np.float64, (68, 2), elements=places, fill=places),
-    name=st.sampled_from(face_filters.names(FILTERS)),
+    name=st.sampled_from(sorted(LOADED)),
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
 )
 def test_any_keypoints_at_all_raise_nothing_and_keep_the_pictures_size(keypoints, name, size):
@@ -137,12 +138,9 @@ def test_any_keypoints_at_all_raise_nothing_and_keep_the_pictures_size(keypoints
     assert (image == 90).all()
 
 
-LOADED = {name: face_filters.load(name, FILTERS) for name in face_filters.names(FILTERS)}
-
-
-@settings(max_examples=100)
+@settings(max_examples=30)
 @given(
-    name=st.sampled_from(face_filters.names(FILTERS)),
+    name=st.sampled_from(sorted(LOADED)),
     x=st.integers(-150, 350), y=st.integers(-150, 300),
     yaw=st.floats(-60, 60), roll=st.floats(-180, 180), scale=st.floats(0.05, 2),
 )  # fmt: skip
@@ -156,7 +154,7 @@ def test_a_face_at_the_border_looks_as_in_a_larger_picture(face, name, x, y, yaw
     assert difference.mean() < 4  # of 255; the grids' nodes lie elsewhere
 
 
-@pytest.mark.parametrize("name", face_filters.names(FILTERS))
+@pytest.mark.parametrize("name", LOADED)
 def test_every_filter_that_ships_lies_on_the_face_and_is_small(face, name):
     image = np.full((700, 700, 3), 140, np.uint8)
     changed = (LOADED[name].apply(image, face + (350, 350)) != image).any(axis=2)
@@ -169,8 +167,7 @@ def test_every_filter_that_ships_lies_on_the_face_and_is_small(face, name):
 
 
 def test_six_filters_ship_and_a_name_loads_the_same_as_its_path():
-    assert len(face_filters.names(FILTERS)) == 6
-    assert {"sunglasses", "moustache", "hat", "mask"} < set(face_filters.names(FILTERS))
+    assert set(LOADED) == {"sunglasses", "moustache", "hat", "mask", "octopus", "diver"}
     by_path = face_filters.load(FILTERS / "hat.png", FILTERS)
     assert by_path.name == "hat"
     assert (by_path.weights == LOADED["hat"].weights).all()

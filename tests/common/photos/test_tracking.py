@@ -14,7 +14,6 @@ from common.photos.tracking import (
     SEARCH_TAKES,
     OneEuro,
     Tracker,
-    smoothing,
 )
 
 RATE = 30.0
@@ -37,15 +36,9 @@ def run(smooth, places):
     return np.array([(points - FACE)[:, 0].mean() for points in filtered])
 
 
-def test_smoothing_is_that_of_the_papers_equations():
-    # tau = 1 / (2 pi cutoff), alpha = 1 / (1 + tau / passed)
-    assert smoothing(1 / (2 * math.pi), 1.0) == pytest.approx(0.5)
-    assert smoothing(3 / (2 * math.pi), 1.0) == pytest.approx(0.75)
-
-
 def test_a_step_is_approached_as_a_low_pass_filter_does():
     cutoff, passed = 2.0, 1 / RATE
-    alpha = 1 / (1 + 1 / (2 * math.pi * cutoff * passed))
+    alpha = 1 / (1 + 1 / (2 * math.pi * cutoff * passed))  # the paper's equation 5
     filtered = run(OneEuro(least_cutoff=cutoff, gain=0.0), [0.0] + [8.0] * 20)
     assert filtered == pytest.approx(8 * (1 - (1 - alpha) ** np.arange(21)), abs=1e-4)
 

@@ -69,7 +69,7 @@ def test_a_recording_has_its_name_only_when_it_is_complete(tmp_path):
     assert [number for number, _ in numbers(path)] == [9]
 
 
-@pytest.mark.parametrize("rate", [59.9405, 100.001, 119.953, 239.812])
+@pytest.mark.parametrize("rate", [59.9405, 100.001, 239.812])
 def test_uneven_rates_of_fast_videos_are_written(tmp_path, rate):
     path = write(tmp_path / "a.mp4", 12, rate)
     shown, seconds = zip(*numbers(path), strict=True)
@@ -97,14 +97,11 @@ def test_on_a_full_disk_a_recording_is_an_error_and_the_older_one_stays(tmp_path
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("name", ["a.gif", "a", "folder.d/../a.txt"])
-def test_an_unknown_kind_of_video_is_an_error(tmp_path, name):
-    with pytest.raises(UserError, match=r"take a name ending in \.mp4 or \.avi"):
-        Recorder(tmp_path / name, 25.0, SIZE, overwrite=True)
-
-
-def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
+def test_an_unknown_kind_of_video_or_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
+    for name in ("a.gif", "a", "folder.d/../a.txt"):
+        with pytest.raises(UserError, match=r"take a name ending in \.mp4 or \.avi"):
+            Recorder(tmp_path / name, 25.0, SIZE, overwrite=True)
     with pytest.raises(UserError, match="cannot be written"):
         Recorder(tmp_path / "file" / "a.mp4", 25.0, SIZE, overwrite=True)
 

@@ -22,11 +22,6 @@ def write(tmp_path, monkeypatch):
     return write
 
 
-def pair(plain, normal):
-    """Two networks of about one size, by the NME of their epochs, a list a seed."""
-    return {"Plain": contestant(1000, *plain), "Normal": contestant(1001, *normal)}
-
-
 def test_every_measure_is_beside_the_others_with_its_standard_deviation(write):
     heads, *rows = walk.table(write()[0], "All networks in numbers")
     cells = {name: cells for name, *cells in rows}
@@ -69,7 +64,8 @@ def test_the_sentences_hold_the_numbers(write):
     ],
 )
 def test_what_is_said_of_normalisation_and_size_follows_from_the_seeds(write, plain, normal, words):
-    assert words in write(pair(plain, normal))[1]
+    pair = {"Plain": contestant(1000, *plain), "Normal": contestant(1001, *normal)}
+    assert words in write(pair)[1]
 
 
 @pytest.mark.parametrize(
@@ -85,8 +81,7 @@ def test_a_standard_deviation_has_two_digits_and_its_mean_ends_where_it_does(val
 
 
 def test_without_the_pair_nothing_is_said_of_normalisation(write):
-    networks = {"Plain": contestant(10, (9, 8)), "Large": contestant(12, (8, 7))}
-    assert "batch normalisation" not in write(networks)[1]
+    assert "batch normalisation" not in write({"Plain": contestant(10, (9, 8))})[1]
 
 
 def test_the_numbers_are_kept_and_the_networks_stay(write, tmp_path):
@@ -102,14 +97,10 @@ def test_the_numbers_are_kept_and_the_networks_stay(write, tmp_path):
     assert numbers["recipe"] == {"epochs": "3"}
 
 
-def test_every_kernel_at_work_has_a_sentence(write):
-    _, text = write()
+def test_every_kernel_at_work_has_a_sentence_and_synthetic_faces_are_marked(write):
+    path, text = write(synthetic=True)
     pattern = r"Kernel \d: (?:An edge|A bright|A dark)[^.]*\(.*?% of its energy\)\."
     assert len(re.findall(pattern, text)) >= 3
     assert re.search(r"Plain: 4 kernels of 5 × 5 pixels; by their purest part \d", text)
-
-
-def test_synthetic_faces_are_marked(write):
-    path, text = write(synthetic=True)
     assert "Synthetic faces." in text
     assert "(synthetic faces)" in path.read_text().partition("</title>")[0]

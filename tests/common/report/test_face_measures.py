@@ -11,12 +11,13 @@ from PIL import Image
 from common.keypoints import IBUG_68, IMM_58, SCHEMES
 from common.report.face_measures import (
     ATTRIBUTES,
+    Extreme,
     colours,
     face_attributes,
     procrustes_mean,
-    quote,
     what_stands_out,
 )
+from common.report.page import templates
 from datasets import imm
 
 SIDE = 200
@@ -60,6 +61,11 @@ def noise(count=1, seed=0):
     return (grey * 200 + 20).to(torch.uint8)
 
 
+def page_words():
+    """The macros that make sentences of measures."""
+    return templates().get_template("errors.html").module
+
+
 @both_schemes
 def test_roll_is_the_angle_that_the_face_was_turned_by(scheme):
     degrees = torch.linspace(-60, 60, 25)
@@ -89,39 +95,34 @@ def test_a_mirrored_face_has_the_same_measures_and_the_opposite_sides(scheme):
     before = face_attributes(images, points, scheme)
     after = face_attributes(images.flip(-1), mirrored, scheme)
     for key, values in before.items():
-        expected = values if ATTRIBUTES[key].even is None else -values
+        expected = -values if ATTRIBUTES[key].sided else values
         if key != "shape":  # the mean of four random faces is itself not symmetric
             # Masks are rounded to whole pixels, .5 upwards on either side.
             torch.testing.assert_close(after[key], expected, rtol=0.03, atol=0.3, msg=key)
 
 
-def test_a_darkened_picture_is_darker_and_poorer_in_contrast_but_no_less_sharp():
+def test_a_darkened_picture_is_poorer_in_contrast_but_no_less_sharp_as_a_blurred_one_is():
     points, image = symmetric_face(IBUG_68), noise()
-    light = face_attributes(image, points, IBUG_68)
-    dark = face_attributes((image.float() * 0.5).round().to(torch.uint8), points, IBUG_68)
-    assert dark["brightness"].item() == pytest.approx(light["brightness"].item() / 2, rel=0.01)
-    assert dark["contrast"].item() == pytest.approx(light["contrast"].item() / 2, rel=0.01)
-    assert dark["sharpness"].item() == pytest.approx(light["sharpness"].item(), rel=0.02)
+    darkened = (image.float() * 0.5).round().to(torch.uint8)
+    blurred = torch.from_numpy(cv2.GaussianBlur(image[0, 0].numpy(), (0, 0), 3))[None, None]
+    light, dark, soft = (
+        face_attributes(picture, points, IBUG_68) for picture in (image, darkened, blurred)
+    )
+    for key, share in (("brightness", 0.5), ("contrast", 0.5), ("sharpness", 1)):
+        assert dark[key].item() == pytest.approx(share * light[key].item(), rel=0.02)
+    assert soft["sharpness"] < 0.7 * light["sharpness"]
 
 
 def test_only_the_pixels_of_the_face_count():
     points, image = symmetric_face(IMM_58), noise()
     left, top = points[0].amin(dim=0).int().tolist()
     right, bottom = points[0].amax(dim=0).int().tolist()
+    face = ..., slice(top - 3, bottom + 4), slice(left - 3, right + 4)
     around = torch.full_like(image, 255)
-    around[..., top - 3 : bottom + 4, left - 3 : right + 4] = image[
-        ..., top - 3 : bottom + 4, left - 3 : right + 4
-    ]
+    around[face] = image[face]
     for key in ("brightness", "contrast", "sharpness", "side_light"):
         expected = face_attributes(image, points, IMM_58)[key]
         torch.testing.assert_close(face_attributes(around, points, IMM_58)[key], expected)
-
-
-def test_a_blurred_picture_is_less_sharp():
-    points, image = symmetric_face(IBUG_68), noise()
-    blurred = torch.from_numpy(cv2.GaussianBlur(image[0, 0].numpy(), (0, 0), 3))[None, None]
-    before = face_attributes(image, points, IBUG_68)["sharpness"]
-    assert face_attributes(blurred, points, IBUG_68)["sharpness"] < 0.7 * before
 
 
 def test_light_from_the_side_is_the_difference_of_the_halves():
@@ -164,55 +165,61 @@ def test_the_face_with_moved_points_is_the_one_far_from_the_mean_shape():
     assert shape[3] > 10 * shape[4]
 
 
-def test_the_dark_face_is_named_as_dark_with_its_number():
+def test_the_dark_face_is_named_and_the_first_of_a_narrow_field_or_one_like_the_mean_is_not():
     values = torch.linspace(95, 130, 50)
     values[7] = 61
-    assert what_stands_out({"brightness": values}, 7) == [
-        "darker than all other test faces (mean brightness 61 of 255)"
-    ]
+    assert what_stands_out({"brightness": values}, 7) == [Extreme("brightness", 61, "darker", 100)]
     assert what_stands_out({"brightness": values}, 20) == []
-
-
-def test_the_first_of_a_narrow_field_and_a_face_like_the_mean_are_not_named():
-    assert what_stands_out({"brightness": torch.linspace(95, 130, 50)}, 0) == []
-    assert what_stands_out({"contrast": torch.full((50,), 30.0)}, 0) == []
-    assert what_stands_out({"contrast": torch.tensor([30.0])}, 0) == []
     shape = torch.linspace(5, 6, 50)
     shape[0] = 0.1
-    assert what_stands_out({"shape": shape}, 0) == []
+    for key, values in (
+        ("brightness", torch.linspace(95, 130, 50)),
+        ("contrast", torch.full((50,), 30.0)),
+        ("contrast", torch.tensor([30.0])),
+        ("shape", shape),
+    ):
+        assert what_stands_out({key: values}, 0) == []
 
 
 def test_a_tilt_counts_on_both_sides():
     roll = torch.linspace(-3, 3, 50)
     roll[4], roll[9] = -32, 30
-    (left,), (right,) = (what_stands_out({"roll": roll}, face) for face in (4, 9))
-    assert left.startswith("more tilted than all other") and "32° down to the left" in left
-    assert right.startswith("more tilted than 97 %") and "30° down to the right" in right
+    found = [what_stands_out({"roll": roll}, face) for face in (4, 9)]
+    assert found == [
+        [Extreme("roll", -32, "more tilted", 100)],
+        [Extreme("roll", 30, "more tilted", pytest.approx(100 * 48 / 49))],
+    ]
+    said = [page_words().extremes(each) for each in found]
+    assert said == [
+        "More tilted than all other test faces (eye line 32° down to the left)",
+        "More tilted than 97 % of the test faces (eye line 30° down to the right)",
+    ]
 
 
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("turn", -31.6, "turned about 32° to the picture's left"),
+        ("turn", -31.6, "turned about 32° to the picture&#39;s left"),
         ("turn", 0.4, "seen from the front"),
         ("roll", 2.0, "eye line 2° down to the right"),
         ("roll", -0.3, "eye line level"),
         ("side_light", 12.3, "12 % brighter on the right"),
         ("size", 17.84, "eyes 17.8 px apart"),
-        ("mouth", 0.0, "0.00 of the mouth's width"),
+        ("mouth", 0.0, "0.00 of the mouth&#39;s width"),
     ],
 )
 def test_values_are_quoted_with_their_unit_and_their_side(key, value, words):
-    assert quote(key, torch.tensor(value)) == words
+    assert page_words().quote(key, value) == words
+    assert all(page_words().quote(key, 1.0) for key in ATTRIBUTES)
 
 
 def test_the_farthest_measures_come_first_and_no_more_than_asked():
     base = torch.linspace(-1, 1, 60)
     attributes = {key: base + 100 for key in ("brightness", "contrast", "sharpness", "size")}
-    for step, values in enumerate(attributes.values(), 1):
-        values[3] = 100 + 10 * step
-    found = what_stands_out({key: v.clone() for key, v in attributes.items()}, 3, at_most=2)
-    assert [sentence.split()[0] for sentence in found] == ["larger", "sharper"]
+    for size, values in zip((110, 120, 130, 140), attributes.values(), strict=True):
+        values[3] = size
+    found = what_stands_out(attributes, 3, at_most=2)
+    assert [extreme.word for extreme in found] == ["larger", "sharper"]
 
 
 def test_imm_views_read_as_their_makers_say(real_data):
@@ -227,13 +234,15 @@ def test_imm_views_read_as_their_makers_say(real_data):
 @pytest.mark.parametrize("ending", ["png", "jpg"])
 def test_a_picture_is_grey_whatever_its_file_says_where_its_channels_are_alike(tmp_path, ending):
     grey = torch.arange(0, 200, 2, dtype=torch.uint8).expand(100, 100).numpy()
-    files = [tmp_path / f"{name}.{ending}" for name in ("grey", "three channels", "colour")]
-    Image.fromarray(grey).save(files[0])
-    Image.fromarray(grey).convert("RGB").save(files[1])
-    Image.merge("RGB", [Image.fromarray(channel) for channel in (grey, grey // 2, grey)]).save(
-        files[2]
-    )
-    faint = grey.copy() // 2 + 20  # two shades off in red: more than a JPEG rounds to
-    files.append(tmp_path / f"faint.{ending}")
-    Image.merge("RGB", [Image.fromarray(c) for c in (faint + 12, faint, faint)]).save(files[3])
+    faint = grey // 2 + 20  # red differs by 12 below: more than a JPEG rounds to
+    files = []
+    for name, *channels in (
+        ("grey", grey),
+        ("three channels", grey, grey, grey),
+        ("colour", grey, grey // 2, grey),
+        ("faint", faint + 12, faint, faint),
+    ):
+        files.append(tmp_path / f"{name}.{ending}")
+        mode = "RGB" if len(channels) == 3 else "L"
+        Image.merge(mode, [Image.fromarray(channel) for channel in channels]).save(files[-1])
     assert colours(files) == ("grey", "grey", "colour", "colour")

@@ -1,7 +1,9 @@
+import json
 import os
 
 import pytest
 
+from common.report import page
 from common.report.page import Gallery, duration, hundredths, rounded, write_page
 from common.system.errors import UserError
 
@@ -50,3 +52,42 @@ def test_two_that_write_one_page_at_once_leave_a_whole_one(tmp_path):
     write_page(tmp_path, fill)
     assert (tmp_path / "index.html").read_text() == "one"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["figures", "index.html"]
+
+
+def run(number):
+    """Writes the page of one of several runs."""
+
+    def fill(work):
+        (work / "index.html").write_text(f"run {number}")
+        (work / "metrics.json").write_text(json.dumps(number))
+        (work / "figures" / "a.png").write_bytes(b"%d" % number)
+
+    return fill
+
+
+def test_a_run_that_is_killed_leaves_the_page_before_it_whole(tmp_path):
+    def killed(work):
+        run(2)(work)
+        raise KeyboardInterrupt
+
+    write_page(tmp_path, run(1))
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with pytest.raises(KeyboardInterrupt):
+        write_page(tmp_path, killed)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_no_page_is_ever_beside_the_numbers_of_another_run(tmp_path, monkeypatch):
+    write_page(tmp_path, run(1))
+    rename, seen = page.Path.replace, []
+
+    def watched(self, target):
+        renamed = rename(self, target)
+        number, index = (tmp_path / "metrics.json").read_text(), tmp_path / "index.html"
+        seen.append(not index.exists() or index.read_text() == f"run {number}")
+        return renamed
+
+    monkeypatch.setattr(page.Path, "replace", watched)
+    write_page(tmp_path, run(2))
+    assert seen == [True] * 3 and (tmp_path / "index.html").read_text() == "run 2"
+    assert (tmp_path / "figures" / "a.png").read_bytes() == b"2"

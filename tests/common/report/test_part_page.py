@@ -11,7 +11,7 @@ from made_up_reports import COUNT
 
 from common.keypoints import IMM_58, neighbours
 from common.metrics import METRICS
-from common.report import error_section, page, part_page
+from common.report import error_section
 from common.report.face_measures import ATTRIBUTES, face_attributes
 from common.report.part_page import write_report
 
@@ -21,9 +21,11 @@ def marks(monkeypatch):
     return made_up_reports.draw_nothing(monkeypatch)
 
 
-@pytest.fixture
-def written(tmp_path, marks):
-    return write_report(tmp_path, made_up_reports.report())
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        made_up_reports.draw_nothing(patch)
+        return write_report(tmp_path_factory.mktemp("reports"), made_up_reports.report())
 
 
 def write(folder, **changes):
@@ -102,7 +104,7 @@ def test_every_measure_is_beside_that_of_the_mean_face(written):
         assert row == [metric.name, *numbers, metric.meaning]
 
 
-def test_the_film_is_in_the_page_as_numbers_and_in_still_pictures(written):
+def test_the_film_is_in_the_page_as_numbers_and_in_still_pictures(written, tmp_path, marks):
     tree, _ = walk.read(written)
     made = made_up_reports.report().snapshots
     numbers = json.loads(next(tree.all("script")).inside[0])
@@ -121,16 +123,8 @@ def test_the_film_is_in_the_page_as_numbers_and_in_still_pictures(written):
     stills = "50.0 % before training, 12.5 % after epoch 2, 6.0 % after epoch 3"
     assert any(stills in caption for caption in walk.captions(written))
     assert (written.parent / "figures" / "watched-stills.png").is_file()
-
-
-def test_a_run_without_snapshots_has_a_page_without_scripts(tmp_path, marks):
-    path, words = write(tmp_path, snapshots=None)
-    assert not list(walk.read(path)[0].all("script")) and "Watch it learn" not in words
-
-
-def test_a_network_that_learned_nothing_is_not_said_to_be_half_way(tmp_path, marks):
-    film = made_up_reports.report().snapshots
-    _, words = write(tmp_path, snapshots=replace(film, nme=film.nme.flip(0)))
+    # A network that learned nothing is not said to be half way.
+    _, words = write(tmp_path, snapshots=replace(made, nme=made.nme.flip(0)))
     assert "by 6 % of" in words and "halfway" not in words
 
 
@@ -159,11 +153,8 @@ def test_what_goes_with_the_error_is_reported_drawn_and_kept_in_the_metrics(tmp_
 def test_of_many_effects_three_are_named_and_the_others_counted(tmp_path, marks):
     results = made_up_reports.many_results()
     noise = 0.02 * torch.rand(40, generator=torch.Generator().manual_seed(0))
-    others = {"picture_eyes": results.nme * (1 + noise), "views": None, "groups": None}
-    slow = results.nme > results.nme.median()
-    others["views"] = tuple("slow" if one else "fast" for one in slow)
-    others["colours"] = tuple("grey" if one else "colour" for one in slow)
-    others["groups"] = results.groups
+    slow = tuple("slow" if one else "fast" for one in results.nme > results.nme.median())
+    others = {"picture_eyes": results.nme * (1 + noise), "views": slow, "colours": slow}
     path, words = write(tmp_path, results=replace(results, **others))
     found = [effect for effect in why(path)["effects"] if effect["found"]]
     assert len(found) > 3
@@ -186,10 +177,10 @@ def test_what_sets_a_bad_face_apart_is_reported_with_its_effect(tmp_path, marks,
     )
 
 
-def test_of_a_few_faces_nothing_is_claimed(tmp_path, marks):
-    path, words = write(tmp_path)
-    assert "Nothing is claimed from the errors of the 12 test faces" in words
-    assert 'aria-label="What goes with the error"' not in path.read_text()
+def test_of_a_few_faces_nothing_is_claimed(written):
+    source = written.read_text()
+    assert "Nothing is claimed from the errors of the 12 test faces" in source
+    assert 'aria-label="What goes with the error"' not in source
 
 
 def test_folders_are_not_called_people(tmp_path, marks):
@@ -213,21 +204,18 @@ def test_names_are_text_and_never_tags(tmp_path, marks):
     assert "<b>: NME 1.0 %" in words
 
 
-def test_synthetic_faces_are_marked_on_page_figures_metrics_and_index(tmp_path, marks):
+def test_synthetic_faces_are_marked_on_page_figures_metrics_and_index(tmp_path, marks, written):
     path, words = write(tmp_path, synthetic=True)
     assert "(synthetic faces)" in path.read_text().partition("</title>")[0]
     assert words.index("Synthetic faces.") < words.index("The question")
     assert set(marks) == {"synthetic faces"}
     assert json.loads((path.parent / "metrics.json").read_text())["synthetic"] is True
     assert "Synthetic faces." in (tmp_path / "index.html").read_text()
-
-
-def test_real_faces_are_not_called_synthetic(written):
     for file in (written, written.parents[1] / "index.html"):
         assert "ynthetic" not in file.read_text()
 
 
-def test_a_single_point_and_a_single_epoch_make_a_page(tmp_path):
+def test_a_single_point_a_single_epoch_and_no_snapshots_make_a_page(tmp_path, marks):
     whole = made_up_reports.report()
     tip = [points[:, 52:53] for points in (whole.results.truth, whole.results.predicted)]
     path, words = write(
@@ -241,46 +229,10 @@ def test_a_single_point_and_a_single_epoch_make_a_page(tmp_path):
         snapshots=None,
     )
     assert "predicts 1 point." in words and "misses the point by" in words
+    assert not list(walk.read(path)[0].all("script")) and "Watch it learn" not in words
     captions = " ".join(walk.captions(path))
     assert "training loss 0.3, validation loss 0.2." in captions
     assert "the point moved 5.0 px" in captions and "The ellipse holds two" in captions
-
-
-def test_a_run_that_is_killed_leaves_the_page_before_it_whole(tmp_path, marks, monkeypatch):
-    path, _ = write(tmp_path)
-    before = {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(part_page.image_figures, "same_faces", killed)
-        with pytest.raises(KeyboardInterrupt):
-            write(tmp_path, recipe_name="course")
-    assert {f: f.read_bytes() for f in before} == before
-
-    write(tmp_path, recipe_name="course")
-    assert "<code>course</code>" in path.read_text()
-    assert sorted(f.name for f in path.parent.iterdir()) == [
-        "figures", "history.csv", "index.html", "metrics.json",
-    ]  # fmt: skip
-
-
-def test_no_page_is_ever_beside_the_numbers_of_another_run(tmp_path, marks, monkeypatch):
-    write(tmp_path)
-    folder, rename = tmp_path / "part9", page.Path.replace
-    seen = []
-
-    def watched(self, target):
-        renamed = rename(self, target)
-        metrics, index = folder / "metrics.json", folder / "index.html"
-        recipe = json.loads(metrics.read_text())["recipe"]
-        seen.append(not index.exists() or f"<code>{recipe}</code>" in index.read_text())
-        return renamed
-
-    monkeypatch.setattr(page.Path, "replace", watched)
-    write(tmp_path, recipe_name="course")
-    assert len(seen) == 4 and all(seen)
 
 
 @pytest.mark.parametrize("gain", [2.0, -2.0])

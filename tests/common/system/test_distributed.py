@@ -105,7 +105,8 @@ def torchrun(*line, **variables):
 def two(tmp_path_factory):
     """What each of two processes saved, and what they printed."""
     folder = tmp_path_factory.mktemp("two")
-    done = torchrun(__file__, folder, PYTHONPATH=os.pathsep.join(sys.path))
+    paths = [*sys.path, str(REPOSITORY / "tests" / "common")]  # where test_training is
+    done = torchrun(__file__, folder, PYTHONPATH=os.pathsep.join(paths))
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"rank {rank}.pt") for rank in (0, 1)], done.stdout
 
@@ -150,14 +151,11 @@ def test_two_processes_take_the_steps_of_one(two, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_the_first_process_knows_or_meets_all_do(two):
-    assert [saved["known"] for saved in two[0]] == ["from 0", "from 0"]
-    assert [saved["fault"] for saved in two[0]] == ["only the first process met this"] * 2
-
-
-@pytest.mark.slow
-def test_only_the_first_process_is_heard_and_goes_on(two):
-    assert two[1].split() == ["heard", "alone"]
+def test_the_first_process_alone_is_heard_and_all_get_what_it_knows_or_meets(two):
+    saved, heard = two
+    assert [each["known"] for each in saved] == ["from 0", "from 0"]
+    assert [each["fault"] for each in saved] == ["only the first process met this"] * 2
+    assert heard.split() == ["heard", "alone"]
 
 
 @pytest.mark.parametrize("gpus", [False, True])

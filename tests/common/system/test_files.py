@@ -1,9 +1,10 @@
 import io
-import multiprocessing
 import os
 import resource
 import signal
-import time
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ def names(folder):
     return sorted(file.name for file in folder.iterdir())
 
 
-def test_what_was_written_stands_in_a_folder_made_for_it(tmp_path):
+def test_what_was_written_is_in_a_folder_made_for_it(tmp_path):
     write_atomically(tmp_path / "new" / "folder" / "file", lambda file: file.write(b"whole"))
     assert (tmp_path / "new" / "folder" / "file").read_bytes() == b"whole"
     assert names(tmp_path / "new" / "folder") == ["file"]
@@ -47,55 +48,49 @@ def test_ctrl_c_while_torch_writes_is_ctrl_c(tmp_path):
     assert names(tmp_path) == []
 
 
-def _write_slowly(path, started):
-    def write(file):
-        file.write(b"half")
-        file.flush()
-        started.set()
-        time.sleep(60)
+WRITER = """
+import sys
+from pathlib import Path
+from common.system.files import write_atomically
 
-    write_atomically(path, write)
+def write(file):
+    file.write(sys.argv[2].encode())
+    file.flush()
+    print("half of it is written", flush=True)
+    sys.stdin.readline()
+    file.write(sys.argv[2].encode())
+
+write_atomically(Path(sys.argv[1]), write)
+"""
+
+
+def start_writer(path, letter):
+    """A process that has written half of ``path`` and goes on when it is sent a line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), letter],
+        cwd=Path(__file__).parents[3], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout.readline()
+    return process
 
 
 def test_a_killed_writer_leaves_what_was_there(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    processes = multiprocessing.get_context("forkserver")
-    started = processes.Event()
-    process = processes.Process(target=_write_slowly, args=(path, started), daemon=True)
-    process.start()
-    assert started.wait(60)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    with start_writer(path, "a") as process:
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
     write_atomically(path, lambda file: file.write(b"new"))
     assert path.read_bytes() == b"new"
 
 
-def _write_together(path, together, letter):
-    def write(file):
-        file.write(letter)
-        file.flush()
-        together.wait(60)  # now both have begun
-        file.write(letter)
-
-    write_atomically(path, write)
-
-
 def test_two_processes_that_write_one_file_do_not_meet(tmp_path):
     path = tmp_path / "file"
-    processes = multiprocessing.get_context("forkserver")
-    together = processes.Barrier(2)
-    both = [
-        processes.Process(target=_write_together, args=(path, together, letter), daemon=True)
-        for letter in (b"a", b"b")
-    ]
+    both = [start_writer(path, letter) for letter in "ab"]
     for process in both:
-        process.start()
-    for process in both:
-        process.join(120)
-    assert [process.exitcode for process in both] == [0, 0]
+        process.communicate(b"go on\n", timeout=60)
+    assert [process.returncode for process in both] == [0, 0]
     assert path.read_bytes() in (b"aa", b"bb")
     assert names(tmp_path) == ["file"]
 
@@ -129,15 +124,15 @@ def by_torch(file):
 
 
 @pytest.mark.parametrize("write", [by_hand, by_torch])
-def test_a_full_disk_is_told_in_one_line_and_leaves_what_was_there(
+def test_a_full_disk_is_reported_in_one_line_and_leaves_what_was_there(
     tmp_path, disk_of_a_megabyte, write
 ):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(UserError, match="cannot be written") as told:
+    with pytest.raises(UserError, match="cannot be written") as raised:
         write_atomically(path, write)
-    assert str(told.value).startswith(f"{path}: ")
-    assert "\n" not in str(told.value)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "\n" not in str(raised.value)
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
 
@@ -150,7 +145,7 @@ def test_a_fault_that_is_not_the_disks_is_not_called_one(tmp_path):
         write_atomically(tmp_path / "file", fail)
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         make_writable(tmp_path / "file" / "below")

@@ -1,8 +1,6 @@
 """Synthetic faces: labels against painted dots and outlines, and what training relies on."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import procrustes
 
 from common.keypoints import IBUG_68, IMM_58
 from datasets.synthetic import head, picture, scene, shading
@@ -17,7 +16,6 @@ from datasets.synthetic.people import sample_scene
 from datasets.synthetic.render import FIRST_SEED, SETTINGS, names, people, render
 
 BARE = ("hair", "glasses", "beard", "occluders", "background", "camera")
-DATA = Path(os.environ.get("FACE_DATA") or Path(__file__).parents[4] / "shared" / "data")
 schemes = pytest.mark.parametrize("scheme", [IBUG_68, IMM_58], ids=lambda scheme: scheme.name)
 
 
@@ -29,28 +27,20 @@ def posed(seed, scheme, size, turn=None, leave_out=BARE):
 
 def test_dots_painted_on_the_skin_are_found_at_their_labels():
     rows, columns = np.mgrid[:128, :128]
+    face = (*people(20, "crop", BARE), IBUG_68, (128, 128), "crop", BARE)
+    plain, points, visible = picture.draw(*face)
     distances = []
-    for seed in range(20, 22):
-        person, setup, _ = people(seed, "crop", BARE)
-
-        def draw(dots, person=person, setup=setup):
-            random = np.random.default_rng(0)
-            return picture.draw(person, setup, random, IBUG_68, (128, 128), "crop", BARE, dots)
-
-        plain, points, visible = draw(())
-        # A few dots at once, far apart. Jaw dots lie on the outline, half of them hidden: the
-        # outline itself is their test.
-        for first in range(20):
-            dots = [48 + first, 17 + first] + [37 + first] * (first < 11)
-            change = np.abs(draw(dots)[0].astype(float) - plain).sum(0)
-            for x, y in points[[dot for dot in dots if visible[dot]]]:
-                weight = change * (np.hypot(columns - x, rows - y) < 3.5)
-                weight[weight < 0.05 * weight.max()] = 0
-                total = max(weight.sum(), 1e-9)
-                found = (columns * weight).sum() / total, (rows * weight).sum() / total
-                distances.append(np.hypot(found[0] - x, found[1] - y))
-    assert len(distances) > 2 * 40
-    assert np.mean(np.array(distances) <= 0.5) >= 0.99
+    # A few dots at once, far apart. Jaw dots lie on the outline, half of them hidden: the
+    # outline itself is their test.
+    for first in range(17, 30):
+        dots = range(first, 68, 13)
+        change = np.abs(picture.draw(*face, dots)[0].astype(float) - plain).sum(0)
+        for x, y in points[[dot for dot in dots if visible[dot]]]:
+            weight = change * (np.hypot(columns - x, rows - y) < 3.5)
+            weight[weight < 0.05 * weight.max()] = 0
+            found = [np.average(at, weights=weight + 1e-12) for at in (columns, rows)]
+            distances.append(np.hypot(found[0] - x, found[1] - y))
+    assert len(distances) > 40 and max(distances) <= 0.5
 
 
 @pytest.mark.parametrize("yaw", [-50, -30, 30, 50])
@@ -94,7 +84,7 @@ def test_a_triangle_covers_its_pixels_interpolates_and_hides_what_is_behind():
     np.testing.assert_allclose(value, np.stack([columns, rows], 1), atol=1e-4)
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(st.integers(0, 2**40), st.integers(0, 2**40), st.sampled_from(sorted(SETTINGS)))
 def test_a_seed_gives_the_same_face_whatever_is_rendered_beside_it(seed, other, setting):
     alone = render([seed], IBUG_68, setting, (48, 64))
@@ -104,7 +94,7 @@ def test_a_seed_gives_the_same_face_whatever_is_rendered_beside_it(seed, other, 
     assert other == seed or not torch.equal(*among[0])
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(st.integers(0, 2**40))
 def test_every_seed_gives_a_face_within_its_ranges(seed):
     _, setup, _ = people(seed, "crop")
@@ -120,7 +110,7 @@ def test_every_seed_gives_a_face_within_its_ranges(seed):
 
 
 def test_wide_turns_do_occur():
-    turns = np.array([sample_scene(np.random.default_rng(seed)).turn for seed in range(2000)])
+    turns = np.array([sample_scene(np.random.default_rng(seed)).turn for seed in range(1000)])
     assert (np.abs(turns).max(0) > [55, 27, 36]).all()
 
 
@@ -131,9 +121,8 @@ def test_both_schemes_agree_in_picture_and_in_what_they_both_name(setting):
     assert torch.equal(ibug[0], imm[0])
     # IMM and iBUG number of eye corners, mouth corners and middles, nose base, brow.
     same = {13: 45, 17: 42, 21: 36, 25: 39, 39: 48, 43: 54, 41: 51, 45: 57, 52: 33, 30: 23, 6: 8}
-    torch.testing.assert_close(
-        imm[1][:, list(same)], ibug[1][:, list(same.values())], rtol=0, atol=0.02
-    )
+    one, other = imm[1][:, list(same)], ibug[1][:, list(same.values())]
+    torch.testing.assert_close(one, other, rtol=0, atol=0.02)
 
 
 @schemes
@@ -154,12 +143,7 @@ def test_six_seeds_in_a_row_are_a_persons_views_who_share_the_head_and_turn_as_n
     assert turned["turned right"] < -3 < 3 < turned["turned left"]
     heads = [people(seed, "portrait")[0].proportions for seed in range(7)]
     assert all(one == heads[0] for one in heads[:6]) and heads[6] != heads[0]
-
-
-def test_train_and_test_show_different_people():
-    heads = [people(first, "crop")[0].proportions for first in FIRST_SEED.values()]
-    assert heads[0] != heads[1]
-    assert all(first % 6 == 0 for first in FIRST_SEED.values())  # no portraits in both
+    assert all(first % 6 == 0 for first in FIRST_SEED.values())  # no person in both splits
 
 
 def test_closed_eyes_and_lips_meet():
@@ -191,33 +175,20 @@ def test_what_is_left_out_leaves_the_points_where_they_are():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not (DATA / "ibug_300W_large_face_landmark_dataset").is_dir(), reason="no real faces here"
-)
-def test_the_mean_shape_is_that_of_real_annotations():
-    folder = DATA / "ibug_300W_large_face_landmark_dataset" / "lfpw" / "trainset"
-    real = np.stack(
-        [
-            np.loadtxt(path.read_text().split("{")[1].split("}")[0].strip().splitlines())
-            for path in sorted(folder.glob("*.pts"))
-            if "_mirror" not in path.name
-        ]
-    )
+def test_the_mean_shape_is_that_of_real_annotations(real_data):
+    folder = real_data / "ibug_300W_large_face_landmark_dataset" / "lfpw" / "trainset"
+    files = [path for path in sorted(folder.glob("*.pts")) if "_mirror" not in path.name]
+    real = np.stack([np.loadtxt(path, skiprows=3, max_rows=68) for path in files])
     subjects = [posed(seed, IBUG_68, (256, 256), leave_out=()) for seed in range(150)]
     ours = np.stack([subject.camera.project(subject.points)[0] for subject in subjects])
 
-    def mean_shape(shapes, mean=None):
-        shapes = shapes - shapes.mean(1, keepdims=True)
-        shapes = shapes / np.sqrt((shapes**2).sum((1, 2), keepdims=True))
-        mean = shapes[0] if mean is None else mean
+    def mean_shape(shapes, mean):
         for _ in range(5):
-            u, _, v = np.linalg.svd(shapes.transpose(0, 2, 1) @ mean)
-            mean = (shapes @ (u @ v)).mean(0)
-            mean /= np.sqrt((mean**2).sum())
+            shapes = [procrustes(mean, shape)[1] for shape in shapes]
+            mean = np.mean(shapes, 0)
         return mean
 
-    real = mean_shape(real)
-    ours = mean_shape(ours.astype(float), real)
-    u, _, v = np.linalg.svd(ours.T @ real)
-    distance = np.linalg.norm(ours @ u @ v - real, axis=1).mean()
+    real = mean_shape(real, real[0])
+    real, ours, _ = procrustes(real, mean_shape(ours, real))
+    distance = np.linalg.norm(ours - real, axis=1).mean()
     assert distance < 0.015 * np.linalg.norm(real[36] - real[45])

@@ -9,7 +9,6 @@ import small_sets
 import torch
 from torch import nn
 
-import run_part
 from common import checkpoints, training
 from datasets.synthetic import cached
 from parts import part3_variants, udacity_networks
@@ -80,15 +79,11 @@ def short(monkeypatch):
 
 
 @pytest.fixture
-def call(root, tmp_path, capsys, short):
-    """Calls the command line: exit status, stdout and the lines of stderr."""
+def call(root, command, short):
+    """Calls a command that trains: exit status, stdout and the lines of stderr."""
 
     def call(*line, data=root):
-        capsys.readouterr()
-        options = ["--data", str(data), "--reports", str(tmp_path / "r"), "--device", "cpu"]
-        status = run_part.main([*map(str, line), *options])
-        out, err = capsys.readouterr()
-        return status, out, err.splitlines()
+        return command(*line, "--data", data, "--reports", "r", "--device", "cpu")
 
     return call
 
@@ -107,13 +102,13 @@ def epochs_trained(monkeypatch):
 
 
 def test_a_comparison_is_trained_once_and_read_afterwards(
-    call, tmp_path, root, epochs_trained, capsys
+    call, tmp_path, root, epochs_trained, command
 ):
     line = ["compare", *PAIR, "--epochs", 2]
     status, out, errors = call(*line)
     assert status == 0
+    assert out == "the page: r/compare/index.html\n"
     page = tmp_path / "r" / "compare" / "index.html"
-    assert out.strip() == f"the page: {page}"
     assert epochs_trained == ["LightNet"] * 2 + ["LightNetBN"] * 2
     assert {"LightNet, seed 0", "LightNetBN, seed 0"} <= set(errors)
     numbers = page.parent / "comparison.json"
@@ -140,10 +135,9 @@ def test_a_comparison_is_trained_once_and_read_afterwards(
 
     file = page.parent / "youtube_faces-course-2" / "LightNet-0.pt"
     assert checkpoints.load(file)["training"].keys() == {"history", "seed"}
-    assert run_part.main(["evaluate", str(file), "--json", "--data", str(root)]) == 0
-    assert json.loads(capsys.readouterr().out)["nme"] == pytest.approx(
-        first["networks"]["LightNet"]["errors"][0]["nme"], rel=1e-5
-    )
+    measured = json.loads(command("evaluate", file, "--json", "--data", root)[1])
+    expected = first["networks"]["LightNet"]["errors"][0]["nme"]
+    assert measured["nme"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_comparison_that_was_stopped_resumes(call, tmp_path, monkeypatch):
@@ -228,7 +222,7 @@ def test_without_the_frames_a_comparison_says_so_and_takes_synthetic_faces(
 
 
 @pytest.mark.parametrize("recipe", ["course", "best"])
-def test_part_3_trains_a_network_of_the_route(call, tmp_path, root, recipe, capsys):
+def test_part_3_trains_a_network_of_the_route(call, tmp_path, root, recipe, command):
     line = ["3", "--dataset", "youtube_faces", "--network", "LightNetBN", "--recipe", recipe]
     status, _, errors = call(*line, "--epochs", 1, "--loss", "l1")
     assert status == 0
@@ -242,10 +236,7 @@ def test_part_3_trains_a_network_of_the_route(call, tmp_path, root, recipe, caps
     assert metrics["network"] == "LightNetBN"
     assert metrics["smooth_l1_224"] > 0
     assert checkpoints.load(folder / "checkpoint.pt")["recipe"]["loss"] == "l1"
-    capsys.readouterr()
-    line = ["evaluate", str(folder / "checkpoint.pt"), "--json", "--data", str(root)]
-    assert run_part.main(line) == 0
-    measured = json.loads(capsys.readouterr().out)
+    line = ["evaluate", folder / "checkpoint.pt", "--json", "--data", root]
+    measured = json.loads(command(*line)[1])
     assert measured["nme"] == pytest.approx(metrics["nme"], rel=1e-5)
-    assert run_part.main([*line, "--split", "validation"]) == 0
-    assert json.loads(capsys.readouterr().out)["n_test"] == 4
+    assert json.loads(command(*line, "--split", "validation")[1])["n_test"] == 4

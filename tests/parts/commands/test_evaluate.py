@@ -1,15 +1,13 @@
 """``evaluate`` on faces that a detector has to find first."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import small_sets
 import torch
-from small_network import checkpoint_of
 
-import run_part
-from common import checkpoints
 from common.crops import read_picture, square_boxes
 from common.faces import Faces, landmark_boxes
 from common.keypoints import IBUG_68
@@ -17,8 +15,10 @@ from common.loading import load_crops
 from common.photos import detectors
 from common.photos.detectors import Detector
 from common.photos.finder import FaceKeypoints, face_from_keypoints
-from datasets import ibug
+from common.recipe import Recipe
+from datasets import ibug, splits
 from parts import protocols_300w, toolkit
+from parts.part3_large_dataset import ResNet18
 
 
 def found_at(box, keypoints):
@@ -56,36 +56,18 @@ def test_the_face_that_overlaps_the_annotated_one_most_is_the_one_that_was_found
     np.testing.assert_allclose(found[2], base + 40, rtol=1e-6)
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return small_sets.write_ibug(tmp_path_factory.mktemp("sets"))
-
-
-@pytest.fixture
-def evaluate(root, tmp_path, capsys):
-    """Calls ``run_part.py evaluate`` with an untrained network."""
-    mean = ibug.load(root, "train").points.mean(dim=0) / 150
-    path = checkpoint_of(tmp_path / "c.pt", dataset="ibug", mean_shape=mean)
-
-    def call(*line):
-        capsys.readouterr()
-        words = ["evaluate", path, "--data", root, "--device", "cpu", *line]
-        status = run_part.main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return status, out, [text for text in err.splitlines() if text.startswith("error")]
-
-    return call
-
-
-def test_found_faces_are_measured_and_the_others_counted(evaluate, root, monkeypatch):
+def test_found_faces_are_measured_and_the_others_counted(
+    command, untrained, small_root, monkeypatch
+):
     """All points of the faces that are found are predicted 3 pixels too far right."""
-    faces = ibug.load(root, "test")
+    evaluate = partial(command, "evaluate", untrained, "--data", small_root, "--boxes", "haar")
+    faces = ibug.load(small_root, "test")
     boxes, predicted = landmark_boxes(faces.points), faces.points + torch.tensor([3.0, 0.0])
     found = [[found_at(tuple(b.tolist()), p)] for b, p in zip(boxes, predicted, strict=True)]
     found[1] = []
     seen = by_picture(faces, found)
     monkeypatch.setattr(FaceKeypoints, "predict", lambda _, image: seen[int(image.sum())])
-    status, out, _ = evaluate("--boxes", "haar", "--json")
+    status, out, _ = evaluate("--json")
     assert status == 0
     metrics = json.loads(out)
     assert metrics["n_test"] == 2
@@ -93,23 +75,18 @@ def test_found_faces_are_measured_and_the_others_counted(evaluate, root, monkeyp
     errors = 300 / IBUG_68.eye_distance(faces.points[[0, 2]])  # % of the eye distance
     assert metrics["nme"] == pytest.approx(errors.mean().item(), rel=1e-4)
     assert metrics["mae_px_original"] == pytest.approx(1.5, rel=1e-4)  # over x and y
-    _, table, _ = evaluate("--boxes", "haar")
+    _, table, _ = evaluate()
     assert table.splitlines()[0] == "ibug/test, boxes: haar, 66.67 % of the faces found"
 
-
-def test_no_face_found_is_an_error(evaluate, monkeypatch):
     monkeypatch.setattr(FaceKeypoints, "predict", lambda *_: [])
-    status, out, errors = evaluate("--boxes", "haar")
+    status, out, errors = evaluate()
     assert (status, out) == (2, "")
-    assert errors == ["error: --boxes haar: finds no face of ibug/test; choose another"]
+    assert errors[-1] == "error: --boxes haar: finds no face of ibug/test; choose another"
 
 
-@pytest.mark.parametrize(("disagreement", "found"), [(0.0, 0.0), (10.0, 100.0)])
-def test_protocols_accept_faces_by_the_networks_own_flip_disagreement(
-    root, tmp_path, monkeypatch, disagreement, found
-):
+def test_protocols_accept_faces_by_the_networks_own_flip_disagreement(small_root, monkeypatch):
     """An untrained network disagrees with its own flip far more than the one that ships."""
-    test = ibug.load(root, "test")
+    test = ibug.load(small_root, "test")
     known = by_picture(test, square_boxes(landmark_boxes(test.points), 1.0).numpy()[:, None])
 
     def detect(image):  # turned pictures show no face
@@ -118,26 +95,26 @@ def test_protocols_accept_faces_by_the_networks_own_flip_disagreement(
 
     detector = Detector("haar", detect, longest=1000, fit=(0.0, 0.0, 1.0))
     monkeypatch.setattr(detectors, "load", lambda *_: detector)
-    monkeypatch.setattr(protocols_300w, "flip_disagreement_p99", lambda *_: disagreement)
-    untrained = checkpoints.load(checkpoint_of(tmp_path / "c.pt", dataset="ibug", mean_shape=None))
-    network, recipe = checkpoints.network_of(untrained), checkpoints.recipe_of(untrained)
-    train = load_crops(ibug.load(root, "train"), recipe)
-    rows = {row["name"]: row for row in protocols_300w.protocols(network, train, recipe, root)}
-    assert rows["lfpw/testset"]["boxes"]["haar"]["found"] == found
+    network, recipe = ResNet18(68), Recipe(height=32, width=32, margin=4, box_scale=1.3)
+    train = load_crops(ibug.load(small_root, "train"), recipe)
+    monkeypatch.setattr(splits, "protocols", lambda data: {"lfpw/testset": ""})
+    for disagreement, found in ((0.0, 0.0), (10.0, 100.0)):
+        monkeypatch.setattr(
+            protocols_300w, "flip_disagreement_p99", lambda *_, known=disagreement: known
+        )
+        (row,) = protocols_300w.protocols(network, train, recipe, small_root)
+        assert row["boxes"]["haar"]["found"] == found
 
 
-def test_a_detector_needs_a_network_of_68_points(tmp_path, capsys):
-    small_sets.write_imm(tmp_path)
-    path = checkpoint_of(tmp_path / "c.pt", "imm58", 58, dataset="imm", mean_shape=None)
-    status = run_part.main(["evaluate", str(path), "--boxes", "haar", "--data", str(tmp_path)])
+def test_a_detector_needs_a_network_of_68_points(command, nose, small_root):
+    status, _, errors = command("evaluate", nose, "--boxes", "haar", "--data", small_root)
     assert status == 2
-    assert "58 points of imm58, and photos need all of ibug68" in capsys.readouterr().err
+    assert "1 points of imm58, and photos need all of ibug68" in errors[-1]
 
 
-def test_without_any_checkpoint_the_error_names_the_one_to_train(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_without_any_checkpoint_the_error_names_the_one_to_train(command, tmp_path, monkeypatch):
     monkeypatch.setattr(toolkit, "WEIGHTS", tmp_path / "weights")
-    assert run_part.main(["evaluate"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    status, _, (line,) = command("evaluate")
+    assert status == 2
     assert line.startswith("error: reports/part3/checkpoint.pt: ")
     assert line.endswith("python run_part.py 3")

@@ -3,23 +3,22 @@
 import re
 from dataclasses import asdict
 
+import made_up_reports
 import pytest
 import torch
 from PIL import Image
 
-import run_part
 from common import checkpoints
 from common.faces import landmark_boxes
 from common.keypoints import IBUG_68
 from common.photos.detectors import Detection
 from common.photos.finder import FaceKeypoints, face_from_keypoints
 from common.recipe import Recipe
+from common.report import explanation_page
 from datasets.synthetic.render import render
-from parts.part1_nose_tip import NOSE, NoseNet
 from parts.part3_large_dataset import HeatmapResNet18, ResNet18
 
 RECIPE = Recipe(height=64, width=64, margin=8, box_scale=1.3)
-KINDS = {"coordinates": ResNet18, "heatmap": HeatmapResNet18}
 
 
 @pytest.fixture(scope="module")
@@ -33,25 +32,20 @@ def photo(tmp_path_factory):
 
 @pytest.fixture
 def found(monkeypatch, photo):
-    """The face of the photo is found, whatever the network predicts."""
+    """The face of the photo is found, whatever the network predicts; few places are hidden."""
     face = face_from_keypoints((0.0, 0.0, 1.0, 1.0), 1.0, 1.0, photo[1])
-    monkeypatch.setattr(FaceKeypoints, "predict", lambda self, image: [face])
+    monkeypatch.setattr(FaceKeypoints, "predict", lambda *_: [face])
+    monkeypatch.setattr(explanation_page, "PLACES", 6)
 
 
-def mean_face(points):
-    """The points in fractions of the crop that their own box gives, (68, 2)."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    return torch.from_numpy(0.5 + (points - (low + high) / 2) / (1.3 * (high - low).max()))
-
-
-def write_checkpoint(path, kind, points):
-    torch.manual_seed(0)
-    network = KINDS[kind]()
-    if kind == "coordinates":  # as a network that starts at the mean face
+def write_checkpoint(path, network, points):
+    """``network``, whose coordinates start at the mean face; its batch normalisation saw noise."""
+    if isinstance(network, ResNet18):
+        low, high = points.min(axis=0), points.max(axis=0)
+        mean = torch.from_numpy(0.5 + (points - (low + high) / 2) / (1.3 * (high - low).max()))
         network.resnet.fc.weight.data *= 0.01
-        network.resnet.fc.bias.data = mean_face(points).float().flatten()
-    for _ in range(3):
-        network.train()(torch.rand(4, 1, 64, 64) - 0.5)
+        network.resnet.fc.bias.data = mean.float().flatten()
+    network.train()(torch.rand(4, 1, 64, 64) - 0.5)
     checkpoint = {
         "network": f"parts.part3_large_dataset.{type(network).__name__}",
         "arguments": network.arguments, "weights": network.state_dict(),
@@ -63,21 +57,20 @@ def write_checkpoint(path, kind, points):
 
 
 @pytest.fixture
-def explain(tmp_path, photo, capsys):
+def explain(command, photo):
     def call(checkpoint, *more, of=photo[0]):
-        line = ["explain", of, "--checkpoint", checkpoint, "--reports", tmp_path / "r"]
-        status = run_part.main([str(word) for word in (*line, "--device", "cpu", *more)])
-        return status, *capsys.readouterr()
+        line = ["explain", of, "--checkpoint", checkpoint, "--reports", "r", "--device", "cpu"]
+        return command(*line, *more)
 
     return call
 
 
-@pytest.mark.parametrize("kind", ["coordinates", pytest.param("heatmap", marks=pytest.mark.slow)])
-def test_the_page_is_whole_and_small(explain, found, photo, tmp_path, kind):
-    checkpoint = write_checkpoint(tmp_path / "net.pt", kind, photo[1])
+@pytest.mark.slow
+def test_the_page_is_whole_and_small(explain, found, photo, tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "net.pt", ResNet18(), photo[1])
     status, out, _ = explain(checkpoint)
+    assert (status, out) == (0, "the page: r/explain/index.html\n")
     page = tmp_path / "r" / "explain" / "index.html"
-    assert (status, out) == (0, f"the page: {page}\n")
     text = page.read_text()
     assert "Ada &amp; friends.png" in text
     pictures = re.findall(r'<img src="([^"]+)" width="(\d+)" height="(\d+)" alt="([^"]*)"', text)
@@ -87,7 +80,7 @@ def test_the_page_is_whole_and_small(explain, found, photo, tmp_path, kind):
         assert len(alt) > 20
     chosen = [source for source, *_ in pictures if "/point-" in source]
     assert chosen == [f"figures/point-{number}.png" for number in (30, 36, 48, 8)]
-    assert ("On the right its heatmap" in text) == (kind == "heatmap")
+    assert "On the right its heatmap" not in text
     assert {file.name for file in (page.parent / "figures").iterdir()} == {
         source.partition("/")[2] for source, *_ in pictures
     }
@@ -96,58 +89,35 @@ def test_the_page_is_whole_and_small(explain, found, photo, tmp_path, kind):
     assert (tmp_path / "r" / "index.html").is_file()
 
 
-@pytest.mark.slow
-def test_a_chosen_point_takes_the_place_of_the_others(explain, found, photo, tmp_path):
-    checkpoint = write_checkpoint(tmp_path / "net.pt", "coordinates", photo[1])
+def test_a_chosen_point_of_the_detectors_face_where_the_network_is_confident_of_none(
+    explain, found, photo, tmp_path, monkeypatch
+):
+    made_up_reports.draw_nothing(monkeypatch)  # seconds
+    (box,) = landmark_boxes(torch.from_numpy(photo[1])[None]).tolist()
+    monkeypatch.setattr(FaceKeypoints, "predict", lambda *_: [])
+    monkeypatch.setattr(FaceKeypoints, "detect", lambda *_: [Detection(tuple(box), 1.0)])
+    checkpoint = write_checkpoint(tmp_path / "net.pt", HeatmapResNet18(channels=16), photo[1])
     assert explain(checkpoint, "--point", "57")[0] == 0
     page = (tmp_path / "r" / "explain" / "index.html").read_text()
     assert re.findall(r"figures/point-\d+", page) == ["figures/point-57"]
     assert "moves point 57, of the outer lip" in page
+    assert "On the right its heatmap" in page
 
 
-@pytest.mark.parametrize(
-    ("more", "named"),
-    [(["--point", "68"], "--point 68"), (["--point", "-1"], "--point -1")],
-)
-def test_an_unknown_point_is_one_line(explain, tmp_path, more, named):
-    status, out, errors = explain(tmp_path / "none.pt", *more)
-    assert (status, out) == (2, "")
-    assert errors.startswith(f"error: {named}: ") and errors.count("\n") == 1
-
-
-@pytest.mark.slow
-def test_a_network_that_is_confident_of_no_face_is_shown_the_detectors(
-    explain, photo, tmp_path, monkeypatch
+def test_what_cannot_be_explained_is_one_line(
+    explain, untrained, nose, photo, tmp_path, monkeypatch
 ):
-    (box,) = landmark_boxes(torch.from_numpy(photo[1])[None]).tolist()
-    monkeypatch.setattr(FaceKeypoints, "predict", lambda self, image: [])
-    monkeypatch.setattr(FaceKeypoints, "detect", lambda self, image: [Detection(tuple(box), 1.0)])
-    checkpoint = write_checkpoint(tmp_path / "net.pt", "coordinates", photo[1])
-    status, _, _ = explain(checkpoint, "--point", "30")
-    assert status == 0
-    assert (tmp_path / "r" / "explain" / "index.html").exists()
-
-
-def test_what_cannot_be_explained_is_one_line(explain, found, photo, tmp_path, monkeypatch):
-    checkpoint = write_checkpoint(tmp_path / "net.pt", "coordinates", photo[1])
     (tmp_path / "no picture.jpg").write_text("text")
-    status, _, errors = explain(checkpoint, of=tmp_path / "no picture.jpg")
-    assert status == 2
-    assert "no picture.jpg: cannot be read" in errors.splitlines()[-1]
-
-    monkeypatch.setattr(FaceKeypoints, "predict", lambda self, image: [])
-    monkeypatch.setattr(FaceKeypoints, "detect", lambda self, image: [])
-    status, _, errors = explain(checkpoint)
-    assert status == 2
-    assert f"{photo[0]}: no face found" in errors.splitlines()[-1]
-
-    few = {
-        "network": "parts.part1_nose_tip.NoseNet", "arguments": {},
-        "weights": NoseNet().state_dict(), "recipe": asdict(Recipe(height=60, width=80)),
-        "scheme": "imm58", "point_ids": list(NOSE), "dataset": "imm",
-    }  # fmt: skip
-    checkpoints.save(few, tmp_path / "nose.pt")
-    status, _, errors = explain(tmp_path / "nose.pt")
-    assert status == 2
-    assert "nose.pt: predicts 1 points of imm58" in errors.splitlines()[-1]
+    for name in ("predict", "detect"):
+        monkeypatch.setattr(FaceKeypoints, name, lambda *_: [])
+    for line, of, fault in (
+        ((untrained,), "no picture.jpg", "no picture.jpg: cannot be read"),
+        ((untrained,), photo[0], f"{photo[0]}: no face found"),
+        ((nose,), photo[0], "nose.pt: predicts 1 points of imm58"),
+        (("none.pt", "--point", "68"), photo[0], "error: --point 68: "),
+        (("none.pt", "--point", "-1"), photo[0], "error: --point -1: "),
+    ):
+        status, out, (error,) = explain(*line, of=of)
+        assert (status, out) == (2, "")
+        assert fault in error
     assert not (tmp_path / "r" / "explain" / "index.html").exists()

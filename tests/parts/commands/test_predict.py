@@ -7,24 +7,23 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from small_network import checkpoint_of
+from PIL import Image, ImageOps
 
 import run_part
 from common.faces import landmark_boxes
 from common.photos.detectors import Detection
 from common.photos.drawing import draw_faces
-from common.photos.finder import FaceKeypoints, FoundFace
+from common.photos.finder import face_from_keypoints
 from common.photos.formats import as_json
-from common.photos.pose import MEAN_HEAD, Pose
-from common.photos.video import Frames
-from datasets.ibug import read_pts
+from common.photos.pose import MEAN_HEAD
+from common.photos.video import Frames, Recorder
+from parts.commands import predict as predicting
 
 
 class Seer:
@@ -39,14 +38,9 @@ class Seer:
         assert image.shape[2] == 3
         self.seen.append(image)
         height, width = image.shape[:2]
-        return [
-            FoundFace(
-                box=(width * (0.2 + i), height * 0.2, width * 0.6, height * 0.6), score=1.0,
-                confidence=0.9, pose=Pose(1.0, 2.0, 3.0), eyes_open=0.3, mouth_open=0.1,
-                keypoints=(MEAN_HEAD[:, :2] * width / 300 + (width / 2, height / 3)).astype("f4"),
-            )
-            for i in range(self.count)
-        ]  # fmt: skip
+        points = (MEAN_HEAD[:, :2] * width / 300 + (width / 2, height / 3)).astype("f4")
+        boxes = [(width * (0.2 + i), height * 0.2, width * 0.6, height * 0.6) for i in range(5)]
+        return [face_from_keypoints(box, 1.0, 0.9, points) for box in boxes[: self.count]]
 
     def detect(self, image):
         (box,) = landmark_boxes(torch.from_numpy(self.face(image))[None]).tolist()
@@ -66,22 +60,13 @@ class Seer:
 @pytest.fixture
 def seer(monkeypatch):
     seer = Seer()
-    monkeypatch.setattr(FaceKeypoints, "load", lambda *_: seer)
+    monkeypatch.setattr(predicting, "face_keypoints", lambda *_: seer)
     return seer
 
 
 @pytest.fixture
-def predict(tmp_path, capfd, monkeypatch):
-    """Calls ``run_part.py predict`` in an empty folder: exit status, stdout, lines of stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*line):
-        capfd.readouterr()
-        status = run_part.main(["predict", *map(str, line)])
-        out, err = capfd.readouterr()
-        return status, out, err.splitlines()
-
-    return call
+def predict(command):
+    return partial(command, "predict")
 
 
 def photo(path, mode="RGB", size=(90, 60), **how):
@@ -103,34 +88,28 @@ def test_a_photo_is_drawn_and_written_as_json(seer, predict, tmp_path):
     assert out == f"me.png: 1 face, see {os.path.join('predictions', 'me.faces.jpg')}\n"
     assert names(tmp_path / "predictions") == ["me.faces.jpg", "me.json"]
     written = (tmp_path / "predictions" / "me.json").read_text()
-    assert written == as_json("me.png", (60, 90), seer.predict(seer.seen[0]))
+    assert {"me.json": written} == as_json(
+        "me.png", "me", (60, 90), [(None, seer.predict(seer.seen[0]))]
+    )
     drawn = np.asarray(Image.open(tmp_path / "predictions" / "me.faces.jpg")).astype(int)
     expected = draw_faces(seer.seen[0], seer.predict(seer.seen[0]), ("boxes", "points"))
     assert np.abs(drawn - expected).mean() < np.abs(drawn - seer.seen[0]).mean() / 3  # JPEG
 
 
-def test_every_format_is_written_and_points_count_from_one(seer, predict, tmp_path):
+def test_every_format_is_written(seer, predict, tmp_path):
     seer.count = 2
     photo(tmp_path / "two.jpg")
     assert predict("two.jpg", "--format", "json,csv,pts", "--save-dir", "out")[0] == 0
     expected = ["two.csv", "two.face1.pts", "two.face2.pts", "two.faces.jpg", "two.json"]
     assert names(tmp_path / "out") == expected
-    written = json.loads((tmp_path / "out" / "two.json").read_text())
-    points = read_pts(tmp_path / "out" / "two.face2.pts")
-    np.testing.assert_allclose(points, written["faces"][1]["keypoints"], atol=1e-3)
-    assert len((tmp_path / "out" / "two.csv").read_text().splitlines()) == 3
     assert predict("two.jpg", "--format", "csv", "--save-dir", "other")[0] == 0
     assert names(tmp_path / "other") == ["two.csv", "two.faces.jpg"]
 
-
-def test_finding_no_face_is_not_an_error(seer, predict, tmp_path):
-    seer.count = 0
-    photo(tmp_path / "wall.png")
-    status, out, errors = predict("wall.png", "--format", "json,csv,pts")
-    assert (status, errors) == (0, [])
-    assert out.startswith("wall.png: 0 faces, ")
-    assert json.loads((tmp_path / "predictions" / "wall.json").read_text())["faces"] == []
-    assert names(tmp_path / "predictions") == ["wall.csv", "wall.faces.jpg", "wall.json"]
+    seer.count = 0  # which is not an error
+    line = ["two.jpg", "--format", "json,csv,pts", "--save-dir", "none"]
+    assert predict(*line)[1:] == (f"two.jpg: 0 faces, see {Path('none/two.faces.jpg')}\n", [])
+    assert json.loads((tmp_path / "none" / "two.json").read_text())["faces"] == []
+    assert names(tmp_path / "none") == ["two.csv", "two.faces.jpg", "two.json"]
 
 
 def test_a_folder_gives_its_pictures_and_other_files_are_counted(seer, predict, tmp_path):
@@ -162,45 +141,42 @@ def sixteen_bits(path):
     Image.fromarray(np.linspace(0, 65535, 5400).astype(np.uint16).reshape(60, 90)).save(path)
 
 
+def turned(path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    photo(path, exif=exif)
+
+
 def animated(path):
     frames = [Image.new("RGB", (90, 60), colour) for colour in ("red", "green", "blue")]
     frames[0].save(path, save_all=True, append_images=frames[1:])
 
 
-@pytest.mark.parametrize(
-    ("name", "write"),
-    [
-        ("sixteen.png", sixteen_bits),
-        ("cmyk.jpg", lambda path: photo(path, "CMYK")),
-        ("palette.png", lambda path: photo(path, "P")),
-        ("grey.jpg", lambda path: photo(path, "L")),
-        ("black-and-white.png", lambda path: photo(path, "1")),
-        ("transparent.png", lambda path: photo(path, "RGBA")),
-        ("dot.png", lambda path: photo(path, size=(1, 1))),
-        ("thin.png", lambda path: photo(path, size=(1, 700))),
-        ("animated.gif", animated),  # of which the first frame counts
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_every_kind_of_picture_is_read(seer, predict, tmp_path, name, write):
-    write(tmp_path / name)
-    status, _, errors = predict(name)
+KINDS = {
+    "sixteen.png": sixteen_bits,
+    "cmyk.jpg": lambda path: photo(path, "CMYK"),
+    "palette.png": lambda path: photo(path, "P"),
+    "grey.jpg": lambda path: photo(path, "L"),
+    "black-and-white.png": lambda path: photo(path, "1"),
+    "transparent.png": lambda path: photo(path, "RGBA"),
+    "dot.png": lambda path: photo(path, size=(1, 1)),
+    "thin.png": lambda path: photo(path, size=(1, 700)),
+    "turned.jpg": turned,  # as a viewer shows it
+    "animated.gif": animated,  # of which the first frame counts
+}
+
+
+def test_every_kind_of_picture_is_read(seer, predict, tmp_path):
+    for name, write in KINDS.items():
+        write(tmp_path / name)
+    status, _, errors = predict(*KINDS)
     assert (status, errors) == (0, [])
-    with Image.open(tmp_path / name) as original:
+    for name, seen in zip(KINDS, seer.seen, strict=True):
+        with Image.open(tmp_path / name) as file:
+            original = ImageOps.exif_transpose(file)
         wide = original.convert("I" if original.mode.startswith("I") else "RGB")
         expected = np.atleast_3d(np.asarray(wide)) // (257 if wide.mode == "I" else 1)
-    assert np.abs(seer.seen[0] - expected.astype(int)).max() <= 1
-
-
-def test_a_turned_photo_is_read_as_a_viewer_shows_it(seer, predict, tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn clockwise
-    photo(tmp_path / "turned.jpg", exif=exif)
-    assert predict("turned.jpg")[0] == 0
-    assert seer.seen[0].shape == (90, 60, 3)
-    assert seer.seen[0][10].mean() > 150  # the bright left half is on top
-    written = json.loads((tmp_path / "predictions" / "turned.json").read_text())
-    assert (written["width"], written["height"]) == (60, 90)
+        assert np.abs(seen - expected.astype(int)).max() <= 1, name
     with Image.open(tmp_path / "predictions" / "turned.faces.jpg") as drawn:
         assert drawn.size == (60, 90)
 
@@ -218,16 +194,16 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_what_cannot_be_read_is_one_line_and_the_rest_is_done(seer, predict, tmp_path, name):
-    BAD[name](tmp_path / name)
+def test_what_cannot_be_read_is_one_line_and_the_rest_is_done(seer, predict, tmp_path):
+    for name, write in BAD.items():
+        write(tmp_path / name)
     photo(tmp_path / "first.png")
     photo(tmp_path / "last.png")
-    status, out, errors = predict("first.png", name, "last.png")
+    status, out, errors = predict("first.png", *BAD, "last.png")
     assert status == 2
-    (line,) = errors
-    assert line.startswith(f"error: {name}: ")
-    assert ";" in line  # and what to do
+    for name, line in zip(BAD, errors, strict=True):
+        assert line.startswith(f"error: {name}: ")
+        assert ";" in line  # and what to do
     assert [line.partition(":")[0] for line in out.splitlines()] == ["first.png", "last.png"]
     written = names(tmp_path / "predictions")
     assert written == ["first.faces.jpg", "first.json", "last.faces.jpg", "last.json"]
@@ -260,17 +236,6 @@ def test_two_pictures_of_one_name_do_not_overwrite_each_other(seer, predict, tmp
     assert json.loads((tmp_path / "predictions" / "me.json").read_text())["image"] == "me.png"
 
 
-def test_an_output_folder_that_cannot_be_written_is_an_error_at_once(seer, predict, tmp_path):
-    photo(tmp_path / "me.png")
-    (tmp_path / "file").write_text("")
-    status, out, errors = predict("me.png", "--save-dir", "file")
-    assert (status, out) == (2, "")
-    (line,) = errors
-    assert line.startswith("error: file")
-    assert "cannot be written" in line
-    assert seer.seen == []
-
-
 @pytest.mark.parametrize(
     ("line", "named"),
     [
@@ -280,17 +245,14 @@ def test_an_output_folder_that_cannot_be_written_is_an_error_at_once(seer, predi
         (["--filter", "nobody-drew-it"], "nobody-drew-it"),
         (["--detector", "yunet", "--data", "nowhere"], "data yunet --download"),
         (["--device", "nonsense"], "nonsense"),
+        (["--save-dir", "me.png"], "cannot be written"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_that_concerns_all_is_reported_before_the_first_picture(
-    predict, tmp_path, line, named
+    predict, untrained, tmp_path, line, named
 ):
-    checkpoint = (
-        [] if "--checkpoint" in line else ["--checkpoint", checkpoint_of(tmp_path / "c.pt")]
-    )
     photo(tmp_path / "me.png")
-    status, out, errors = predict("me.png", *checkpoint, *line)
+    status, out, errors = predict("me.png", "--checkpoint", untrained, *line)
     assert (status, out) == (2, "")
     (error,) = errors
     assert error.startswith("error: ")
@@ -301,13 +263,10 @@ def test_a_mistake_that_concerns_all_is_reported_before_the_first_picture(
 @pytest.fixture
 def clip(tmp_path):
     """A video of five frames that grow brighter."""
-    writer = cv2.VideoWriter(
-        str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 12.0, (96, 64)
-    )
+    writer = Recorder(tmp_path / "clip.avi", 12.0, (96, 64), overwrite=False)
     for number in range(5):
-        writer.write(np.full((64, 96, 3), 40 * number, np.uint8))
-    writer.release()
-    return tmp_path / "clip.avi"
+        writer.write(np.full((64, 96, 3), 40 * number, np.uint8), number / 12)
+    writer.close()
 
 
 def test_a_video_gives_a_line_of_json_a_frame_and_a_video(seer, predict, clip, tmp_path):
@@ -339,15 +298,6 @@ def test_a_filter_is_laid_onto_the_face_in_place_of_lines(seer, predict, tmp_pat
     assert not changed[eyes[1] + 60 :].any()  # no points on the mouth and the chin
 
 
-@pytest.mark.slow
-def test_a_large_photo_goes_through_detector_and_network(predict, tmp_path):
-    checkpoint_of(tmp_path / "c.pt")
-    photo(tmp_path / "large.jpg", size=(5472, 3648))
-    status, out, errors = predict("large.jpg", "--checkpoint", "c.pt")
-    assert (status, errors) == (0, [])
-    assert out.startswith("large.jpg: 0 faces")
-
-
 def test_a_video_that_is_stopped_leaves_no_half_result(seer, predict, clip, tmp_path, monkeypatch):
     def stopped(image, *more):
         if image.mean() > 100:
@@ -369,15 +319,14 @@ def test_results_beside_the_photos_are_not_taken_for_photos(seer, predict, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
-def test_a_name_that_is_not_utf8_does_not_stop_the_others(tmp_path):
+def test_a_name_that_is_not_utf8_does_not_stop_the_others(untrained, tmp_path):
     photo(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
     photo(tmp_path / "z.png")
-    checkpoint = checkpoint_of(tmp_path / "c.pt")
     done = subprocess.run(
         [
             *(sys.executable, Path(run_part.__file__), "predict", tmp_path, "--checkpoint"),
-            *(checkpoint, "--format", "json,csv", "--save-dir", tmp_path / "out"),
+            *(untrained, "--format", "json,csv", "--save-dir", tmp_path / "out"),
         ],
         capture_output=True, timeout=200,
     )  # fmt: skip

@@ -1,44 +1,42 @@
 """``run_part.py ladder`` with shrunken studies, and the studies as they are."""
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
-from html import unescape
-from pathlib import Path
 
 import pytest
 import torch
 
 import run_part
 from common import training
-from common.recipe import Recipe
+from common.recipe import Options, Recipe
 from common.system.errors import NotHereError, UserError
 from parts.studies import experiment, ladder
 from parts.studies.experiment import Experiment
 from parts.studies.ladder_plans import PART1, PART2, PART3, STUDIES, Change, Study
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 TOGETHER = (  # values of which one without the others means nothing
-    {"optimizer", "weight_decay"},
-    {"colour", "saturation", "hue"},
-    {"scale", "box_shift", "box_scale_spread"},
-    {"height", "width"},
-    {"height", "width", "margin"},
-    {"faces", "epochs"},  # as many steps
-    {"flip", "flip_tta"},
+    *("optimizer weight_decay", "colour saturation hue", "scale box_shift box_scale_spread"),
+    *("height width", "height width margin", "faces epochs", "flip flip_tta"),
 )
 TWO = Change("flip", "Mirrored.", {"flip": 0.5}), Change("falling", "Small.", {"cosine": True})
 
 
-def small(part, *questions, epochs=1, **values):
+def small(part, *questions, changes=TWO, values=None, **more):
     """A part's study of two changes and some questions, an epoch each."""
-    start = STUDIES[part].start.changed(epochs=epochs, batch=4)
-    return replace(STUDIES[part], start=start, changes=TWO, questions=questions, **values)
+    start = STUDIES[part].start.changed(**({"epochs": 1, "batch": 4} | (values or {})))
+    return replace(STUDIES[part], start=start, changes=changes, questions=questions, **more)
+
+
+def line(study, root, reports, *more):
+    """The command line of a study."""
+    where = ["--data", root, "--reports", reports, "--device", "cpu"]
+    return ["ladder", study.start.part, *map(str, [*where, *more])]
 
 
 @pytest.fixture
@@ -49,85 +47,90 @@ def climb(monkeypatch, tmp_path, small_root, capsys):
         part = study.start.part
         monkeypatch.setitem(ladder.STUDIES, part, study)
         capsys.readouterr()
-        where = ["--data", str(small_root), "--reports", str(tmp_path), "--device", "cpu"]
-        here = ["--at-once", "1"]  # the study is patched in this process alone
-        status = run_part.main(["ladder", part, *where, *here, *map(str, more)])
+        status = run_part.main(line(study, small_root, tmp_path, "--at-once", 1, *more))
         return status, tmp_path / f"ladder{part}", capsys.readouterr().err.splitlines()
 
     return climb
 
 
-@pytest.fixture
-def trained(monkeypatch):
+class Trained(list):
     """The recipe of every epoch that is trained; a KeyboardInterrupt ends it at ``stop_at``."""
 
-    class Trained(list):
-        stop_at = None
+    stop_at = None
 
-    seen, once = Trained(), training.train_epoch
-
-    def counted(network, crops, optimizer, schedule, ema):
-        if len(seen) == seen.stop_at:
-            seen.stop_at = None
+    def epoch(self, network, crops, optimizer, schedule, ema, once=training.train_epoch):
+        if len(self) == self.stop_at:
+            self.stop_at = None
             raise KeyboardInterrupt
-        seen.append(schedule.whole)
+        self.append(schedule.whole)
         return once(network, crops, optimizer, schedule, ema)
 
-    monkeypatch.setattr(training, "train_epoch", counted)
+
+@pytest.fixture
+def trained(monkeypatch):
+    seen = Trained()
+    monkeypatch.setattr(training, "train_epoch", seen.epoch)
     return seen
 
 
-def groups_of(folder):
-    return json.loads((folder / "ladder.json").read_text())["groups"]
+def page_of(folder):
+    return json.loads((folder / "ladder.json").read_text())
 
 
 def errors_of(folder):
-    return [[row["errors"] for row in group["results"]] for group in groups_of(folder)]
+    return [[row["errors"] for row in table["results"]] for table in page_of(folder)["tables"]]
+
+
+def unnamed(row):
+    return row | {"name": "", "change": "", "why": ""}
 
 
 @pytest.mark.slow
-def test_each_experiment_is_trained_once_and_read_afterwards(climb, trained, tmp_path):
+def test_each_experiment_is_trained_once_and_read_afterwards(climb, trained, tmp_path, small_runs):
     study = small("1", quick_seeds=2)
     status, _, _ = climb(study, "--quick")
-    quick = json.loads((tmp_path / "ladder1-quick" / "ladder.json").read_text())
-    assert (status, quick["seeds"], len(quick["groups"]), len(trained)) == (0, 2, 1, 2 * 3)
+    quick = page_of(tmp_path / "ladder1-quick")
+    assert (status, quick["seeds"], len(quick["tables"]), len(trained)) == (0, 2, 1, 2 * 3)
 
     status, folder, _ = climb(study, "--seeds", 2)
     # Two changes on the course's recipe; without flip is new, without a falling rate is the first.
     assert (status, len(trained)) == (0, 2 * 4)
     assert len({(recipe.flip, recipe.cosine) for recipe in trained}) == 4
-    first = groups_of(folder)
-    assert [len(row) for group in errors_of(folder) for row in group] == [2] * 6
-    added, left_out = first[0]["results"][1], first[1]["results"][2]
-    assert added | {"name": "", "change": "", "why": ""} == left_out | {
-        "name": "", "change": "", "why": ""
-    }  # fmt: skip
+    first = page_of(folder)["tables"]
+    assert [len(row) for table in errors_of(folder) for row in table] == [2] * 6
+    assert unnamed(first[0]["results"][1]) == unnamed(first[1]["results"][2])
     assert first[1]["results"][1]["change"] == "flip=0.0"
     runs = list((folder / "runs").iterdir())
     assert len(runs) == 8 and {file.suffix for file in runs} == {".json"}
 
     trained.clear()
     assert climb(study, "--seeds", 2)[0] == 0
-    assert (trained, groups_of(folder)) == ([], first)
-    for damaged in ('{"errors": ', "{}", "[]"):
-        runs[0].write_text(damaged)
-        status, _, errors = climb(study, "--seeds", 2)
-        assert (status, errors[-1]) == (
-            2, f"error: {runs[0]}: damaged; delete it, and its network is trained again"
-        )  # fmt: skip
+    assert (trained, page_of(folder)["tables"]) == ([], first)
+
+
+@pytest.mark.parametrize("text", ['{"errors": ', "{}", "[]"])
+def test_a_damaged_run_is_refused_in_one_line(tmp_path, text):
+    file = tmp_path / "run.json"
+    file.write_text(text)
+    with pytest.raises(UserError) as fault:
+        ladder.read_runs({PART1.start: file})
+    assert str(fault.value) == f"{file}: damaged; delete it, and its network is trained again"
 
 
 @pytest.mark.slow
-def test_a_stopped_ladder_resumes_in_the_middle_of_a_run(climb, trained, monkeypatch):
+def test_a_stopped_ladder_resumes_in_the_middle_of_a_run(climb, trained, monkeypatch, small_runs):
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
-    study = small("1", epochs=3)
+    study = small("1", values={"epochs": 3})
     trained.stop_at = 4  # the second epoch of the second run
     status, folder, _ = climb(study, "--seeds", 1)
     assert status == 130
     assert not (folder / "index.html").exists()
     assert sorted(file.suffix for file in (folder / "runs").iterdir()) == [".json", ".pt"]
-    assert climb(study, "--seeds", 1)[0] == 0
-    assert len(trained) == 3 * 4  # none twice
+    status, _, lines = climb(study, "--seeds", 1)
+    assert (status, len(trained)) == (0, 3 * 4)  # none twice
+    assert [line.partition(",")[0] for line in lines if line.startswith("run ")] == [
+        f"run {n} of 4" for n in (2, 3, 4)
+    ]
 
     resumed = errors_of(folder)
     for file in (folder / "runs").iterdir():
@@ -137,7 +140,7 @@ def test_a_stopped_ladder_resumes_in_the_middle_of_a_run(climb, trained, monkeyp
 
 
 @pytest.mark.slow
-def test_so_far_shows_what_is_trained_and_baselines_get_their_seeds_first(climb, trained):
+def test_so_far_shows_what_is_trained(climb, trained, small_runs):
     status, folder, errors = climb(small("1"), "--so-far")
     assert (status, trained) == (2, [])
     assert errors[-1] == "error: --so-far: not even the baseline is trained yet; leave it out"
@@ -145,46 +148,36 @@ def test_so_far_shows_what_is_trained_and_baselines_get_their_seeds_first(climb,
     trained.stop_at = 2  # of the first seed's four runs
     assert climb(small("1"), "--seeds", 3)[0] == 130
     assert climb(small("1"), "--seeds", 3, "--so-far")[0] == 0
-    contents = json.loads((folder / "ladder.json").read_text())
-    assert contents["command"] == "python run_part.py ladder 1 --seeds 3 --so-far"
-    assert [len(errors) for (group,) in [errors_of(folder)] for errors in group] == [1, 1, 0]
-    assert [row["missing"] for row in groups_of(folder)[0]["results"]] == [
-        "", "", "not trained yet"
-    ]  # fmt: skip
-    assert "So far 2 of 4 experiments" in contents["setting"]
-
-    trained.stop_at = 6  # all four, and two seeds more of all changes together
-    assert climb(small("1"), "--seeds", 3)[0] == 130
-    assert [(r.flip, r.cosine) for r in trained[2:]] == [(0.5, True), (0.0, True)] + [
-        (0.5, True)
-    ] * 2
-    assert climb(small("1"), "--seeds", 3, "--so-far")[0] == 0
-    assert [[len(errors) for errors in group] for group in errors_of(folder)] == [
-        [1, 1, 3], [3, 1, 1]
-    ]  # fmt: skip
-    setting = json.loads((folder / "ladder.json").read_text())["setting"]
-    assert "4 of 4 experiments are trained, 1 of them with all 3 seeds" in setting
-    assert len(trained) == 6
+    page = page_of(folder)
+    assert page["command"] == "python run_part.py ladder 1 --seeds 3 --so-far"
+    assert [len(errors) for (table,) in [errors_of(folder)] for errors in table] == [1, 1, 0]
+    missing = [row["missing"] for row in page["tables"][0]["results"]]
+    assert missing == ["", "", "not trained yet"]
+    assert "So far 2 of 4 experiments" in page["setting"]
+    assert len(trained) == 2
 
 
-def test_quick_is_shortened_as_the_study_says(climb, trained, tmp_path):
-    study = small("1", epochs=6, quick={"epochs": 2, "max_steps": 3}, quick_seeds=1)
+def test_quick_is_shortened_as_the_study_says(climb, trained, tmp_path, small_runs):
+    quick = {"epochs": 2, "max_steps": 1}
+    study = small("1", changes=TWO[:1], values={"epochs": 6}, quick=quick, quick_seeds=1)
     assert climb(study, "--quick")[0] == 0
-    assert [(recipe.epochs, recipe.max_steps) for recipe in trained] == [(2, 3)] * 6
-    setting = json.loads((tmp_path / "ladder1-quick" / "ladder.json").read_text())["setting"]
+    assert [(recipe.epochs, recipe.max_steps) for recipe in trained] == [(2, 1)] * 4
+    setting = page_of(tmp_path / "ladder1-quick")["setting"]
     assert "epochs 2 instead of 300" in setting
-    assert "max_steps 3 instead of all" in setting
+    assert "max_steps 1 instead of all" in setting
 
 
 @pytest.mark.slow
 def test_questions_have_measures_baselines_and_figures_of_their_own(climb, trained):
     rate = Change("small rate", "Sure.", {"learning_rate": 1e-5})
     loss = Study("Rate", "How far?", (rate,), Change("L1", "", {"loss": "l1"}))
-    status, folder, _ = climb(small("2", *PART2.questions[:2], loss), "--seeds", 1)
+    values, questions = {"height": 90, "width": 120}, (*PART2.questions[:2], loss)
+    study = small("2", *questions, changes=TWO[:1], values=values)
+    status, folder, _ = climb(study, "--seeds", 1)
     assert status == 0
     assert {"names.png", "learned.png"} <= {f.name for f in (folder / "figures").iterdir()}
     assert "27 pairs did not" in (folder / "index.html").read_text()
-    flips, points, rates = groups_of(folder)[2:]
+    flips, points, rates = page_of(folder)["tables"][2:]
     assert len({row["parameters"] for row in points["results"]}) == 3  # 58, 11, 1 points
     assert points["results"][0]["errors"] != flips["results"][0]["errors"]  # the nose alone
     assert [(row["name"], row["change"]) for row in rates["results"]] == [
@@ -193,23 +186,33 @@ def test_questions_have_measures_baselines_and_figures_of_their_own(climb, train
     assert [(r.loss, r.learning_rate) for r in trained[-2:]] == [("l1", 1e-4), ("l1", 1e-5)]
 
 
-@pytest.mark.slow
-def test_what_cannot_be_run_here_is_said_in_its_row(climb, monkeypatch):
+def test_what_cannot_be_run_here_is_tried_once_and_its_row_says_why(
+    monkeypatch, tmp_path, small_root
+):
+    tried, faults = [], [NotHereError("offline; go on"), UserError("cache: full; make room")]
+
     def offline(resnet):
-        raise NotHereError("--pretrained: offline; leave it out")
+        tried.append(resnet)
+        raise faults[0]
 
     monkeypatch.setattr(experiment.part3_variants, "load_imagenet", offline)
-    pretrained = next(q for q in PART3.questions if q.title == "Initial weights")
-    study = small("3", pretrained)
-    start = study.start.changed(height=32, width=32, margin=4, batch=5)
-    status, folder, _ = climb(replace(study, start=start, changes=TWO[:1]), "--seeds", 2)
-    row = groups_of(folder)[2]["results"][1]
-    expected = "ImageNet's weights cannot be downloaded here"
-    assert (status, row["errors"], row["missing"]) == (0, [], expected)
-    assert expected in unescape((folder / "index.html").read_text())
+    question = next(q for q in PART3.questions if q.title == "Initial weights")
+    question = replace(question, start=PART3.start.changed(height=32, width=32, margin=4))
+    (_, baseline), (_, pretrained) = question.experiments()
+    files = {replace(pretrained, seed=seed): tmp_path / f"{seed}.json" for seed in range(2)}
+    here = Options(data=small_root, device="cpu")
+    missing = ladder.train_waiting(files, here, 1.0, 1)
+    assert missing == {pretrained: "ImageNet's weights cannot be downloaded here"}
+    assert len(tried) == 1 and not any(file.exists() for file in files.values())
+    runs = ladder.read_runs({baseline: tmp_path / "none", **files})
+    rows = ladder.table(question, runs, missing).results
+    assert [row.missing for row in rows] == ["not trained yet", missing[pretrained]]
+    del faults[0]  # another fault ends it
+    with pytest.raises(UserError, match=r"^cache: full"):
+        ladder.train_waiting(files, here, 1.0, 1)
 
 
-def test_faults_before_the_training_end_in_one_line(climb, trained, tmp_path, monkeypatch):
+def test_faults_before_the_training_end_in_one_line(climb, trained, tmp_path):
     for option in ("--seeds", "--at-once"):
         status, folder, errors = climb(small("1"), option, 0)
         assert (status, errors) == (
@@ -224,76 +227,82 @@ def test_faults_before_the_training_end_in_one_line(climb, trained, tmp_path, mo
     assert errors[0].startswith("error: ") and "cannot be written" in errors[0]
 
 
-def test_another_fault_ends_the_ladder_in_one_line(climb, monkeypatch):
-    def full(one):
-        raise UserError("cache: no space left; make room")
-
-    monkeypatch.setattr(experiment, "network_of", full)
-    status, folder, errors = climb(small("1"), "--seeds", 1)
-    assert (status, errors[-1]) == (2, "error: cache: no space left; make room")
-    assert not (folder / "ladder.json").exists()
-
-
-def test_torch_and_devices_are_those_of_the_runs():
+def test_the_setting_names_devices_and_counts_what_is_trained():
     one, two, three = (Experiment("1", Recipe(epochs=n)) for n in (1, 2, 3))
-    new, old = {"torch": "2.9", "device": "H100"}, {"torch": "2.8"}
-    here = old | {"device": "cpu"}
-    assert ladder.noted([new, here], "torch") == ["2.8", "2.9"]
-    text = ladder.timed_on({one: [here, new], two: [], three: [here]})
-    assert text.endswith("on cpu; other seeds were trained on H100.")
-    assert ladder.timed_on({one: [here, here]}).endswith("one network on cpu.")
-    assert ladder.timed_on({one: [old]}).endswith("on what older runs did not note.")
+    here, new, old = {"torch": "2.8", "device": "cpu"}, {"torch": "2.9", "device": "H100"}, {}
+
+    def text(*runs, so_far=False):
+        runs = dict(zip((one, two, three), runs, strict=False))
+        facts = {"train": 2794, "held_out": 311, "dataset": "ibug", "seeds": 2, "so_far": so_far}
+        return ladder.setting(PART1.top, runs, **facts)
+
+    assert ladder.noted([[new, here]], "torch") == ["2.8", "2.9"]
+    assert "one network on cpu; other seeds were trained on H100." in text([here, new], [], [here])
+    assert "one network on cpu. " in text([here, here])
+    assert "on what older runs did not note. " in text([old])
+    assert text([here]).endswith(" the recipe with all changes has epochs 60 instead of 300.")
+    uneven = text([here, new], [], [here], so_far=True)
+    assert uneven.endswith("2 of 3 experiments are trained, 1 of them with all 2 seeds.")
+    assert text([here] * 2, [here] * 2, so_far=True).endswith("2 of 2 experiments are trained.")
 
 
-@pytest.mark.slow
-def test_two_at_once_give_what_one_after_the_other_gives(climb, trained):
-    status, folder, lines = climb(small("1"), "--seeds", 1, "--at-once", 2)
-    assert (status, trained) == (0, [])  # not in this process
-    assert any(line.startswith("4 of 4 runs to train, 2 at once, about ") for line in lines)
-    assert [line.partition(",")[0] for line in lines if line.startswith("run ")] == [
-        f"run {n} of 4" for n in range(1, 5)
-    ]
-    two = errors_of(folder)
-    for file in (folder / "runs").iterdir():
-        assert file.suffix == ".json"
-        file.unlink()
-    assert climb(small("1"), "--seeds", 1)[0] == 0
-    for mine, other in zip(two, errors_of(folder), strict=True):
-        for errors, expected in zip(mine, other, strict=True):
-            assert errors == pytest.approx(expected, rel=1e-3)
+def in_a_session(study, root, reports):
+    """The command line as a terminal runs it, with stderr in a file."""
+    os.setsid()
+    sys.stderr = (reports / "stderr").open("w", buffering=1)
+    ladder.STUDIES["1"] = study
+    sys.exit(run_part.main(line(study, root, reports, "--at-once", 2, "--seeds", 9)))
+
+
+def until(true):
+    for _ in range(3000):  # five minutes
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("never happened")
+
+
+def is_gone(session):
+    try:
+        os.killpg(session, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
-def test_a_stop_or_a_kill_ends_all_that_are_trained_at_once(tmp_path, small_root, number):
-    line = ["ladder", "1", "--at-once", "2", "--device", "cpu"]
-    line += ["--data", str(small_root), "--reports", str(tmp_path)]
-    process = subprocess.Popen(
-        [sys.executable, "run_part.py", *line],
-        cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+def test_two_at_once_end_together_and_gave_what_one_gives(tmp_path, small_root, number):
+    study, said = small("1", values={"epochs": 4}), tmp_path / "stderr"
+    said.touch()
+    process = multiprocessing.get_context("forkserver").Process(
+        target=in_a_session, args=(study, small_root, tmp_path)
+    )
+    process.start()
     try:
-        for words in process.stderr:
-            if words.startswith("run 1 of "):
-                break
+        until(lambda: "run 1 of 36, about " in said.read_text())
+        assert "36 of 36 runs to train, 2 at once, about " in said.read_text()
         if number == signal.SIGINT:
             os.killpg(process.pid, number)  # as a terminal does
         else:
             process.kill()
-        errors = process.communicate(timeout=60)[1].splitlines()
+        process.join(60)
+        until(lambda: is_gone(process.pid))
         if number == signal.SIGINT:
-            assert process.returncode == 130
-            assert errors[-1] == "stopped; parts go on with --resume, others by the same command"
-            assert all(line.startswith("run ") for line in errors[:-1])
-        for _ in range(600):  # a minute
-            os.killpg(process.pid, 0)  # fails once the whole session is gone
-            time.sleep(0.1)
-        raise AssertionError("processes are left")
-    except ProcessLookupError:
-        pass
+            *lines, last = said.read_text().partition("run 1 of")[2].splitlines()
+            assert process.exitcode == 130
+            assert last == "stopped; parts go on with --resume, others by the same command"
+            assert all(line.startswith("run ") for line in lines[1:])
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+    train, _ = experiment.crops_of(study.start, small_root)
+    files = ladder.run_files(study.parts(False), 9, train, tmp_path / "ladder1" / "runs")
+    one, *rest = (one for one, file in files.items() if file.is_file())
+    alone = experiment.run(one, Options(data=small_root, device="cpu"), tmp_path / "alone.pt")
+    together = json.loads(files[one].read_text())
+    assert together["errors"] == pytest.approx(alone["errors"], rel=1e-3)
+    assert len(rest) < 35
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=list(STUDIES))
@@ -303,7 +312,7 @@ class TestStudies:
         beside = [change for question in study.questions for change in question.changes]
         for change in (*study.changes, *beside):
             assert set(change.values) <= known
-            assert len(change.values) == 1 or set(change.values) in TOGETHER, change.name
+            assert len(change.values) == 1 or " ".join(change.values) in TOGETHER
             assert change.name and change.why.rstrip("?.") != change.why
         lines = [line for change in study.changes for line in change.values]
         assert len(lines) == len(set(lines))
@@ -319,16 +328,12 @@ class TestStudies:
 
     @pytest.mark.slow
     def test_all_its_networks_fit_their_input(self, study):
-        every = {one for each in study.parts(False) for _, one in each.experiments()}
-        points = {"1": range(1), "2": range(58), "3": range(68)}
-        if study.start.part == "3":  # one of each kind: ResNets take their time to be made
-            kinds = {(e.recipe.head, e.recipe.height): e for e in every if not e.pretrained}
-            every = set(kinds.values())
-            assert len(every) == 4
-        for one in every:
-            network = experiment.network_of(one).eval()
+        every = [one for each in study.parts(False) for _, one in each.experiments()]
+        kinds = {(e.recipe.head, e.recipe.height, e.kernels, e.points): e for e in every}
+        for one in kinds.values():
+            network = experiment.network_of(replace(one, pretrained=False)).eval()
             faces = torch.zeros(2, 1, one.recipe.height, one.recipe.width)
-            k = len(one.points or points[one.part])
+            k = len(one.points or range({"1": 1, "2": 58, "3": 68}[one.part]))
             assert network(faces).shape == (2, k, 2)
 
 
@@ -337,33 +342,26 @@ def test_the_mean_face_is_compared_only_with_networks_evaluated_on_the_same():
     other = set()
     for study in (each for part in STUDIES.values() for each in part.parts(False)):
         runs = {one: [result] for _, one in study.experiments()}
-        if not ladder.table(study, runs, {})["comparable"]:
+        if not ladder.table(study, runs, {}).comparable:
             other.add(study.title)
     assert other == {"Number of points", "Crop box", "dlib's leaky split"}
 
 
-def test_baselines_get_their_other_seeds_before_the_rest(small_root):
+def test_baselines_get_their_other_seeds_before_the_rest(small_root, tmp_path):
     train, _ = experiment.crops_of(PART1.start, small_root)
-    runs = list(ladder.run_files(PART3.parts(False), 2, train, REPOSITORY))
-    top = PART3.experiments()[-1][1]
-    others = top.changed(head="coordinates"), top.changed(dlib_list="unseen")
+    runs = list(ladder.run_files(PART3.parts(False), 2, train, tmp_path))
+    others = PART3.top.changed(head="coordinates"), PART3.top.changed(dlib_list="unseen")
     half = len(runs) // 2
     assert [run.seed for run in runs] == [0] * half + [1] * half
-    assert set(runs[half : half + 3]) == {replace(one, seed=1) for one in (top, *others)}
+    assert set(runs[half : half + 3]) == {replace(one, seed=1) for one in (PART3.top, *others)}
 
 
 def test_a_runs_name_depends_on_values_seed_and_faces(small_root):
     start = PART1.start
     train, _ = experiment.crops_of(start, small_root)
-    names = {
-        start.key(train),
-        replace(start, seed=1).key(train),
-        start.changed(flip=0.5).key(train),
-        start.changed(pairs=False).key(train),
-        start.key(train.take([0])),
-    }
-    assert len(names) == 5
-    assert replace(start).key(train) in names
+    others = replace(start, seed=1), start.changed(flip=0.5), start.changed(pairs=False)
+    names = {one.key(train) for one in (start, replace(start), *others)}
+    assert len(names | {start.key(train.take([0]))}) == 5
     batched = Experiment("1", Recipe(batch=16), seed=3)
     assert batched.settings() == {"part": "1", "batch": 16}
     assert batched.changed(batch=1).settings() == {"part": "1"}  # defaults are left out
