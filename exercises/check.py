@@ -138,7 +138,7 @@ def _judge(name: str, file: Path, seconds: float, stack: Path) -> tuple[str, boo
 
 @contextmanager
 def _time_limit(seconds: float, stack: Path) -> Iterator[None]:
-    """End this process where the block takes longer; ``stack`` then tells where it was."""
+    """End this process where the block takes longer; ``stack`` then says where it was."""
     with open(stack, "w", encoding="utf-8") as file:
         faulthandler.dump_traceback_later(seconds, exit=True, file=file)
         try:

@@ -81,7 +81,7 @@ def discs(count):
 
 
 def results(count=COUNT, **changes):
-    """Predictions for so many discs, each of its own group; errors rise from 1 to 12 %."""
+    """Predictions for discs, each of its own group; errors rise from 1 to 12 %."""
     images, points = discs(count)
     torch.manual_seed(0)
     made = Results(
@@ -118,7 +118,7 @@ def snapshots(points):
     return Snapshots([0, 4], [0, 1, 2, 3], predicted, nme)
 
 
-def row(epoch, train_loss, validation_loss, validation_nme, seconds):
+def row(epoch, train_loss, test_loss, test_nme, seconds):
     """One epoch of a history."""
     return locals()
 

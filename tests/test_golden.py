@@ -89,7 +89,7 @@ def train(case, reports, patch):
     assert run_part.main([*line, "--reports", str(reports)]) == 0
     kept = torch.load(reports / f"part{part}" / "checkpoint.pt", weights_only=True)
     history, metrics = kept["training"]["history"], kept["metrics"]
-    numbers = [row["train_loss"] for row in history[:3]] + [history[2]["validation_nme"]]
+    numbers = [row["train_loss"] for row in history[:3]] + [history[2]["test_nme"]]
     return numbers, metrics["nme"] / metrics["baseline_mean_face"]["nme"]
 
 

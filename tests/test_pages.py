@@ -94,7 +94,7 @@ def test_every_picture_is_there_and_has_an_alternative_text_and_a_caption(page):
     path, tree = page
     figures = list(tree.all("figure"))
     pictures = [picture for figure in figures for picture in figure.all("img")]
-    assert pictures and pictures == list(tree.all("img"))  # none stands outside of a figure
+    assert pictures and pictures == list(tree.all("img"))  # none is outside of a figure
     for figure in figures:
         (caption,) = figure.all("figcaption")
         assert len(caption.text) > 5

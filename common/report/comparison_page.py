@@ -58,6 +58,7 @@ class Comparison:
     recipe: Sequence[tuple[str, str, str]]  # (name, value, reason) a line
     synthetic: bool  # whether the faces are rendered
     normalised: tuple[str, str]  # two networks, without and with batch normalisation, else alike
+    stairs: bool = False  # whether each network is a step from the one before, by its own recipe
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> Path:
@@ -97,7 +98,7 @@ def _contents(comparison: Comparison, folder: Path) -> dict[str, Any]:
     networks = comparison.networks
     errors = {name: statistics.mean(network.of_seeds("nme")) for name, network in networks.items()}
     ends = {
-        name: statistics.mean(history[-1]["validation_nme"] for history in network.histories)
+        name: statistics.mean(history[-1]["test_nme"] for history in network.histories)
         for name, network in networks.items()
     }
     predictions = {name: network.predicted for name, network in networks.items()}
@@ -114,7 +115,9 @@ def _contents(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "lightest": min(networks, key=lambda name: networks[name].multiply_adds),
         "largest": max(networks, key=lambda name: networks[name].parameters),
         "seeds": max(len(network.errors) for network in networks.values()),
-        "curves": gallery.add("curves", figures.curves_together(histories)),
+        "curves": gallery.add(
+            "curves", figures.curves_together(histories, losses=not comparison.stairs)
+        ),
         "ends": sorted(ends.items(), key=lambda pair: pair[1]),
         "normalisation": _normalisation(comparison),
         "size": gallery.add("size", figures.size_against_error(sizes)),
@@ -148,7 +151,7 @@ def _normalisation(comparison: Comparison) -> dict[str, Any] | None:
         return None
     plain, normal = (comparison.networks[name].histories for name in comparison.normalised)
     gains = [  # seed by seed, epoch by epoch
-        [one["validation_nme"] - two["validation_nme"] for one, two in zip(*pair, strict=False)]
+        [one["test_nme"] - two["test_nme"] for one, two in zip(*pair, strict=False)]
         for pair in zip(plain, normal, strict=False)
     ]
     means = [statistics.mean(epoch) for epoch in zip(*gains, strict=False)]

@@ -24,7 +24,7 @@ from common.report.index_page import write_index
 from common.report.network_summary import Note, convolutions, forward_hooks, varied_maps
 from common.report.page import Gallery, Picture, render, write_page
 
-PLACES = 24  # the patch is put to so many places across and down
+PLACES = 24  # number of places of the patch across and down
 PATCH = 1 / 8  # side of the patch over that of the crop: it hides an eye
 
 

@@ -55,10 +55,10 @@ def save(figure: Figure, path: Path, mark: str = "") -> tuple[int, int]:
 
 
 def learning_curves(history: list[dict[str, float]], baseline: dict[str, float]) -> Figure:
-    """Losses and, below, the validation NME over the epochs, both logarithmic.
+    """Losses and, below, the test NME over the epochs, both logarithmic.
 
-    history: one dict per epoch with ``epoch``, ``train_loss``, ``validation_loss`` and
-        ``validation_nme``.
+    history: one dict per epoch with ``epoch``, ``train_loss``, ``test_loss`` and
+        ``test_nme``.
     baseline: ``loss`` and ``nme`` of always predicting the mean face; a line for each given.
     """
     figure, above, below = _plot(5.6, 2)
@@ -66,8 +66,8 @@ def learning_curves(history: list[dict[str, float]], baseline: dict[str, float])
     dot = "o" if len(history) < 3 else ""  # a line through a single epoch would not be seen
     for axes, name, key, colour, line in (
         (above, "training", "train_loss", BLUE, "-"),
-        (above, "validation", "validation_loss", ORANGE, "--"),
-        (below, "validation", "validation_nme", ORANGE, "--"),
+        (above, "test", "test_loss", ORANGE, "--"),
+        (below, "test", "test_nme", ORANGE, "--"),
     ):
         values = [row[key] for row in history]
         axes.plot(epochs, values, line, marker=dot, color=colour, label=name)
@@ -75,30 +75,34 @@ def learning_curves(history: list[dict[str, float]], baseline: dict[str, float])
         if key in baseline:
             axes.axhline(baseline[key], color=GREY, linestyle=":", label="mean face")
         axes.legend(fontsize=9)
-    _loss_above_nme(above, below)
+    _logarithmic(above, below)
     return figure
 
 
-def curves_together(histories: dict[str, Sequence[list[dict[str, float]]]]) -> Figure:
-    """Losses of several networks on the test faces, thin those on the training faces, and NME.
+def curves_together(
+    histories: dict[str, Sequence[list[dict[str, float]]]], losses: bool = True
+) -> Figure:
+    """Losses of several networks on the test faces, thin those on the training faces, and NME; with
+    ``losses`` false the NME alone.
 
     histories: by the network's name one history a seed, each as in ``learning_curves``; a line is
         the mean over the seeds.
     """
-    figure, above, below = _plot(6.4, 2)
+    figure, *rows = _plot(6.4, 2) if losses else _plot(3.4)
     for (name, seeds), colour, line in zip(histories.items(), MANY, LINES, strict=False):
         epochs = [row["epoch"] for row in seeds[0]]
-        dot = "o" if len(epochs) < 3 else ""
-        train, validation, nme = (
+        train, test, nme = (
             np.mean([[row[key] for row in history] for history in seeds], axis=0)
-            for key in ("train_loss", "validation_loss", "validation_nme")
+            for key in ("train_loss", "test_loss", "test_nme")
         )
         look = {"color": colour, "linestyle": line}
-        above.plot(epochs, train, linewidth=0.6, **look)
-        above.plot(epochs, validation, marker=dot, label=name, **look)
-        below.plot(epochs, nme, marker=dot, **look)
-    above.legend(fontsize=9)
-    _loss_above_nme(above, below)
+        dots = look | {"marker": "o" if len(epochs) < 3 else ""}
+        if losses:
+            rows[0].plot(epochs, train, linewidth=0.6, **look)
+            rows[0].plot(epochs, test, label=name, **dots)
+        rows[-1].plot(epochs, nme, label=name, **dots)
+    rows[0].legend(fontsize=9)
+    _logarithmic(*rows)
     return figure
 
 
@@ -210,12 +214,12 @@ def error_on_mean_face(
     return figure
 
 
-def ladder(errors: dict[str, Sequence[float]], always: float | None, climb: bool) -> Figure:
+def ladder(errors: dict[str, Sequence[float]], always: float | None, cumulative: bool) -> Figure:
     """The NME in % of each change, one row each: a dot for the mean, a bar of one standard
     deviation to either side, a small dot a seed.
 
     always: the mean face's NME, a dotted line.
-    climb: join the dots; else a line marks the first, the baseline of the others.
+    cumulative: join the dots; else a line marks the first, the baseline of the others.
     """
     figure, axes = _plot(1.0 + 0.3 * len(errors))
     means = [np.mean(values) for values in errors.values()]
@@ -225,7 +229,7 @@ def ladder(errors: dict[str, Sequence[float]], always: float | None, climb: bool
             axes.plot(values, [row] * len(values), "o", color=ORANGE, markersize=2.5, zorder=3)
             wide = np.std(values, ddof=1)
         axes.errorbar(means[row], row, xerr=wide, fmt="o", color=BLUE, capsize=3, markersize=5)
-    if climb:
+    if cumulative:
         axes.plot(means, range(len(means)), color=BLUE, linewidth=0.8, alpha=0.5)
     else:
         axes.axvline(means[0], color=BLUE, linewidth=0.8, linestyle="--")
@@ -257,14 +261,15 @@ def _plot(height: float, rows: int = 1) -> tuple[Any, ...]:
     return figure, *plots
 
 
-def _loss_above_nme(above: Axes, below: Axes) -> None:
-    """Logarithmic axes over the epochs, for curves that are drawn already."""
-    for axes, name in ((above, "loss"), (below, NME_LABEL)):
+def _logarithmic(*rows: Axes) -> None:
+    """Logarithmic axes over the epochs, for curves that are drawn already: of the loss above that
+    of the NME, or of the NME alone."""
+    for axes, name in zip(rows[::-1], (NME_LABEL, "loss"), strict=False):
         axes.set(yscale="log", ylabel=name)
         axes.grid(alpha=0.3, which="both")
         _plain_log_ticks(axes)
-    below.set_xlabel("epoch")
-    below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    rows[-1].set_xlabel("epoch")
+    rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _plain_log_ticks(axes: Axes) -> None:

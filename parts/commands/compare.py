@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -32,11 +33,18 @@ from datasets.annotations import picture_size
 from datasets.location import data_folder, not_found
 from datasets.splits import train_and_test
 from parts.commands.options import add_data, add_device, add_reports
-from parts.part3_variants import NETWORKS, new_network
+from parts.part3_large_dataset import lesson_recipes
+from parts.part3_variants import NETWORKS, is_variant, new_network
 from parts.udacity_networks import RECIPES, LightNet, LightNetBN, Quick
 
 PRETRAINED = "ResNet18-ImageNet"  # named on the command line, as its weights must be fetched
 SHOWN = 10  # faces on the page
+STEP_NAMES = {
+    "crops": "(a) FaceNet on crops",
+    "coordinates": "(b) ResNet18, coordinates",
+    "heatmaps": "(c) ResNet18, heatmaps",
+}
+SMALL = {"height": 64, "width": 64, "margin": 8, "epochs": 8}  # a quarter of an hour on two cores
 COURSE_SIDE = 250  # to which the course scales a frame's shorter side
 
 
@@ -82,19 +90,36 @@ def run(options: argparse.Namespace) -> None:
     kept = folder / f"{train.faces.dataset}-{chosen.recipe}-{recipe.epochs}"
     networks = {}
     for name in list(dict.fromkeys(names)) or list(NETWORKS):
-        histories, errors = [], []
-        for seed in range(seeds):
-            seeded, file = replace(chosen, seed=seed), kept / f"{name}-{seed}.pt"
-            network, history = trained(name, train, test, recipe, seeded, file)
-            network.to(best_device(chosen.device))
-            predicted = predict_keypoints(network, test.images, test.flip_order, recipe)
-            histories.append(history)
-            errors.append(errors_of(predicted, test, recipe))
-            if seed == 0:
-                first = contestant(network, predicted, recipe)
-        networks[name] = replace(first, histories=histories, errors=errors)
+        kind, weights = ("ResNet18", "imagenet") if name == PRETRAINED else (name, None)
+        named = replace(chosen, network=kind, pretrained=weights)
+        runs = {kept / f"{name}-{seed}.pt": replace(named, seed=seed) for seed in range(seeds)}
+        networks[name] = contestant(runs, train, test, recipe)
     page = write_comparison(folder, comparison(networks, train, test, recipe, chosen.device))
     print(f"the page: {page}")
+
+
+def steps(options: Options) -> None:
+    """Train the three steps of part 3 on small crops, write ``reports/part3-steps/`` and print the
+    page.
+
+    Raises UserError where the options name another recipe, network or step.
+    """
+    if is_variant(options) or options.recipe != "best" or options.loss:
+        raise UserError(
+            "--steps: trains the lesson's three steps by their own recipes; leave out --recipe, "
+            "--network, --pretrained, --loss and other data sets than ibug and synthetic"
+        )
+    train_faces, test_faces = train_and_test("ibug", options.dataset, options.data)
+    folder, networks = options.reports / "part3-steps", {}
+    for step, name in STEP_NAMES.items():
+        chosen = replace(options, step=step, epochs=options.epochs or SMALL["epochs"], resume=True)
+        recipe = replace(chosen.choose(lesson_recipes(chosen)), **SMALL | {"epochs": chosen.epochs})
+        train, test = load_crops(train_faces, recipe), load_crops(test_faces, recipe)
+        file = folder / f"{train.faces.dataset}-{recipe.epochs}" / f"{step}-{options.seed}.pt"
+        networks[name] = contestant({file: chosen}, train, test, recipe)
+    page = comparison(networks, train, test, recipe, options.device)
+    page.mean_face.pop("loss")  # each step has a loss of its own
+    print(f"the page: {write_comparison(folder, replace(page, stairs=True))}")
 
 
 def faces(dataset: str | None, data: Path | None) -> tuple[Faces, Faces]:
@@ -109,7 +134,7 @@ def faces(dataset: str | None, data: Path | None) -> tuple[Faces, Faces]:
 
 
 def trained(
-    name: str, train: Crops, test: Crops, recipe: Recipe, options: Options, file: Path
+    train: Crops, test: Crops, recipe: Recipe, options: Options, file: Path
 ) -> tuple[nn.Module, History]:
     """A network that was trained to the end, read from ``file`` or trained now, and its history.
 
@@ -124,9 +149,7 @@ def trained(
             )
         if len(done["training"]["history"]) == recipe.epochs:
             return checkpoints.network_of(done), done["training"]["history"]
-    print(f"{name}, seed {options.seed}", file=sys.stderr)
-    kind = "ResNet18" if name == PRETRAINED else name
-    options = replace(options, network=kind, pretrained="imagenet" if name == PRETRAINED else None)
+    print(file.stem, file=sys.stderr)
     network = new_network(recipe, options, train.faces.scheme.n_points)
     history = fit(network, train, test, recipe, options, file)
     state = checkpoints.load(file)
@@ -134,19 +157,34 @@ def trained(
     return network, history
 
 
-def contestant(network: nn.Module, predicted: Tensor, recipe: Recipe) -> Contestant:
-    """What a network costs, its first kernels and its predictions (N, K, 2); no errors yet."""
-    network = network.cpu()
+def contestant(
+    runs: Mapping[Path, Options], train: Crops, test: Crops, recipe: Recipe
+) -> Contestant:
+    """A network trained with each of the options, measured on the test faces; its costs, its first
+    kernels and its predictions (N, K, 2) are those of the first run.
+
+    runs: options by the file in which the trained network is kept.
+    """
+    histories, errors = [], []
+    for file, options in runs.items():
+        network, history = trained(train, test, recipe, options, file)
+        network.to(best_device(options.device))
+        predicted = predict_keypoints(network, test.images, test.flip_order, recipe)
+        histories.append(history)
+        errors.append(errors_of(predicted, test, recipe))
+        if len(errors) == 1:
+            first = network.cpu(), predicted
+    network, predicted = first
     image = torch.zeros(1, 1, recipe.height, recipe.width)
-    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    layer = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
     return Contestant(
         parameters=sum(weights.numel() for weights in network.parameters()),
         multiply_adds=multiply_adds(network, image),
         milliseconds=milliseconds(network, image),
-        histories=[],
-        errors=[],
+        histories=histories,
+        errors=errors,
         predicted=predicted,
-        kernels=first.weight.detach().float()[:, 0],
+        kernels=layer.weight.detach().float()[:, 0],
     )
 
 

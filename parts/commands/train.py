@@ -13,7 +13,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     add_device(parser)
     add_reports(parser)
-    recipes = ("course", "best") + (("long", "coordinates") if number == "3" else ())
+    recipes = ("course", "best") + (("long", "from-heatmaps") if number == "3" else ())
     parser.add_argument(
         "--recipe", choices=recipes, default="best", help="the course's or ours (default: best)"
     )
@@ -27,12 +27,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     if number != "3":
         return
     parser.add_argument(
-        "--head", choices=("coordinates", "heatmap"),
-        help="what the network predicts (default: the recipe's)",
+        "--step", choices=("crops", "coordinates", "heatmaps"), default="heatmaps",
+        help="part 2's network on crops, ResNet18 with coordinates, or with heatmaps (default)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--steps", action="store_true",
+        help="train all three steps on small crops and show them side by side: 15 minutes",
     )  # fmt: skip
     parser.add_argument(
         "--network", choices=("NaimishNet", "LightNet", "LightNetBN", "FourConvNet", "ResNet18"),
-        help="one of the Udacity route, by its recipes (default: part 3's own ResNet18)",
+        help="one of the Udacity course, by its recipes (default: part 3's own ResNet18)",
     )  # fmt: skip
     parser.add_argument(
         "--loss", choices=("mse", "smooth_l1", "l1", "wing"), help="instead of the recipe's"
@@ -55,5 +59,9 @@ def run(options: argparse.Namespace) -> None:
 
     given = vars(options)
     part = LESSONS[given.pop("command")]
+    if given.pop("steps", False):
+        from parts.commands.compare import steps
+
+        return steps(Options(**given))
     with process_group():
         part.run(Options(**given))

@@ -46,9 +46,9 @@ def test_the_run_leaves_metrics_and_history(run):
     numbers = {name: float(value) for name, value in row.items()}
     assert numbers["epoch"] == 1
     assert numbers["seconds"] == pytest.approx(metrics["seconds"], abs=0.01)
-    assert numbers["validation_nme"] == pytest.approx(metrics["nme"], rel=1e-4)
+    assert numbers["test_nme"] == pytest.approx(metrics["nme"], rel=1e-4)
     assert numbers.keys() == {
-        "epoch", "train_loss", "validation_loss", "validation_nme", "learning_rate", "seconds"
+        "epoch", "train_loss", "test_loss", "test_nme", "learning_rate", "seconds"
     }  # fmt: skip
 
 

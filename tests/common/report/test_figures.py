@@ -72,7 +72,7 @@ def test_saved_figures_are_small_and_carry_their_mark(tmp_path):
 
 def test_the_baseline_is_drawn_where_it_is_known():
     history = [
-        {"epoch": n, "train_loss": 1 / n, "validation_loss": 2 / n, "validation_nme": 9 / n}
+        {"epoch": n, "train_loss": 1 / n, "test_loss": 2 / n, "test_nme": 9 / n}
         for n in (1, 2, 3, 4)
     ]
     above, below = figures.learning_curves(history, {"loss": 0.7, "nme": 8.0}).axes

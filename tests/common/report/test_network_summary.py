@@ -68,7 +68,7 @@ def test_multiply_adds_of_resnet18_are_the_papers_1800_million():
 
 
 def test_milliseconds_are_the_median_without_the_first_two(monkeypatch):
-    took = iter([9.0, 9.0, 0.03, 0.01, 0.02])  # seconds a call; the clock is asked before and after
+    took = iter([9.0, 9.0, 0.03, 0.01, 0.02])  # seconds a call; the clock is read before and after
     clock = [0.0]
 
     def network(_image):

@@ -13,7 +13,7 @@ from common.system import device
 from common.system.device import autocast, best_device, keep_freed_heap, preload_if_fits
 from common.system.errors import UserError
 
-PAGES = 4000  # of 4096 bytes: 16 MB, which glibc would fetch anew each time
+PAGES = 4000  # of 4096 bytes: 16 MB, which glibc would request again each time
 
 
 def test_pictures_stay_in_memory_where_they_would_fill_the_device(monkeypatch):

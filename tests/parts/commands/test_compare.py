@@ -115,11 +115,11 @@ def test_a_comparison_is_trained_once_and_read_afterwards(
     first = json.loads(numbers.read_text())
     for name, network in first["networks"].items():
         (history,), (measured,) = network["histories"], network["errors"]
-        assert history[-1]["validation_nme"] == pytest.approx(measured["nme"], rel=1e-4), name
+        assert history[-1]["test_nme"] == pytest.approx(measured["nme"], rel=1e-4), name
         both = 10 * measured["nme_known"] + 2 * measured["nme_new"]
         assert measured["nme"] == pytest.approx(both / 12, rel=1e-4)
         assert measured["smooth_l1_frame"] != measured["smooth_l1_224"] > 0
-        assert history[-1]["validation_loss"] == pytest.approx(measured["loss"], rel=1e-3)
+        assert history[-1]["test_loss"] == pytest.approx(measured["loss"], rel=1e-3)
     assert first["networks"]["LightNet"]["parameters"] == 8 * 26 + 649 * 136
     assert first["networks"]["LightNet"]["multiply_adds"] == 8 * 81 * 25 + 648 * 136
     assert "10 of the 12 people of the test frames" in page.read_text()
