@@ -83,7 +83,9 @@ def main() -> None:
     parser = parser_of(__doc__, count=200)
     parser.add_argument("--sheet", type=Path, help="write 48 faces to this file, measure nothing")
     parser.add_argument("--points", action="store_true", help="with the points on the sheet")
-    parser.add_argument("--heads", type=int, help="measure the head pose of this number of heads instead")
+    parser.add_argument(
+        "--heads", type=int, help="measure the head pose of this number of heads instead"
+    )
     options = parser.parse_args()
     if options.sheet:
         sheet(options.sheet, options.points)

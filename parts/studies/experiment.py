@@ -56,6 +56,7 @@ class Experiment:
         on the standard training faces ("unseen") or on that list ("seen"); "": on held-out faces.
     network: of ``part3_variants.NETWORKS``, trained on YouTube Faces and evaluated on its
         held-out people; "": the part's own.
+    folds: hold out another fourth of the people with each seed; else always the first.
     seed: of initial weights and training.
     """
 
@@ -69,6 +70,7 @@ class Experiment:
     pretrained: bool = False
     dlib_list: str = ""
     network: str = ""
+    folds: bool = False
     seed: int = 0
 
     def changed(self, **values: object) -> Experiment:
@@ -108,6 +110,7 @@ def is_held_out(faces: Faces, fold: int = 0) -> Tensor:
 def crops_of(experiment: Experiment, data: Path | None, fold: int = 0) -> tuple[Crops, Crops]:
     """The training faces and the held-out faces of the experiment.
 
+    fold: which people are held out, 0..3, where the experiment does not say it.
     Raises NotHereError where the data set has no such boxes or lists.
     """
     recipe = experiment.recipe
@@ -127,7 +130,7 @@ def crops_of(experiment: Experiment, data: Path | None, fold: int = 0) -> tuple[
     if not experiment.pairs:
         faces = replace(faces, scheme=replace(faces.scheme, flip_pairs=()))
     crops = load_crops(faces, recipe, experiment.points or getattr(part, "NOSE", None))
-    out = is_held_out(crops.faces, fold)
+    out = is_held_out(crops.faces, experiment.seed % FOLDS if experiment.folds else fold)
     rest = (~out).nonzero().flatten()
     if experiment.faces:
         rest = rest[_random_subset(len(rest), experiment.faces)]

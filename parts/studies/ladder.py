@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -33,7 +34,7 @@ from common.system.files import make_writable, write_atomically
 from common.system.parallel import map_unordered
 from parts.commands.options import add_data, add_device, add_reports
 from parts.studies import experiment as single
-from parts.studies.experiment import PARTS, Experiment, crops_of
+from parts.studies.experiment import FOLDS, PARTS, Experiment, crops_of
 from parts.studies.ladder_plans import STUDIES, Study
 
 UNKNOWN = "what older runs did not note"
@@ -187,7 +188,7 @@ def ablation(
         command += " --so-far"
         tables[1:] = [one for one in tables[1:] if len(one.measured) > 1]
     facts = {"train": len(train), "held_out": len(held_out), "dataset": train.faces.dataset}
-    facts |= {"so_far": options.so_far, "seeds": options.seeds}
+    facts |= {"so_far": options.so_far, "seeds": options.seeds, "folds": studies[0].start.folds}
     return Ablation(
         part=options.part,
         setting=setting(studies[0].top, runs, **facts),
@@ -195,9 +196,17 @@ def ablation(
         torch=" and ".join(noted(runs.values(), "torch")),
         synthetic=train.faces.synthetic,
         seeds=options.seeds,
-        mean_face=single.mean_face_error(train, held_out, studies[0].start.recipe),
+        mean_face=mean_face(studies[0].start, options.data),
         tables=tables,
     )
+
+
+def mean_face(start: Experiment, data: Path | None) -> float:
+    """The NME in % of always predicting the mean training face, a mean over the folds."""
+    folds = [
+        crops_of(replace(start, seed=fold), data) for fold in range(FOLDS if start.folds else 1)
+    ]
+    return statistics.mean(single.mean_face_error(*fold, start.recipe) for fold in folds)
 
 
 def setting(top: Experiment, runs: Runs, **facts: object) -> str:

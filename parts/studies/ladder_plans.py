@@ -102,7 +102,12 @@ class Study:
 
 
 def _study(
-    part: str, course: Recipe, ours: Recipe, rows: list[tuple[str, str, str]], **more: object
+    part: str,
+    course: Recipe,
+    ours: Recipe,
+    rows: list[tuple[str, str, str]],
+    folds: bool = False,
+    **more: object,
 ) -> Study:
     """A part's study. rows: a change's name, the fields that it sets to the values of ``ours``,
     and why."""
@@ -115,7 +120,7 @@ def _study(
         "Each row keeps the changes of the rows above it.",
         tuple(changes),
         COURSE,
-        start=Experiment(part, course),
+        start=Experiment(part, course, folds=folds),
         cumulative=True,
         **more,
     )
@@ -130,21 +135,17 @@ BATCH = "larger batch", "batch", "One less noisy step for 16 faces, so a sixteen
 EPOCHS = "more epochs", "epochs", "Brings back some of the steps."
 HE_INIT = "He's weights", "he_init", "Signals keep their size through all layers."
 COSINE = "falling learning rate", "cosine", "Small last steps come closer to the minimum."
-TRAINING = (
-    ("mean-face start", "init_bias_to_mean", "Leaves only the differences from it to learn."),
-    ("higher learning rate", "learning_rate", "Learns faster, if training does not diverge."),
-    COSINE,
-    ("weight decay", "optimizer weight_decay", "Keeps weights small that the loss does not need."),
-    ("SmoothL1", "loss", "Quadratic near zero, linear beyond: robust to outliers."),
+MEAN_START = (
+    "mean-face start",
+    "init_bias_to_mean",
+    "Leaves only the differences from it to learn.",
 )
-GREY = "grey light", "colour saturation hue", "The network sees grey: why vary colours?"
-LIGHT = (
-    ("brightness", "brightness", "Lighting differs from picture to picture."),
-    ("contrast", "contrast", "Contrast differs from camera to camera."),
-)
-MORE_LIGHT = (
-    ("brightness", "brightness", "Lighting differs more than the course assumes."),
-    ("contrast", "contrast", "Contrast differs more than the course assumes."),
+RATE = "higher learning rate", "learning_rate", "Learns faster, if training does not diverge."
+SMOOTH_L1 = "SmoothL1", "loss", "Quadratic near zero, linear beyond: robust to outliers."
+NO_JITTER = (
+    "no colour jitter",
+    "colour saturation hue brightness contrast",
+    "The light in IMM's studio hardly differs.",
 )
 SHIFT = "shift", "shift", "Faces are not always in the middle of the picture."
 ROTATION = "rotation", "rotation", "Heads tilt."
@@ -152,32 +153,40 @@ SCALE = "scale", "scale", "People sit nearer to the camera or farther from it."
 FLIP = "flip", "flip", "A mirrored face is a face, too: twice the training data."
 FLIP_TTA = "test-time flip", "flip_tta", "Errors for a face and its mirror image partly cancel."
 BFLOAT16 = "bfloat16", "bfloat16", "Half the bits: the same error in less time?"
-END = FLIP_TTA, BFLOAT16
 
-STEPS = (
-    _question(
-        "Batch size",
-        "As many epochs: small batches make more steps, large ones less noisy steps.",
-        Change("batch of 4", "Four times the steps.", {"batch": 4}),
-        Change("batch of 48", "A third of the steps.", {"batch": 48}),
-    ),
-    _question(
-        "Learning rate",
-        "The size of a step.",
-        Change("a quarter of it", "Stable, but slow.", {"learning_rate": 5e-4}),
-        Change("four times it", "Fast, if it does not diverge.", {"learning_rate": 8e-3}),
-    ),
+BATCH_SIZE = _question(
+    "Batch size",
+    "As many epochs: small batches make more steps, large ones less noisy steps.",
+    Change("batch of 4", "Four times the steps.", {"batch": 4}),
+    Change("batch of 48", "A third of the steps.", {"batch": 48}),
+)
+RATES = _question(
+    "Learning rate",
+    "The size of a step.",
+    Change("0.0005", "Stable, but slow.", {"learning_rate": 5e-4}),
+    Change("0.004", "Fast, if it does not diverge.", {"learning_rate": 4e-3}),
 )
 PIXELS = "How many pixels the network gets of the whole picture."
 KERNELS = "How much of the picture a kernel covers; the course takes"
 
+LATER = asdict(part2_full_face.Best()) | {"cosine": True}
+
 PART1 = _study(
     "1",
     part1_nose_tip.Course(),
-    replace(part1_nose_tip.Best(), epochs=60),
-    [BATCH, EPOCHS, *TRAINING, SHIFT, ROTATION, SCALE, FLIP, *LIGHT, *END],
+    part1_nose_tip.Best(),
+    [BATCH, EPOCHS, MEAN_START, SHIFT],
     questions=(
-        *STEPS,
+        _question(
+            "More values",
+            "What later parts add, each alone with part 1's network, picture size and length.",
+            *(
+                Change(name, why, {field: LATER[field] for field in sets.split()})
+                for name, sets, why in (COSINE, SMOOTH_L1, HE_INIT, ROTATION, SCALE, FLIP, FLIP_TTA)
+            ),
+        ),
+        BATCH_SIZE,
+        RATES,
         _question(
             "Input size",
             PIXELS,
@@ -192,14 +201,27 @@ PART1 = _study(
             Change("9-7-3", "Large shapes.", {"kernels": (9, 7, 3)}),
         ),
     ),
-    minutes=0.15,
+    folds=True,
+    minutes=0.5,
 )
 
 PART2 = _study(
     "2",
     part2_full_face.Course(),
-    replace(part2_full_face.Best(), epochs=40),
-    [BATCH, EPOCHS, HE_INIT, *TRAINING, GREY, *MORE_LIGHT, SHIFT, SCALE, FLIP, *END],
+    replace(part2_full_face.Best(), epochs=60),
+    [
+        BATCH,
+        EPOCHS,
+        MEAN_START,
+        SHIFT,
+        NO_JITTER,
+        HE_INIT,
+        RATE,
+        SMOOTH_L1,
+        SCALE,
+        FLIP,
+        FLIP_TTA,
+    ],
     questions=(
         _question(
             "Flip pairs",
@@ -220,7 +242,13 @@ PART2 = _study(
             "The course rotates faces as well, and ours keeps that.",
             Change("no rotation", "Heads tilt.", {"rotation": 0.0}),
         ),
-        *STEPS,
+        _question(
+            "Falling learning rate",
+            "Part 3 lets the learning rate fall to zero.",
+            Change("cosine", COSINE[2], {"cosine": True}),
+        ),
+        BATCH_SIZE,
+        RATES,
         _question(
             "Input size",
             PIXELS,
@@ -234,8 +262,10 @@ PART2 = _study(
             Change("9-5-3-3-3", "Large shapes.", {"kernels": (9, 5, 3, 3, 3)}),
         ),
     ),
-    minutes=0.2,
-    quick_seeds=2,  # three would take a quarter of an hour on two slow cores
+    folds=True,
+    minutes=0.8,
+    quick={"epochs": 20},
+    quick_seeds=2,
 )
 
 SMALL = {"height": 64, "width": 64, "margin": 8, "epochs": 12}  # what two cores have time for
