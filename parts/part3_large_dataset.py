@@ -185,8 +185,8 @@ class Course(Recipe):
 
 
 HEADS = {"coordinates": ResNet18, "heatmap": HeatmapResNet18}
-STEPS = {"crops": OnCrops, "coordinates": Coordinates, "heatmaps": Best}
 RECIPES = {"course": Course, "best": Best}
+FIRST_STEPS = {"crops": OnCrops, "coordinates": Coordinates}
 PAGES = Path(__file__).parent / "pages"
 LESSON = read_lesson(PAGES / "part3.md")
 LESSONS = {
@@ -198,7 +198,7 @@ LESSONS = {
 
 def lesson_recipes(options: Options) -> dict[str, type[Recipe]]:
     """The recipes of the lesson: the course's, and ours of the requested step."""
-    return {"course": Course, "best": STEPS[options.step]}
+    return RECIPES | {"best": FIRST_STEPS.get(options.step, RECIPES["best"])}
 
 
 def new_network(recipe: Recipe, options: Options, n_points: int) -> nn.Module:

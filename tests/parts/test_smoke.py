@@ -96,7 +96,7 @@ def test_evaluate_repeats_the_numbers_of_the_run(run, evaluate):
 
 def test_a_run_from_other_initial_weights_says_so(small_reports, small_root, tmp_path, small_runs):
     trained = small_reports["best"] / "part3" / "checkpoint.pt"
-    line = ["3", "--head", "coordinates", "--loss", "l1", "--pretrained", str(trained)]
+    line = ["3", "--recipe", "from-heatmaps", "--pretrained", str(trained)]
     line += ["--epochs", "1", "--device", "cpu", "--data", str(small_root)]
     assert run_part.main([*line, "--reports", str(tmp_path)]) == 0
     assert f"--pretrained {trained}." in (tmp_path / "part3" / "index.html").read_text()

@@ -12,8 +12,9 @@ from common.training import init_bias_to_mean
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset
 from parts.part1_nose_tip import NoseNet
 from parts.part2_full_face import FaceNet
-from parts.part3_large_dataset import STEPS, ResNet18, lesson_recipes, new_network
+from parts.part3_large_dataset import FIRST_STEPS, ResNet18, lesson_recipes, new_network
 
+STEPS = FIRST_STEPS | {"heatmaps": part3_large_dataset.Best}
 STAIRS = (part1_nose_tip.Best, part2_full_face.Best, *STEPS.values())
 
 
@@ -40,7 +41,8 @@ def test_part_3_takes_part_2s_network_on_crops_then_resnet18_then_heatmaps():
         for step, recipe in STEPS.items()
     ]
     assert networks == ["FaceNet", "ResNet18", "HeatmapResNet18"]
-    assert lesson_recipes(Options())["best"] is STEPS["heatmaps"]
+    for step, recipe in STEPS.items():
+        assert lesson_recipes(Options(step=step))["best"] is recipe
 
 
 @pytest.mark.parametrize(

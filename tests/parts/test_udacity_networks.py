@@ -12,7 +12,6 @@ from common.recipe import Options
 from common.system.errors import NotHereError, UserError
 from common.training import init_bias_to_mean
 from parts import udacity_networks
-from parts.part3_large_dataset import HeatmapResNet18
 from parts.part3_variants import NETWORKS, new_network
 from parts.udacity_networks import FourConvNet, LightNet, LightNetBN, NaimishNet
 
@@ -117,7 +116,7 @@ def test_the_course_recipe_is_the_nanodegrees():
     assert (course.cosine, course.ema_decay, course.flip, course.rotation) == (False, 0, 0, 0)
 
 
-def test_the_seed_draws_the_initial_weights_and_the_head_is_the_recipes():
+def test_the_seed_draws_the_initial_weights():
     recipe = udacity_networks.Course()
     one, same, other = (
         new_network(recipe, Options(network="LightNet", seed=seed), 68) for seed in (1, 1, 2)
@@ -125,12 +124,9 @@ def test_the_seed_draws_the_initial_weights_and_the_head_is_the_recipes():
     assert isinstance(one, LightNet)
     assert torch.equal(one.head[3].weight, same.head[3].weight)
     assert not torch.equal(one.head[3].weight, other.head[3].weight)
-    options = Options(network="ResNet18", head="heatmap")
-    recipe = options.choose(udacity_networks.RECIPES)
-    assert isinstance(new_network(recipe, options, 68), HeatmapResNet18)
 
 
-@pytest.mark.parametrize("more", [{"head": "heatmap"}, {"pretrained": "imagenet"}])
+@pytest.mark.parametrize("more", [{"step": "coordinates"}, {"pretrained": "imagenet"}])
 def test_what_only_resnet_has_is_refused_to_the_others(more):
     options = Options(network="LightNet", **more)
     with pytest.raises(UserError, match=r"--network LightNet: .* or take ResNet18"):

@@ -194,7 +194,7 @@ def test_an_older_file_is_read_and_one_of_another_recipe_refused(call, tmp_path,
         (["compare", "--seeds", 0], "--seeds 0"),
         (["compare", "--epochs", 0], "--epochs 0"),
         (["compare", "--dataset", "imm"], "--dataset imm"),
-        (["3", "--network", "LightNet", "--head", "heatmap"], "--network LightNet"),
+        (["3", "--network", "LightNet", "--step", "crops"], "--network LightNet"),
         (["3", "--network", "LightNet", "--recipe", "long"], "--recipe long"),
     ],
 )
