@@ -93,6 +93,12 @@ def reasons(recipe: Recipe) -> list[tuple[str, str, str]]:
     return lines
 
 
+def stairs(recipe: Recipe) -> list[dict[str, str]]:
+    """The values of each recipe that the recipe's class builds on, from the first to its own."""
+    classes = [kind for kind in type(recipe).__mro__ if issubclass(kind, Recipe)]
+    return [{name: value for name, value, _ in reasons(kind())} for kind in classes[-2::-1]]
+
+
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 

@@ -82,8 +82,9 @@ class Best(Recipe):
     shift: float = 0.08  # faces are not always in the middle of the picture
 
 
+PARTS = Path(__file__).resolve().parent
 RECIPES = {"course": Course, "best": Best}
-LESSON = read_lesson(Path(__file__).parent / "pages" / "part1.md")
+LESSON = read_lesson(PARTS / "pages/part1.md", ablation=PARTS / "../docs/ladders/part1.json")
 
 
 def run(options: Options) -> list[dict[str, float]]:

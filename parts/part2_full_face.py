@@ -98,8 +98,9 @@ class Best(part1_nose_tip.Best):
     flip_tta: bool = True  # test-time flip: the mean of both predictions
 
 
+PARTS = Path(__file__).resolve().parent
 RECIPES = {"course": Course, "best": Best}
-LESSON = read_lesson(Path(__file__).parent / "pages" / "part2.md")
+LESSON = read_lesson(PARTS / "pages/part2.md", ablation=PARTS / "../docs/ladders/part2.json")
 
 
 def run(options: Options) -> list[dict[str, float]]:

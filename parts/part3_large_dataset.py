@@ -18,7 +18,7 @@ for training; helen/testset, lfpw/testset and ibug for testing, those of them th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -188,10 +188,11 @@ HEADS = {"coordinates": ResNet18, "heatmap": HeatmapResNet18}
 RECIPES = {"course": Course, "best": Best}
 FIRST_STEPS = {"crops": OnCrops, "coordinates": Coordinates}
 PAGES = Path(__file__).parent / "pages"
-LESSON = read_lesson(PAGES / "part3.md")
+LESSON = read_lesson(PAGES / "part3.md", ablation=PAGES / "../../docs/ladders/part3.json")
+UNMEASURED = replace(LESSON, ablation=None)  # it measured the values of the last step
 LESSONS = {
-    "crops": read_lesson(PAGES / "part3-crops.md", LESSON),
-    "coordinates": read_lesson(PAGES / "part3-coordinates.md", LESSON),
+    "crops": read_lesson(PAGES / "part3-crops.md", UNMEASURED),
+    "coordinates": read_lesson(PAGES / "part3-coordinates.md", UNMEASURED),
     "heatmaps": LESSON,
 }
 

@@ -27,7 +27,7 @@ from common.training import fit
 from datasets.splits import train_and_test
 from datasets.youtube_faces import people_in_both
 from parts import part3_large_dataset, udacity_networks
-from parts.part3_large_dataset import LESSON, PAGES, Best, ResNet18, lesson_recipes
+from parts.part3_large_dataset import LESSON, PAGES, UNMEASURED, Best, ResNet18, lesson_recipes
 from parts.protocols_300w import protocols
 
 NETWORKS: dict[str, type[nn.Module]] = {**udacity_networks.NETWORKS, "ResNet18": ResNet18}
@@ -70,8 +70,8 @@ class FromHeatmaps(Best):
 
 
 RECIPES = {"long": Long, "from-heatmaps": FromHeatmaps}
-MIXED = read_lesson(PAGES / "part3-mixed.md", LESSON)
-FRAMES = read_lesson(PAGES / "part3-youtube_faces.md", LESSON)
+MIXED = read_lesson(PAGES / "part3-mixed.md", UNMEASURED)
+FRAMES = read_lesson(PAGES / "part3-youtube_faces.md", UNMEASURED)
 
 
 def run(options: Options) -> list[dict[str, float]]:

@@ -191,6 +191,13 @@ class Ablation:
                     found.setdefault(result.change, effect)
         return found
 
+    def effect_in_words(self, field: str) -> str:
+        """What replacing this value of the recipe alone did; "" where it was not measured."""
+        for change, effect in self.effects(field).items():
+            size = str(effect).replace("less", "lower").replace("more", "higher")
+            return f"NME {size} with `{change}`"
+        return ""
+
     def lead(self) -> dict[str, Any]:
         """The first and the last result, and by what all changes divided the error.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from html import unescape
 from itertools import pairwise
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -120,20 +121,35 @@ def _ordinary(reports: Path, run: Run) -> Picture | None:
         return None
 
 
-def _carried(before: Run, after: Run) -> dict[str, Any] | None:
-    """How much of one part's recipe the next one takes over; None if a run does not say it."""
-    old, new = _recipe(before), _recipe(after)
-    if not old or not new:
-        return None
+def _carried(before: Run, after: Run) -> list[dict[str, Any]]:
+    """How much of one part's recipe the next one takes over, step by step where the next one's
+    recipe has several above the first one's; nothing if a run does not say it."""
+    recipes = [_recipe(before), _recipe(after)]
+    if not all(recipes):
+        return []
+    stairs = after.get("stairs", [])
+    below = [step for step, values in enumerate(stairs) if values.keys() == recipes[0].keys()]
+    if below:
+        recipes[1:1] = stairs[below[0] + 1 : -1]
+    first, last = (run["title"].partition(":")[0] for run in (before, after))
+    names = [first, last]
+    if len(recipes) > 2:
+        names = [first, *(f"{last}, step ({letter})" for letter in ascii_lowercase)]
+    return [
+        {"first": one, "second": two, "count": len(old), "listed": _changes(old, new)}
+        for (one, old), (two, new) in pairwise(zip(names, recipes, strict=False))
+    ]
+
+
+def _changes(old: dict[str, str], new: dict[str, str]) -> dict[str, list[tuple[str, str]]]:
+    """What one recipe keeps, changes, leaves out and adds: pairs of a name and a value."""
     both = [name for name in old if name in new]
-    listed = {
+    return {
         "keeps": [(name, "") for name in both if new[name] == old[name]],
         "changes": [(n, f"{old[n]} → {new[n]}") for n in both if new[n] != old[n]],
         "leaves out": [(name, "") for name in old if name not in new],
         "adds": [pair for pair in new.items() if pair[0] not in old],
     }
-    first, second = (run["title"].partition(":")[0] for run in (before, after))
-    return {"count": len(old), "first": first, "second": second, "listed": listed}
 
 
 def _recipe(run: Run) -> dict[str, str]:

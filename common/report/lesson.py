@@ -14,6 +14,7 @@ class Lesson:
     question: what the lesson is about. notes: facts to know before reading the numbers.
     try_next: what to change, and what to look at then.
     carries_over: what the next part takes from this one, for the start page.
+    ablation: the committed results that measured the values of the recipe ``best``, if any.
     """
 
     folder: str
@@ -22,6 +23,7 @@ class Lesson:
     notes: tuple[str, ...] = ()
     try_next: tuple[str, ...] = ()
     carries_over: str = ""
+    ablation: Path | None = None
 
 
 SECTIONS = {
@@ -32,13 +34,15 @@ SECTIONS = {
 }
 
 
-def read_lesson(path: Path, base: Lesson | None = None) -> Lesson:
+def read_lesson(path: Path, base: Lesson | None = None, ablation: Path | None = None) -> Lesson:
     """The lesson in ``path``, whose folder is named like the file; ``base`` has missing sections.
 
     The file has a title (``# ``) and ``SECTIONS`` (``## ``), of which notes and try_next are lists.
     """
     title, *sections = path.read_text(encoding="utf-8").removeprefix("# ").split("\n## ")
     lesson = replace(base or Lesson(path.stem), folder=path.stem, title=title.strip())
+    if ablation:
+        lesson = replace(lesson, ablation=ablation)
     for section in sections:
         heading, _, body = section.partition("\n")
         words: str | tuple[str, ...] = body.strip()

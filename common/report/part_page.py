@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from common.keypoints import neighbours
 from common.metrics import METRICS
 from common.report import figures, image_figures
+from common.report.ablation_page import read
 from common.report.error_section import Results, error_section
 from common.report.index_page import Portrait, write_index
 from common.report.lesson import Lesson
@@ -84,6 +85,7 @@ def _contents(report: Report, folder: Path) -> dict[str, Any]:
         "baseline": metrics["baseline_mean_face"],
         "meanings": METRICS,
         "recipe": report.recipe,
+        "measured": _measured(report),
         "samples": _samples(gallery, report),
         "layers": steps,
         "heaviest": max(range(len(steps)), key=lambda step: steps[step].parameters),
@@ -96,6 +98,15 @@ def _contents(report: Report, folder: Path) -> dict[str, Any]:
         "film": report.snapshots and _film(gallery, results, report.snapshots),
         "convolutions": convolutions(gallery, report.network, inputs[ordinary, None]),
     }
+
+
+def _measured(report: Report) -> dict[str, str]:
+    """The measured effect of each value of our own recipe, in words, where there is one."""
+    path = report.lesson.ablation
+    if path is None or report.recipe_name != "best":
+        return {}
+    ablation = read(path)
+    return {name: ablation.effect_in_words(name) for name, _, _ in report.recipe}
 
 
 def _about(report: Report) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from common.inference import predict_keypoints
 from common.loading import Crops
 from common.losses import LOSSES
 from common.metrics import errors_per_face, mean_face_prediction, mean_shape, measure, summarise
-from common.recipe import Options, Recipe, reasons
+from common.recipe import Options, Recipe, reasons, stairs
 from common.report.error_section import Results
 from common.report.face_measures import colours
 from common.report.index_page import Portrait
@@ -70,6 +70,7 @@ def write_run_report(
         "cores": os.cpu_count(),
         "protocols": list(protocols),
         "left_out": [*train.faces.left_out, *test.faces.left_out],
+        "stairs": stairs(recipe),
     }
     checkpoints.save({**state, "metrics": metrics}, checkpoint)
     results = _results(predicted, mean_face, test, recipe)

@@ -18,7 +18,7 @@ STEPS = FIRST_STEPS | {"heatmaps": part3_large_dataset.Best}
 STAIRS = (part1_nose_tip.Best, part2_full_face.Best, *STEPS.values())
 
 
-@pytest.mark.parametrize(("before", "after"), pairwise(STAIRS))
+@pytest.mark.parametrize(("before", "after"), list(pairwise(STAIRS)))
 def test_a_step_builds_on_the_one_before_and_adds_at_most_six_values(before, after):
     assert issubclass(after, before)
     old, new = ({name for name, _, _ in reasons(recipe())} for recipe in (before, after))

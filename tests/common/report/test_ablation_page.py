@@ -105,6 +105,9 @@ def test_values_of_the_recipe_have_the_effects_of_changes_made_alone():
     assert effects("a")["a=1"] == LEFT_OUT.rows[1][1]
     assert list(effects("b")) == ["a=1 b=2 la=3"]
     assert effects("noise") == effects("gone") == {}
+    words = ablation(ADDED, LEFT_OUT).effect_in_words
+    assert words("a").startswith("NME 1.07 higher (") and words("a").endswith(") with `a=1`")
+    assert words("noise") == ""
 
 
 def test_values_are_written_with_their_spread():

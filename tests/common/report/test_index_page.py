@@ -65,6 +65,19 @@ def test_the_start_page_leads_through_the_parts_side_by_side(two_parts):
         assert text in words
 
 
+def test_a_part_of_several_steps_shows_what_each_of_them_adds(two_parts):
+    values = [{name: value for name, value, _ in recipe} for recipe in RECIPES]
+    between = values[0] | {"flip": "0.5"}
+    stairs = {"stairs": [{"height": "9"}, values[0], between, values[1]]}
+    change_metrics(two_parts / "part2", lambda metrics: metrics | stairs)
+    words = walk.read(write_index(two_parts))[0].text
+    assert "Part 2, step (a) keeps 3 (epochs, batch, rotation), adds 1 (flip 0.5)." in words
+    assert (
+        "Of the 4 values that Part 2, step (a) sets in its recipe, Part 2, step (b) keeps 1 "
+        "(batch), changes 1 (epochs 3 → 9), leaves out 2 (rotation, flip), adds 1 (he_init True)."
+    ) in words
+
+
 def test_values_of_an_older_recipe_are_compared_under_their_names_of_today(two_parts):
     def older(metrics):
         values = {"steps": "50", "cycles": "2", "flip_average": "True", "average": "0.99"}
