@@ -202,7 +202,7 @@ PART1 = _study(
         ),
     ),
     folds=True,
-    minutes=0.5,
+    minutes=0.3,
 )
 
 PART2 = _study(
