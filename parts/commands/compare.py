@@ -44,7 +44,7 @@ STEP_NAMES = {
     "coordinates": "(b) ResNet18, coordinates",
     "heatmaps": "(c) ResNet18, heatmaps",
 }
-SMALL = {"height": 64, "width": 64, "margin": 8, "epochs": 8}  # a quarter of an hour on two cores
+SMALL = {"height": 96, "width": 96, "margin": 12, "epochs": 4}  # a quarter of an hour on two cores
 COURSE_SIDE = 250  # to which the course scales a frame's shorter side
 
 

@@ -1,11 +1,15 @@
 """The recipes are stairs: each builds on the one before and adds a few values."""
 
+import json
 from dataclasses import asdict
 from itertools import pairwise
 
 import pytest
 import torch
+import walk
 
+import run_part
+from common import checkpoints
 from common.keypoints import IBUG_68, IMM_58
 from common.recipe import Options, Recipe, reasons
 from common.training import init_bias_to_mean
@@ -30,7 +34,12 @@ def test_a_step_builds_on_the_one_before_and_adds_at_most_six_values(before, aft
 def test_a_recipe_lists_only_what_it_changes(recipe):
     before = asdict(recipe.__bases__[0]())
     listed = {name: value for name, value in vars(recipe).items() if name in before}
-    conventions = {"batch", "epochs", "learning_rate"}  # said even where they are the usual ones
+    conventions = {
+        "batch",
+        "epochs",
+        "learning_rate",
+        "heatmap_sigma",
+    }  # said even where they are the usual ones
     repeated = {name for name, value in listed.items() if value == before[name]} - conventions
     assert not repeated
 
@@ -72,3 +81,35 @@ def test_heatmaps_end_with_the_values_that_the_card_of_the_default_network_repor
         "no_aug_fraction": 0.3, "rotation": 20.0, "scale": 0.05, "flip": 0.5, "box_shift": 0.03,
         "box_scale_spread": 0.06, "brightness": 0.2, "contrast": 0.2, "occlusion": 0.3,
     }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "network"), [("crops", "FaceNet"), ("coordinates", "ResNet18")])
+def test_a_step_is_trained_and_has_a_page_of_its_own(
+    step, network, small_root, tmp_path, small_runs
+):
+    line = ["3", "--step", step, "--epochs", "1", "--device", "cpu", "--data", str(small_root)]
+    assert run_part.main([*line, "--reports", str(tmp_path)]) == 0
+    folder = tmp_path / f"part3-{step}"
+    assert json.loads((folder / "metrics.json").read_text())["network"] == network
+    assert checkpoints.load(folder / "checkpoint.pt")["network"] == network
+
+
+@pytest.mark.slow
+def test_the_steps_are_trained_once_and_shown_side_by_side(small_root, tmp_path, small_runs):
+    line = ["3", "--steps", "--epochs", "1", "--device", "cpu", "--data", str(small_root)]
+    for _ in range(2):  # the second call reads what the first one trained
+        assert run_part.main([*line, "--reports", str(tmp_path)]) == 0
+    numbers = json.loads((tmp_path / "part3-steps" / "comparison.json").read_text())
+    sizes = [network["parameters"] for network in numbers["networks"].values()]
+    assert len(sizes) == 3 and sizes[0] < 1e6 < sizes[1] < sizes[2]
+    kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "part3-steps").rglob("*.pt")}
+    assert len(kept) == 3
+    words = walk.read(tmp_path / "part3-steps" / "index.html")[0].text
+    for name, network in numbers["networks"].items():
+        assert f"{name}: NME {network['errors'][0]['nme']:.3g}" in words
+
+
+def test_steps_take_the_lessons_own_recipes_alone(capsys):
+    assert run_part.main(["3", "--steps", "--recipe", "course"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: --steps: trains")
