@@ -77,6 +77,7 @@ class Best(Recipe):
     width: int = 80  # as the course
     epochs: int = 120  # convention: less than half a minute on two cores
     batch: int = 16  # convention: the gradient of 16 faces is less noisy than that of one
+    loss: str = "smooth_l1"  # quadratic near zero, linear beyond: robust to outliers
     learning_rate: float = 1e-3  # convention: Adam's usual start
     init_bias_to_mean: bool = True  # training starts from the mean position, not from zero
     shift: float = 0.08  # faces are not always in the middle of the picture

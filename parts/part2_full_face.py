@@ -90,7 +90,6 @@ class Best(part1_nose_tip.Best):
     width: int = 160  # as the course
     epochs: int = 300  # convention: less than three minutes on two cores
     learning_rate: float = 2e-3  # with He's initial weights larger steps are stable
-    loss: str = "smooth_l1"  # quadratic near zero, linear beyond: robust to outliers
     he_init: bool = True  # keeps the variance of the signal through five layers
     rotation: float = 10.0  # heads tilt in the picture plane
     scale: float = 0.1  # people sit nearer or farther

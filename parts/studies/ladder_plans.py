@@ -175,14 +175,14 @@ PART1 = _study(
     "1",
     part1_nose_tip.Course(),
     part1_nose_tip.Best(),
-    [BATCH, EPOCHS, MEAN_START, SHIFT],
+    [BATCH, EPOCHS, MEAN_START, SMOOTH_L1, SHIFT],
     questions=(
         _question(
             "More values",
             "What later parts add, each alone with part 1's network, picture size and length.",
             *(
                 Change(name, why, {field: LATER[field] for field in sets.split()})
-                for name, sets, why in (COSINE, SMOOTH_L1, HE_INIT, ROTATION, SCALE, FLIP, FLIP_TTA)
+                for name, sets, why in (COSINE, HE_INIT, ROTATION, SCALE, FLIP, FLIP_TTA)
             ),
         ),
         BATCH_SIZE,
@@ -213,11 +213,11 @@ PART2 = _study(
         BATCH,
         EPOCHS,
         MEAN_START,
+        SMOOTH_L1,
         SHIFT,
         NO_JITTER,
         HE_INIT,
         RATE,
-        SMOOTH_L1,
         SCALE,
         FLIP,
         FLIP_TTA,
