@@ -34,11 +34,9 @@ axe.run(document, {iframes: false}).then(found => {
 
 
 def faults(page: Path, axe: str, chromium: str, size: str, scheme: str) -> list[list]:
-    """[impact, rule, [elements]] of each rule that a page breaks.
+    """[impact, rule, [elements]] of each rule that a page breaks, by the script's text ``axe``.
 
-    axe: the script's text.
-    size: of the window, such as "390,900".
-    scheme: "dark", or "" for light.
+    size: of the window, such as "390,900". scheme: "dark", or "" for light.
     Raises RuntimeError where Chromium gives no result.
     """
     text = page.read_text(encoding="utf-8")

@@ -38,14 +38,13 @@ def main() -> None:
     parser = parser_of(__doc__, every=1)
     parser.add_argument("what", choices=("fit", "confidence"))
     parser.add_argument("--checkpoint", type=Path, metavar="FILE")
-    parser.add_argument("--detectors", nargs="+", default=list(detectors.FITS), metavar="NAME")
     options = parser.parse_args()
     faces = split("ibug", "train", None, "landmarks", IBUG_68)
     faces = faces.take(range(0, len(faces), options.every))
     if options.what == "confidence":
         confidence(face_keypoints(options.checkpoint, device="cpu"), faces)
     else:
-        for name in options.detectors:
+        for name in detectors.FITS:
             fit(detectors.load(name, yunet.place(None)), faces)
 
 
@@ -86,10 +85,8 @@ def confidence(finder: FaceKeypoints, faces: Faces) -> None:
         beside.append(disagreement[1:])
     seen, beside = torch.cat(seen), torch.cat(beside)
     calibration = _calibrated(seen, beside)
-    shares = [
-        100 * (calibration.confidence(some) >= LEAST_CONFIDENCE).double().mean()
-        for some in (seen, beside)
-    ]
+    trusted = (calibration.confidence(some) >= LEAST_CONFIDENCE for some in (seen, beside))
+    shares = [100 * some.double().mean() for some in trusted]
     print(
         f"{calibration}; a confidence of {LEAST_CONFIDENCE} or more have {shares[0]:.1f} % of "
         f"{len(seen)} faces and {shares[1]:.1f} % of {len(beside)} windows"
@@ -106,9 +103,7 @@ def _as_detected(truth: np.ndarray, random: np.random.Generator) -> list[float]:
     return [*(middle - side / 2), side, side]
 
 
-def _windows_beside(
-    truth: np.ndarray, size: tuple[int, int], random: np.random.Generator
-) -> list[list[float]]:
+def _windows_beside(truth: np.ndarray, size: tuple[int, ...], random: np.random.Generator) -> list:
     """A square in the picture (H, W) that hardly touches the face; none if 40 draws give none."""
     for _ in range(40):
         side = random.uniform(0.25, 0.9) * truth[2]

@@ -1,10 +1,9 @@
 """What dropout does to predictions: ``python -m benchmarks.dropout CHECKPOINT``.
 
-For the networks of the Udacity route, on the test frames of the checkpoint's data set.
-
 In training, dropout sets random units to zero, and the network learns with that. In evaluation it
-is off, the mean activations behind it differ, and all faces may share an offset. It is printed
-with dropout off and on, and so are the units of the first dense layer that are constant.
+is off, the mean activations behind it differ, and all faces may share an offset. It is printed with
+dropout off and on, for a network of the Udacity route on the test frames of its data set, and so
+are the units of the first dense layer that are constant.
 """
 
 from __future__ import annotations

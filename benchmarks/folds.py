@@ -2,12 +2,9 @@
 
 Parts 1 and 2: four-fold cross-validation over persons 1-32. Part 3: every tenth training face is
 held out; with ``--network`` a network of the Udacity route is trained on YouTube Faces, every tenth
-person held out. The other arguments change values of the recipe, such as ``loss=mse rotation=15``.
-The experiments are those of ``python run_part.py ladder``. ``--harder`` also evaluates part 3 on
-the same faces in dlib's and YuNet's boxes, and rotated, covered, blurred and so on. ``--test``
-trains on all training faces, as the part itself, and evaluates on its test faces: for a recipe that
-is chosen already. ``--synthetic 1000`` trains part 3 on as many synthetic faces instead, without
-the kinds of variation that ``--without`` names, and evaluates on the real ones.
+person held out. Arguments such as ``loss=mse`` change the recipe. ``--harder`` also evaluates part
+3 on the same faces in dlib's and YuNet's boxes, and rotated, covered, blurred and so on. ``--test``
+trains on all training faces and evaluates on test faces a recipe that is chosen already.
 """
 
 from __future__ import annotations
@@ -64,7 +61,8 @@ def main() -> None:
     parser.add_argument("--harder", action="store_true", help="part 3: harder faces as well")
     parser.add_argument("--test", action="store_true", help="the test faces instead of held-out")
     parser.add_argument("--synthetic", type=int, metavar="N", help="part 3: train on N such faces")
-    parser.add_argument("--without", action="append", choices=VARIATIONS, default=[])
+    without = "of synthetic faces: a kind of variation"
+    parser.add_argument("--without", action="append", choices=VARIATIONS, default=[], help=without)
     options = parser.parse_intermixed_args()
 
     detector = None
@@ -144,9 +142,8 @@ def harder(network: nn.Module, recipe: Recipe, held_out: Crops) -> dict[str, flo
     errors = {}
     for name, change in HARDER.items():
         torch.manual_seed(1)  # the same faces for every network
-        faces, truth = augment(
-            held_out.images, held_out.points, replace(plain, **change), held_out.flip_order
-        )
+        changed_recipe, batch = replace(plain, **change), (held_out.images, held_out.points)
+        faces, truth = augment(*batch, changed_recipe, held_out.flip_order)
         fractions = torch.cat([network.eval()(batch) for batch in faces.split(64)])  # (N, k, 2)
         predicted = to_pixels(fractions, recipe.height, recipe.width)
         errors[name] = nme(predicted, truth, held_out.eye_distance).mean().item()
@@ -156,8 +153,7 @@ def harder(network: nn.Module, recipe: Recipe, held_out: Crops) -> dict[str, flo
 def changed(recipe: Recipe, changes: list[str]) -> Recipe:
     """The recipe with values replaced, each read as the type that the recipe has there.
 
-    Raises UserError for an unknown name, a value of another type, or an unknown loss, optimizer
-    or head.
+    Raises UserError for an unknown name, a value of another type, or one that is unknown there.
     """
     known = {"loss": LOSSES, "optimizer": OPTIMIZERS, "head": HEADS}
     for change in changes:

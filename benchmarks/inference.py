@@ -40,7 +40,7 @@ from parts.toolkit import default_checkpoint
 Predict = Callable[[Tensor], Tensor]
 """From float32 (B, 1, h, w) to fractions (B, 68, 2)."""
 
-INT8 = {  # how the ranges are chosen, a scale for each channel, what stays float32
+INT8 = {  # the CalibrationMethod of ranges, whether each kernel has a scale, what stays float32
     "int8": ("MinMax", True, "last layer"),
     "int8, last layer too": ("MinMax", True, "nothing"),
     "int8, a scale a layer": ("MinMax", False, "last layer"),
@@ -51,7 +51,7 @@ INT8 = {  # how the ranges are chosen, a scale for each channel, what stays floa
 
 def main() -> None:
     """Print one line for each runtime."""
-    parser = parser_of(__doc__, calls=50, calibrate=256)
+    parser = parser_of(__doc__, calls=50)
     parser.add_argument("checkpoint", type=Path, nargs="?", help="default: the one that ships")
     options = parser.parse_args()
 
@@ -62,7 +62,7 @@ def main() -> None:
     test = load_crops(split("ibug", "lfpw/testset", None, "landmarks", IBUG_68), recipe)
     ways = in_pytorch(trained)
     try:
-        ways |= in_onnx_runtime(trained, options.calibrate)
+        ways |= in_onnx_runtime(trained)
     except UserError as fault:
         print(f"without ONNX Runtime: {fault}")
     faces = to_network_input(test.images, recipe)
@@ -99,16 +99,13 @@ def in_pytorch(trained: Checkpoint) -> dict[str, Predict]:
     }
 
 
-def in_onnx_runtime(trained: Checkpoint, count: int) -> dict[str, Predict]:
-    """As float32 and in each way of INT8, whose ranges are measured on ``count`` training faces.
-
-    Raises UserError where the packages are missing.
-    """
+def in_onnx_runtime(trained: Checkpoint) -> dict[str, Predict]:
+    """As float32 and in each way of INT8. Raises UserError where the packages are missing."""
     recipe = checkpoints.recipe_of(trained)
     model = as_onnx(checkpoints.network_of(trained), recipe.height, recipe.width, {})
     train = split("ibug", "train", None, "landmarks", IBUG_68)
-    some = train.take(torch.linspace(0, len(train) - 1, count).long(), "ibug/calibration")
-    faces = to_network_input(load_crops(some, recipe).images, recipe)  # (count, 1, h, w)
+    some = train.take(torch.linspace(0, len(train) - 1, 256).long(), "ibug/calibration")
+    faces = to_network_input(load_crops(some, recipe).images, recipe)  # (256, 1, h, w)
     int8 = {name: quantised(model, faces, *how) for name, how in INT8.items()}
     models = {"float32": model} | int8
     return {f"ONNX Runtime {name}": OnnxNetwork(file) for name, file in models.items()}
@@ -117,10 +114,7 @@ def in_onnx_runtime(trained: Checkpoint, count: int) -> dict[str, Predict]:
 def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept: str) -> bytes:
     """An ONNX file's network in int8, its activations' ranges measured on faces (N, 1, h, w).
 
-    method: of ``CalibrationMethod``.
-    per_channel: whether each kernel has its own scale.
-    kept: what stays float32: the "last layer" with weights and what follows it, or "nothing" but
-        the latter.
+    method, per_channel, kept: see INT8; what follows the last layer with weights is always kept.
     """
     onnx, _ = onnx_packages()
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
@@ -169,10 +163,7 @@ def milliseconds(ways: dict[str, Predict], faces: Tensor, calls: int) -> dict[st
 
 @torch.inference_mode()
 def nme(way: Predict, faces: Tensor, test: Crops, recipe: Recipe) -> float:
-    """Mean NME of the test faces in %, with test-time flip where ``recipe`` has it.
-
-    faces: the network's input for them, (N, 1, h, w).
-    """
+    """Mean NME in % of the test faces, whose input is ``faces`` (N, 1, h, w)."""
     fractions = []
     for batch in faces.split(32):
         fractions.append(way(batch))

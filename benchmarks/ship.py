@@ -78,13 +78,8 @@ def card(file: Path, device: str | None) -> str:
     recipe = checkpoints.recipe_of(trained)
     network = checkpoints.network_of(trained).to(best_device(device))
     train, _ = train_and_test("ibug", "ibug", None)
-    template = jinja2.Template(
-        CARD.read_text(encoding="utf-8"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return template.render(
+    how = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "keep_trailing_newline": True}
+    return jinja2.Template(CARD.read_text(encoding="utf-8"), **how).render(
         trained,
         file=FILE.name,
         megabytes=file.stat().st_size / 1e6,

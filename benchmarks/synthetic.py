@@ -1,10 +1,7 @@
 """Synthetic faces: how many per second, or a sheet of them: ``python -m benchmarks.synthetic``.
 
 Prints faces per second; with ``--sheet FILE.jpg [--points]`` it renders the first 48 faces of the
-training split instead; with ``--heads 1000`` it prints the error of head pose from keypoints. Every
-head has its own proportions, expression, distance and turn, and its keypoints are exact; the error
-left is that of using the mean head for everybody. Turns are distributed as in 300-W: yaw 14, pitch
-8, roll 7 degrees of standard deviation, one in ten uniform up to 60, 30, 40.
+training split instead.
 """
 
 from __future__ import annotations
@@ -24,9 +21,7 @@ from torchvision.utils import make_grid
 
 from benchmarks import parser_of, run
 from common.keypoints import IBUG_68, IMM_58, SCHEMES
-from common.photos.pose import head_pose
-from datasets.synthetic import scene as synthetic_scene
-from datasets.synthetic.render import FIRST_SEED, SETTINGS, people, render
+from datasets.synthetic.render import SETTINGS, render
 
 SIDE, COLUMNS = 112, 8  # of the sheet: pixels of a face, faces in a row
 
@@ -63,34 +58,14 @@ def sheet(path: Path, points: bool) -> None:
     Image.fromarray(whole).save(path, quality=88)
 
 
-def poses(heads: int) -> None:
-    """Print the mean absolute error of each angle, of all heads and of those turned far aside."""
-    found, turns = [], []
-    for seed in range(FIRST_SEED["test"], FIRST_SEED["test"] + heads):
-        person, scene, _ = people(seed, "crop")
-        subject = synthetic_scene.Posed(person, scene, IBUG_68, (256, 256))
-        pose = head_pose(subject.camera.project(subject.points)[0])
-        found.append((pose.yaw, pose.pitch, pose.roll))
-        turns.append(scene.turn)
-    errors, aside = np.abs(np.subtract(found, turns)), np.abs(np.array(turns)[:, 0]) >= 30
-    for name, some in (("all", errors), ("turned aside by 30° or more", errors[aside])):
-        yaw, pitch, roll = some.mean(axis=0)
-        print(f"{name}: {len(some)} heads, yaw {yaw:.2f}°, pitch {pitch:.2f}°, roll {roll:.2f}°")
-
-
 def main() -> None:
     """Measure, or write the sheet."""
     parser = parser_of(__doc__, count=200)
     parser.add_argument("--sheet", type=Path, help="write 48 faces to this file, measure nothing")
     parser.add_argument("--points", action="store_true", help="with the points on the sheet")
-    parser.add_argument(
-        "--heads", type=int, help="measure the head pose of this number of heads instead"
-    )
     options = parser.parse_args()
     if options.sheet:
         sheet(options.sheet, options.points)
-    elif options.heads:
-        poses(options.heads)
     else:
         measure(options.count)
 

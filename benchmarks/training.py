@@ -1,15 +1,10 @@
 """Faces per second in training, three ways: ``python -m benchmarks.training``.
 
-For each part and device: the network alone, on one batch that is ready; our pipeline, which picks
-uint8 crops and augments them in batches; and the classical one, as courses have it: a ``Dataset``
-that opens, crops and augments every face by itself, in a ``DataLoader`` with a worker per core. All
-run the training loop of ``common/training.py``; only the source of the batches differs. The
-classical one augments less: rotation, brightness and contrast. "Batches alone" is the loop with a
-network that costs nothing.
-
-The ways take turns, and ratios are the median over the rounds, so that other load on the machine
-matters little. Part 3 is measured from the small pictures at hand and from full-size photos, which
-are made of them.
+For each part: the network alone, on one batch that is ready; our pipeline, which picks uint8 crops
+and augments them in batches; and the classical one, as courses have it: a ``Dataset`` that opens,
+crops and augments (rotation, brightness, contrast) every face by itself, in a ``DataLoader``, of
+part 3 also from full-size photos. All run the loop of ``common/training.py``; "batches alone" is
+that with a network that costs nothing. All take turns, and ratios are the median over the rounds.
 """
 
 from __future__ import annotations
@@ -37,7 +32,6 @@ from torchvision import transforms
 from torchvision.transforms import functional
 
 from benchmarks import parser_of, run
-from benchmarks.folds import changed
 from common import training
 from common.augmentation import augment
 from common.crops import crop_matrices, square_boxes, transform_points
@@ -138,10 +132,10 @@ class Learner:
         return source
 
 
-def learner(number: str, changes: list[str], device: torch.device) -> Learner:
+def learner(number: str, device: torch.device) -> Learner:
     """A part's untrained network with its faces."""
     part, dataset = PARTS[number]
-    recipe = changed(part.RECIPES["best"](), changes)
+    recipe = part.RECIPES["best"]()
     crops = load_crops(train_and_test(dataset, None, None)[0], recipe, getattr(part, "NOSE", None))
     crops = replace(crops, images=preload_if_fits(crops.images, device))
     network = network_of(Experiment(number, recipe)).to(device, memory_format=torch.channels_last)
@@ -163,12 +157,10 @@ def full_size(faces: Faces, folder: Path) -> Faces:
     return replace(faces, files=tuple(files), points=torch.stack(points), boxes=torch.stack(boxes))
 
 
-def compare(
-    number: str, changes: list[str], device: torch.device, options: argparse.Namespace
-) -> None:
+def compare(number: str, device: torch.device, options: argparse.Namespace) -> None:
     """Print faces per second of one part on one device, and the ratios."""
     keep_freed_heap()  # as the parts do
-    one = learner(number, changes, device)
+    one = learner(number, device)
     constant = Constant(len(one.crops.point_ids)).to(device)
     costless = replace(one, network=constant, recipe=replace(one.recipe, ema_decay=0.0))
     batch = one.crops.batch(torch.arange(one.recipe.batch), device)
@@ -210,17 +202,14 @@ def compare(
 def main() -> None:
     """Compare part by part."""
     parser = parser_of(__doc__, rounds=3)
-    parser.add_argument("changes", nargs="*", metavar="NAME=VALUE", help="of the parts' recipes")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=[*PARTS])
-    parser.add_argument("--devices", nargs="+", metavar="D", help="default: cpu, and cuda if there")
+    parser.add_argument("--device", help="default: cuda if there, else cpu")
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement, or 4 steps")
     parser.add_argument("--compile", action="store_true", help="measure torch.compile as well")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="default: one a core")
-    options = parser.parse_intermixed_args()
-    devices = options.devices or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    for device in map(best_device, devices):
-        for number in options.parts:
-            compare(number, options.changes, device, options)
+    options = parser.parse_args()
+    for number in options.parts:
+        compare(number, best_device(options.device), options)
 
 
 if __name__ == "__main__":

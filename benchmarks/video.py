@@ -1,8 +1,8 @@
 """Video: frames a second, the time of each stage, and jitter and lag of the smoothed points.
 
-``python -m benchmarks.video [--checkpoint FILE] [--threads N]`` renders a face, 640x480, at rest
-and moving by 5 pixels a frame, with a camera's noise. Speed is that of ``webcam --video FILE
---no-window``: with reading, without drawing.
+``python -m benchmarks.video [--checkpoint FILE]`` renders a face, 640x480, at rest and moving by 5
+pixels a frame, with a camera's noise. Speed is that of ``webcam --video FILE --no-window``: with
+reading, without drawing. The environment's ``OMP_NUM_THREADS`` sets the number of cores.
 """
 
 from __future__ import annotations
@@ -31,18 +31,14 @@ SIZE, RATE = (640, 480), 30.0  # pixels, frames a second
 STEP, NOISE = 5.0, 4.0  # pixels a frame, grey levels
 
 
-def film(frames: int, step: float, lean: float) -> list[np.ndarray]:
-    """Frames uint8 (480, 640, 3) of a synthetic face that moves to the right and back, with noise.
-
-    frames: how many.
-    step: pixels a frame.
-    lean: degrees by which the face leans clockwise.
-    """
+def film(frames: int, step: float) -> list[np.ndarray]:
+    """Frames uint8 (480, 640, 3) of an upright synthetic face that moves by ``step`` pixels a frame
+    to the right and back, with noise."""
     random = np.random.default_rng(0)
     images, points, _ = render([4], IBUG_68, size=SIZE[::-1], leave_out=("occluders",))
     picture, left, right = images[0].permute(1, 2, 0).numpy(), *points[0, list(IBUG_68.outer_eyes)]
     drawn = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0]))
-    turn = cv2.getRotationMatrix2D((SIZE[0] / 2, SIZE[1] / 2), drawn - lean, 1.0)  # (2, 3)
+    turn = cv2.getRotationMatrix2D((SIZE[0] / 2, SIZE[1] / 2), drawn, 1.0)  # (2, 3)
     places = 60 * np.arccos(np.cos(np.arange(frames) * step * np.pi / 60)) / np.pi - 30
     shown = []
     for place in places:
@@ -69,14 +65,13 @@ def points(finder: FaceKeypoints, frames: list[np.ndarray]) -> tuple[np.ndarray,
     return np.array(raw)[30:], np.array(smooth)[30:]
 
 
-def smoothing(finder: FaceKeypoints, lean: float) -> None:
+def smoothing(finder: FaceKeypoints) -> None:
     """Print jitter at rest, the standard deviation of a point's place, and lag in motion."""
     before, after = (
-        np.sqrt(places.var(axis=0).sum(axis=1).mean())
-        for places in points(finder, film(150, 0.0, lean))
+        np.sqrt(places.var(axis=0).sum(axis=1).mean()) for places in points(finder, film(150, 0.0))
     )
     print(f"at rest: jitter {before:.3f} px, smoothed {after:.3f} px, ratio {after / before:.2f}")
-    raw, smooth = (places.mean(axis=1)[:, 0] for places in points(finder, film(150, STEP, lean)))
+    raw, smooth = (places.mean(axis=1)[:, 0] for places in points(finder, film(150, STEP)))
     direction = np.sign(np.gradient(raw))  # (frames,) of the whole face
     behind = direction * (raw - smooth)
     steady = [np.all(direction[i - 6 : i + 2] == direction[i]) for i in range(6, len(raw) - 2)]
@@ -84,25 +79,20 @@ def smoothing(finder: FaceKeypoints, lean: float) -> None:
     print(f"moving {STEP:.0f} px a frame: lag {lag:.2f} frames")
 
 
-def speed(finder: FaceKeypoints, count: int, lean: float) -> None:
-    """Print frames a second from a file, without window or recording, and our own code's share.
-
-    Our own code is all that the frames wait for besides reading, detector and network. A second
-    pass draws the points as well.
-    """
+def speed(finder: FaceKeypoints, count: int) -> None:
+    """Print frames a second from a file, and the share of our own code: all that the frames wait
+    for besides reading, detector and network. A second pass draws the points as well."""
     network: list[float] = []  # the time at each begin and end of its work
     finder.network.register_forward_pre_hook(lambda *_: network.append(-time.perf_counter()))
     finder.network.register_forward_hook(lambda *_: network.append(time.perf_counter()))
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "face.avi"
         with closing(Recorder(video, RATE, SIZE, overwrite=False)) as recorder:
-            shown = film(60, STEP, lean)
+            shown = film(60, STEP)
             for number in range(count):
                 recorder.write(shown[number % 60], number / RATE)
         with closing(Frames(video)) as frames:
-            used = time.process_time()
             clock = track(frames, finder, View([None], {}), None, window=False)
-            used = time.process_time() - used
             predicting = 1000 * sum(network) / clock.frames
         with closing(Frames(video)) as frames:
             nowhere = SimpleNamespace(write=lambda *_: None)  # draws, and records nothing
@@ -113,8 +103,7 @@ def speed(finder: FaceKeypoints, count: int, lean: float) -> None:
         f"{torch.get_num_threads()} cores, no window: {clock}\n"
         f"the network itself {predicting:.2f} ms a frame; our own code, with cropping, {own:.2f} "
         f"ms, {100 * own / total:.0f} %; drawing the points, where they are shown, "
-        f"{drawing:.2f} ms more, {100 * (own + drawing) / (total + drawing):.0f} %\n"
-        f"processor time of all threads {1000 * used / clock.frames:.1f} ms a frame"
+        f"{drawing:.2f} ms more, {100 * (own + drawing) / (total + drawing):.0f} %"
     )
 
 
@@ -122,14 +111,10 @@ def main() -> None:
     """Print smoothing and speed."""
     parser = parser_of(__doc__, count=600)
     parser.add_argument("--checkpoint", type=Path, help="default: the one that ships")
-    parser.add_argument("--lean", type=float, default=0.0, help="degrees; over 15 costs more (0)")
-    parser.add_argument("--threads", type=int, help="cores to use (default: torch's)")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     finder = face_keypoints(options.checkpoint, video=True)
-    smoothing(finder, options.lean)
-    speed(finder, options.count, options.lean)
+    smoothing(finder)
+    speed(finder, options.count)
 
 
 if __name__ == "__main__":

@@ -33,9 +33,8 @@ SECONDS_TO_START = 60.0  # that a learner's file may take, which may load large 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``run_part.py check``."""
     parser.add_argument("part", choices=("1", "2", "3"))
-    parser.add_argument(
-        "--file", type=Path, metavar="MY.py", help="default: exercises/partN.py, edited in place"
-    )
+    default = "default: exercises/partN.py, edited in place"
+    parser.add_argument("--file", type=Path, metavar="MY.py", help=default)
     parser.add_argument(
         "--save-dir", type=Path, default=Path("reports/exercises"), metavar="DIR",
         help="where pictures of mistakes go (default: reports/exercises)",
@@ -56,8 +55,7 @@ def check(
 ) -> int:
     """Check the functions of a file and print one line per task.
 
-    part: "1", "2" or "3".
-    file: the learner's, by default ``exercises/partN.py``.
+    part: "1", "2" or "3". file: the learner's, by default ``exercises/partN.py``.
     save_dir: where pictures of mistakes go, as ``partN-task.png``; older ones are removed.
     seconds: time limit of a task. seconds_to_start: of running the file itself.
     Returns the exit status: 0 if all tasks are done, 1 if not.
@@ -67,10 +65,8 @@ def check(
     make_writable(save_dir)
     sheet = (FOLDER / f"part{part}.md").read_text(encoding="utf-8")
     names = re.findall(r"^## \d+\. `(\w+)`$", sheet, re.MULTILINE)
-    finished = 0
-    for name, (message, done, picture) in zip(
-        names, _verdicts(names, file, seconds, seconds_to_start), strict=True
-    ):
+    finished, verdicts = 0, _verdicts(names, file, seconds, seconds_to_start)
+    for name, (message, done, picture) in zip(names, verdicts, strict=True):
         finished += done
         print(f"{name:<17}  {message}", flush=True)
         path = save_dir / f"part{part}-{name}.png"

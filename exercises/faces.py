@@ -41,10 +41,8 @@ def fractions(face: Face, index: int) -> Tensor:
 
 
 def points_on(face: Face, convert: Callable[[Tensor, int, int], Tensor] | None = None) -> View:
-    """Show the points of a result, of a batch the first, on the face of its trial.
-
-    convert: makes pixels of what the task returns, height and width; None if these are pixels.
-    """
+    """Show the points of a result, of a batch the first, on the face of its trial. convert: makes
+    pixels of what the task returns, height and width; None if these are pixels."""
 
     def view(index: int, result: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         image, points = face(index)
@@ -79,7 +77,7 @@ def side_by_side(
     """A face with the right points, and beside it the learner's picture and points.
 
     right, yours: picture (1, H, W), values 0..255, and points (K, 2) in its pixels.
-    numbered: points whose number is written beside them.
+    numbered: points whose number is drawn.
     """
     size = torch.tensor([right[0].shape[-1], right[0].shape[-2]])
     shown = yours[1].nan_to_num().clamp(-0.25 * size, 1.25 * size)  # (K, 2), far ones at the edge

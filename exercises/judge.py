@@ -36,23 +36,15 @@ FEEDBACK.read_string(Path(__file__).with_name("feedback.ini").read_text(encoding
 
 @dataclass(frozen=True)
 class Task:
-    """A function that a learner writes.
-
-    right: the correct function; where the project has it, that one.
-    trial: draws the arguments of trial 0 and of trial 1, which differ in size.
-    mistakes: by name, functions that make a mistake; ``feedback.ini`` has a sentence for each.
-    view: a trial's number and result -> the picture (1, H, W) and points (K, 2) that show the
-        result; None where no picture helps.
-    numbered: points whose numbers are drawn.
-    call: calls a function with a trial's arguments and returns what is compared.
-    """
+    """A function that a learner writes."""
 
     name: str
-    right: Function
-    trial: Callable[[int], tuple[Any, ...]]
-    mistakes: dict[str, Function]
-    view: View | None = None
-    numbered: tuple[int, ...] = ()
+    right: Function  # the correct function; where the project has it, that one
+    trial: Callable[[int], tuple[Any, ...]]  # arguments of trials 0 and 1, which differ in size
+    mistakes: dict[str, Function]  # by name; ``feedback.ini`` has a sentence for each
+    view: View | None = None  # shows a result; None where no picture helps
+    numbered: tuple[int, ...] = ()  # points whose numbers are drawn
+    # Calls a function with a trial's arguments and returns what is compared.
     call: Function = lambda function, *arguments: function(*arguments)
 
 
@@ -86,10 +78,8 @@ def judge(
     file: Path,
     limit: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Verdict:
-    """Try a learner's function; None if ``file`` has none of the task's name.
-
-    limit: entered while the learner's code runs, to stop it where it takes too long.
-    """
+    """Try a learner's function; None if ``file`` has none of the task's name. limit: entered while
+    the learner's code runs, to stop it where it takes too long."""
     if not callable(function):
         return Verdict(f"{NOT_DONE}: {file} has no function of that name")
     trials = [task.trial(number) for number in range(TRIALS)]

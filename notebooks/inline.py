@@ -61,10 +61,8 @@ def network(network: nn.Module, recipe: Recipe) -> Html:
     source = escape(inspect.getsource(type(network)))
     picture = torch.zeros(1, 1, recipe.height, recipe.width)
     heads = ("step", "what it does", "output", "parameters")
-    rows = [
-        (step.name, step.does, step.output, rounded(step.parameters) if step.parameters else "–")
-        for step in layers(network, picture)
-    ]
+    steps = layers(network, picture)
+    rows = [(one.name, one.does, one.output, rounded(one.parameters or None)) for one in steps]
     return Html(f"<pre>{source}</pre>{_table(heads, rows).text}")
 
 
@@ -76,11 +74,9 @@ def curves(history: list[dict[str, float]]) -> Html:
 
 def page(path: Path) -> Html:
     """The page that the run wrote, with its figures, in a frame of its own."""
-
-    def inside(match: re.Match) -> str:
-        return f'src="{_data((path.parent / match[1]).read_bytes())}"'
-
-    text = re.sub(r'src="(figures/[^"]+)"', inside, path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    for file in set(re.findall(r'src="(figures/[^"]+)"', text)):
+        text = text.replace(f'src="{file}"', f'src="{_data((path.parent / file).read_bytes())}"')
     text = re.sub(r' href="[^#][^"]*"', "", text)  # other files cannot be reached from here
     return Html(
         f'<iframe title="The page of this run" srcdoc="{escape(text)}" '

@@ -36,11 +36,8 @@ SHOWN = {  # by a step's number, the recipe being 0: what is shown below it
 def notebook(module: ModuleType) -> str:
     """The text of one notebook, made from a part's module."""
     lesson, parts = module.LESSON, enumerate(steps(inspect.getsource(module)))
-    template = jinja2.Template(
-        (FOLDER / "notebook.md").read_text(encoding="utf-8"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
+    words = (FOLDER / "notebook.md").read_text(encoding="utf-8")
+    template = jinja2.Template(words, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = template.render(
         lesson=lesson,
         part=module.__name__.rpartition(".")[2],

@@ -35,10 +35,8 @@ STUCK = 0.9  # of the mean face's error: a run above it has learned next to noth
 
 
 class Effect(NamedTuple):
-    """By how much a change lowered an error, and the ends of the 95 % confidence interval.
-
-    n: number of runs with the change. The interval is nan where there is one run on each side.
-    """
+    """By how much a change lowered an error, and ends of the 95 % confidence interval: nan where
+    there is one run on each side. n: runs with the change."""
 
     mean: float
     low: float
@@ -54,11 +52,8 @@ class Effect(NamedTuple):
 
 
 def effect_of(before: Sequence[float], after: Sequence[float]) -> Effect:
-    """The effect of a change, from the errors without and with it, one per seed.
-
-    The interval is by Student's t: paired where both have as many seeds, else of two samples with
-    pooled variance.
-    """
+    """The effect of a change, from the errors without and with it, one per seed. The interval is by
+    Student's t: paired for as many seeds, else of two samples with pooled variance."""
     mean = statistics.mean(before) - statistics.mean(after)
     if len(before) == len(after) == 1:
         return Effect(mean, math.nan, math.nan, 1)
@@ -72,11 +67,9 @@ class Result:
     """What was measured of one change.
 
     name, change, why: the change's name, the values that it sets, and its reason.
-    errors: NME in %, one per seed.
-    seconds: processor time of the training, one per seed.
-    devices: what each seed was trained on; seconds of different ones cannot be compared.
-    parameters: of the network.
-    missing: why there are no errors.
+    errors: NME in %, seconds: processor time of the training, devices: what trained it; one per
+        seed. Seconds of different devices cannot be compared.
+    parameters: of the network. missing: why there are no errors.
     """
 
     name: str
@@ -111,17 +104,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Table:
-    """Results that are compared with one another.
-
-    cumulative: whether each is compared with the one before, or all with the first.
-    comparable: whether the mean face was evaluated on the same faces and points.
-    """
+    """Results that are compared with one another."""
 
     title: str
     text: str
     results: list[Result]
-    cumulative: bool
-    comparable: bool
+    cumulative: bool  # whether each is compared with the one before, or all with the first
+    comparable: bool  # whether the mean face was evaluated on the same faces and points
 
     @property
     def measured(self) -> list[Result]:
@@ -167,20 +156,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Ablation:
-    """All that the page of a part's ablation shows.
-
-    setting: sentences on faces and machines. command, torch: what trained the networks.
-    seeds: number of each network's runs. mean_face: its NME in %. tables: the main one first.
-    """
+    """All that the page of a part's ablation shows."""
 
     part: str
-    setting: str
-    command: str
-    torch: str
+    setting: str  # sentences on faces and machines
+    command: str  # what trained the networks
+    torch: str  # its version
     synthetic: bool
-    seeds: int
-    mean_face: float
-    tables: list[Table]
+    seeds: int  # number of each network's runs
+    mean_face: float  # its NME in %
+    tables: list[Table]  # the main one first
 
     def effects(self, field: str) -> dict[str, Effect]:
         """What replacing one value of the recipe alone did, by the change that sets ``field``."""
@@ -226,20 +211,16 @@ def write_ablation(
 ) -> Path:
     """Write the page, its charts and ``ladder.json`` into ``folder``, and the index above it.
 
-    more: adds figures that numbers alone do not give. Other files in the folder stay.
+    more: adds figures that numbers alone do not give.
     Returns the page's path. Raises UserError where it cannot be written.
     """
 
     def fill(work: Path) -> None:
         (work / "ladder.json").write_text(as_json(ablation), encoding="utf-8")
         gallery = Gallery(work, SYNTHETIC if ablation.synthetic else "")
-        contents = {
-            "ablation": ablation,
-            "sections": [(f"g{i}", table.title) for i, table in enumerate(ablation.tables)],
-            "charts": charts(gallery, ablation),
-            "more": more(gallery),
-        }
-        render(work, "ladder.html", contents)
+        sections = [(f"g{i}", table.title) for i, table in enumerate(ablation.tables)]
+        pictures = {"charts": charts(gallery, ablation), "more": more(gallery)}
+        render(work, "ladder.html", {"ablation": ablation, "sections": sections} | pictures)
 
     page = write_page(folder, fill)
     write_index(folder.parent)

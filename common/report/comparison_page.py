@@ -64,8 +64,7 @@ class Comparison:
 def write_comparison(folder: Path, comparison: Comparison) -> Path:
     """Write the page, its figures and ``comparison.json`` into ``folder``, and the index above.
 
-    Other files in the folder are kept. Returns the page's path; raises UserError where it cannot
-    be written.
+    Returns the page's path; raises UserError where it cannot be written.
     """
 
     def fill(work: Path) -> None:
@@ -80,9 +79,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
 def _numbers(comparison: Comparison) -> dict[str, Any]:
     """Every number of the page, for other programs."""
     return {
-        "setting": comparison.setting,
-        "people": comparison.people,
-        "synthetic": comparison.synthetic,
+        **{name: getattr(comparison, name) for name in ("setting", "people", "synthetic")},
         "recipe": {name: value for name, value, _ in comparison.recipe},
         "baseline_mean_face": comparison.mean_face,
         "networks": {
@@ -97,15 +94,16 @@ def _contents(comparison: Comparison, folder: Path) -> dict[str, Any]:
     gallery = Gallery(folder, SYNTHETIC if comparison.synthetic else "")
     networks = comparison.networks
     errors = {name: statistics.mean(network.of_seeds("nme")) for name, network in networks.items()}
-    ends = {
-        name: statistics.mean(history[-1]["test_nme"] for history in network.histories)
-        for name, network in networks.items()
-    }
     predictions = {name: network.predicted for name, network in networks.items()}
     histories = {name: network.histories for name, network in networks.items()}
+    ends = {
+        name: statistics.mean(history[-1]["test_nme"] for history in seeds)
+        for name, seeds in histories.items()
+    }
     sizes = {name: (network.parameters, errors[name]) for name, network in networks.items()}
     faces = image_figures.same_faces(comparison.images, comparison.truth, predictions)
     kernels = [_kernels(gallery, name, comparison) for name in networks]
+    curves = figures.curves_together(histories, losses=not comparison.stairs)
     return {
         **vars(comparison),
         "metrics": METRICS,
@@ -115,9 +113,7 @@ def _contents(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "lightest": min(networks, key=lambda name: networks[name].multiply_adds),
         "largest": max(networks, key=lambda name: networks[name].parameters),
         "seeds": max(len(network.errors) for network in networks.values()),
-        "curves": gallery.add(
-            "curves", figures.curves_together(histories, losses=not comparison.stairs)
-        ),
+        "curves": gallery.add("curves", curves),
         "ends": sorted(ends.items(), key=lambda pair: pair[1]),
         "normalisation": _normalisation(comparison),
         "size": gallery.add("size", figures.size_against_error(sizes)),
@@ -141,15 +137,11 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def _normalisation(comparison: Comparison) -> dict[str, Any] | None:
-    """By how much batch normalisation lowered the NME, and after how many epochs; None if unknown.
-
-    gain: after the last epoch, % of the eye distance; agree: seeds of the same sign.
-    ahead: after how many epochs it was ahead on average.
-    behind: the last epoch after which it was not; 0 if always ahead.
-    """
-    if not set(comparison.normalised) <= comparison.networks.keys():
+    """By how much batch normalisation lowered the NME, and in which epochs; None if unknown."""
+    names = comparison.normalised
+    if not set(names) <= comparison.networks.keys():
         return None
-    plain, normal = (comparison.networks[name].histories for name in comparison.normalised)
+    plain, normal = (comparison.networks[name].histories for name in names)
     gains = [  # seed by seed, epoch by epoch
         [one["test_nme"] - two["test_nme"] for one, two in zip(*pair, strict=False)]
         for pair in zip(plain, normal, strict=False)
@@ -158,12 +150,11 @@ def _normalisation(comparison: Comparison) -> dict[str, Any] | None:
     last = [seed[-1] for seed in gains]
     gain = statistics.mean(last)
     return {
-        "plain": comparison.normalised[0],
-        "normal": comparison.normalised[1],
-        "gain": gain,
+        **dict(zip(("plain", "normal"), names, strict=True)),
+        "gain": gain,  # after the last epoch, % of the eye distance
         "seeds": len(last),
-        "agree": sum((one > 0) == (gain > 0) for one in last),
-        "ahead": sum(one > 0 for one in means),
+        "agree": sum((one > 0) == (gain > 0) for one in last),  # seeds of the same sign
+        "ahead": sum(one > 0 for one in means),  # epochs after which it was ahead on average
         "epochs": len(means),
         "behind": max((epoch for epoch, one in enumerate(means, 1) if one <= 0), default=0),
     }
@@ -177,8 +168,7 @@ def _kernels(gallery: Gallery, name: str, comparison: Comparison) -> tuple[Pictu
     tiles = image_figures.kernels(kernels[:, None])
     chosen = first_kernels.choose(kernels)
     weights = kernels[list(chosen)]
-    image = comparison.images[0]
-    maps = torch.stack([first_kernels.respond(image, kernel) for kernel in weights])
+    maps = torch.stack([first_kernels.respond(comparison.images[0], kernel) for kernel in weights])
     work = image_figures.responses(weights, maps, [f"kernel {index + 1}" for index in chosen])
     return (
         gallery.add(f"kernels-{name}", tiles, name=name, kinds=kinds, shape=kernels.shape),

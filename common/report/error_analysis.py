@@ -105,10 +105,9 @@ def spearman(errors: np.ndarray, measures: np.ndarray) -> np.ndarray:
 
 
 def epsilon_squared(ranks: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """How much groups differ in the ranks of their errors: (H - k + 1) / (N - k).
-
-    H is that of Kruskal and Wallis (JASA 1952); this is Kelley's epsilon squared (PNAS 1935) of
-    the ranks: the share of their variance between the groups, less what noise gives.
+    """How much groups differ in the ranks of their errors: (H - k + 1) / (N - k), with the H of
+    Kruskal and Wallis (JASA 1952). This is Kelley's epsilon squared (PNAS 1935) of the ranks: the
+    share of their variance between the groups, less what noise gives.
 
     ranks: (N,), of the errors.
     groups: (..., N), numbers from 0 to k - 1; each row is one way to group the faces.
@@ -165,9 +164,8 @@ def _of_groups(
 def _parts(people: Sequence[str]) -> tuple[np.ndarray, bool]:
     """Which part (N,) each face belongs to, and whether the parts are people.
 
-    Pictures of one person are alike and not independent, so a part is a person; where there are
-    fewer than ``LEAST_PEOPLE``, as where the groups are folders, it is a face. More than
-    ``MOST_PARTS`` are dealt into as many.
+    Pictures of one person are not independent, so a part is a person; a face where there are fewer
+    than ``LEAST_PEOPLE``. More than ``MOST_PARTS`` are dealt into as many.
     """
     parts = np.unique(people, return_inverse=True)[1]
     count = int(parts.max()) + 1

@@ -46,9 +46,7 @@ class Results:
 
 def error_section(gallery: Gallery, results: Results, beside: Mapping[str, Tensor]) -> dict:
     """What the page's template shows of the test faces, by its names there; figures are saved.
-
-    beside: by another network's name its NME (N,) on the same faces.
-    """
+    beside: by another network's name its NME (N,) on the same faces."""
     nme = results.nme
     order = nme.argsort(stable=True).tolist()
     attributes = face_attributes(results.images, results.all_points, results.scheme)
@@ -124,9 +122,8 @@ def _measured(
         pitch = [abs(head_pose(face.numpy()).pitch) for face in results.all_points]
         numbers["nod, °"] = torch.tensor(pitch)
     numbers["eye distance in the original picture, px"] = results.picture_eyes
-    groupings = {"person": results.groups, "view": results.views}
-    if results.groups == results.views:
-        groupings = {"folder": results.views}
+    people = {"person": results.groups, "view": results.views}
+    groupings = {"folder": results.views} if results.groups == results.views else people
     return numbers, {**groupings, "grey or colour": results.colours}
 
 
@@ -175,14 +172,14 @@ def _per_point(gallery: Gallery, results: Results) -> Picture:
     error = 100 * offsets.norm(dim=-1).mean(dim=0)  # (k,)
     across, down = (100 * offsets.mean(dim=(0, 1))).tolist()
     shape = procrustes_mean(results.all_points, scheme)
+    figure = figures.error_on_mean_face(shape, scheme, ids, offsets)
+    facts = {"across": across, "down": down, "ellipse": len(ids) < figures.FEW}
     return gallery.add(
         "error-per-point",
-        figures.error_on_mean_face(shape, scheme, ids, offsets),
-        across=across,
-        down=down,
+        figure,
         smallest=(ids[int(error.argmin())], error.min().item()),
         largest=(ids[int(error.argmax())], error.max().item()),
-        ellipse=len(ids) < figures.FEW,
+        **facts,
     )
 
 

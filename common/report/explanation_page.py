@@ -46,10 +46,8 @@ def predict(network: nn.Module, faces: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def occlusion(network: nn.Module, face: Tensor, batch: int = 32) -> tuple[Tensor, Tensor]:
-    """How far every point moves when a patch of the crop's mean grey hides a place of the face.
-
-    The patch, ``PATCH`` of the sides large, is put to PLACES x PLACES places and cut off at the
-    crop's edge.
+    """How far every point moves when a patch of the crop's mean grey, ``PATCH`` of its sides large,
+    hides each of PLACES x PLACES places.
 
     face: float32 (1, 1, h, w).
     Returns the patches' middles (PLACES², 2), row by row from the upper left, in pixels of the
@@ -71,11 +69,8 @@ def occlusion(network: nn.Module, face: Tensor, batch: int = 32) -> tuple[Tensor
 
 @torch.inference_mode()
 def feature_maps(network: nn.Module, face: Tensor) -> dict[str, Tensor]:
-    """The maps (C, H, W) of some layers for one face (1, 1, h, w), in the order of computing.
-
-    Of all layers whose maps have the same size, the last of those with the most maps, by its name
-    in the network.
-    """
+    """The maps (C, H, W) of some layers for one face (1, 1, h, w), by name, in computing order: of
+    all layers whose maps have the same size, the last of those with the most maps."""
     found: list[tuple[str, Tensor]] = []
 
     def noter(name: str) -> Note:
@@ -102,7 +97,7 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
     height, width = face.shape[-2:]
     predicted = predict(network, face)[0]  # (68, 2)
     middles, moved = occlusion(network, face)
-    effects = 100 * moved / IBUG_68.eye_distance(predicted)  # (PLACES², 68), % of the eye distance
+    moves = middles, 100 * moved / IBUG_68.eye_distance(predicted)  # %
 
     def fill(work: Path) -> None:
         gallery = Gallery(work, "")
@@ -120,9 +115,7 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
             "face": gallery.add("face", crop),
             "convolutions": convolutions(gallery, network, face, first=1),
             "layers": _layers(gallery, subject),
-            "points": [
-                _point(gallery, subject, predicted, middles, effects[:, n], n) for n in points
-            ],
+            "points": [_point(gallery, subject, predicted, *moves, n) for n in points],
         }
         render(work, "explain.html", contents)
 
@@ -143,13 +136,11 @@ def _layers(gallery: Gallery, subject: Subject) -> list[Picture]:
 
 
 def _point(
-    gallery: Gallery, subject: Subject, predicted: Tensor, middles: Tensor, effect: Tensor, n: int
+    gallery: Gallery, subject: Subject, predicted: Tensor, middles: Tensor, effects: Tensor, n: int
 ) -> Picture:
-    """What point ``n`` depends on and, of a network that predicts heatmaps, its own.
-
-    effect: (PLACES²,), how far a patch at each of ``middles`` moves it, % of the eye distance.
-    """
-    eyes, own = IBUG_68.eye_distance(predicted), predicted[n]
+    """What point ``n`` depends on and, of a network that predicts heatmaps, its own. effects:
+    (PLACES², 68), how far patches at ``middles`` move the points, % of the eye distance."""
+    eyes, own, effect = IBUG_68.eye_distance(predicted), predicted[n], effects[:, n]
     away = 100 * (middles - own).norm(dim=-1) / eyes  # (PLACES²,), % of the eye distance
     most, here, order = int(effect.argmax()), int(away.argmin()), away.argsort()
     covered = int((predicted - middles[most]).norm(dim=-1).argmin())
@@ -168,8 +159,7 @@ def _point(
     if hasattr(subject.network, "heatmaps"):
         heatmap, spread = _heatmap(subject, n)
         overlays.append(Overlay("heatmap, % of the sum", 100 * heatmap))
-        facts["cells"] = heatmap.shape[::-1]
-        facts["highest"] = 100 * heatmap.max().item()
+        facts |= {"cells": heatmap.shape[::-1], "highest": 100 * heatmap.max().item()}
         facts["spread"] = 100 * spread / eyes.item()
     return gallery.add(f"point-{n}", image_figures.overlays(image, own, overlays), **facts)
 

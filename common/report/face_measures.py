@@ -75,8 +75,7 @@ def face_attributes(images: Tensor, points: Tensor, scheme: Scheme) -> dict[str,
     - ``turn``: with a and b the distances, along the eye line, from the nose's base to the left
       and the right end of the jaw line, atan((a - b) / (a + b)) in degrees: 0 from the front,
       positive where the nose moves to the right of the picture. It equals the head's yaw where
-      the nose lies in front of the jaw ends by half their distance. On IMM's pictures taken at
-      about 30 degrees it reads -27 and +29 on average.
+      the nose lies in front of the jaw ends by half their distance.
     - ``size``: distance of the outer eye corners, pixels.
     - ``offset``: distance of the middle of all points from its mean over the N faces, and
       ``shape``: mean distance of the points from the mean shape after the best similarity
@@ -132,11 +131,8 @@ def _colour(file: Path) -> str:
 
 
 def procrustes_mean(points: Tensor, scheme: Scheme) -> Tensor:
-    """The mean of N faces after removing place, size and roll: (N, K, 2) -> (K, 2).
-
-    Generalised Procrustes analysis (Gower, Psychometrika 1975). The outer eye corners of the
-    result lie at (-0.5, 0) and (0.5, 0): its unit is the inter-ocular distance.
-    """
+    """The mean of N faces after removing place, size and roll: (N, K, 2) -> (K, 2), its outer eye
+    corners at (-0.5, 0) and (0.5, 0). Procrustes analysis (Gower, Psychometrika 1975)."""
     shape = _upright(points.mean(dim=0), scheme)
     for _ in range(4):  # on IMM the second round moves it by 2e-5, the third by 5e-7
         shape = _upright(_aligned(points, shape).mean(dim=0), scheme)
@@ -146,9 +142,8 @@ def procrustes_mean(points: Tensor, scheme: Scheme) -> Tensor:
 def what_stands_out(attributes: dict[str, Tensor], face: int, at_most: int = 3) -> list[Extreme]:
     """In which measures one face is extreme among all, the farthest first.
 
-    A measure is named if it lies beyond 95 % of the other faces and more than 2.5 robust standard
-    deviations (1.4826 times the median absolute deviation) from the median: among few faces or
-    on a narrow measure some face is always first, and that explains nothing.
+    A measure is named if it lies beyond 95 % of the other faces and, as among few faces some face
+    is always first, 2.5 robust standard deviations (1.4826 median absolute ones) from the median.
     """
     found = []
     for key, values in attributes.items():
@@ -178,9 +173,7 @@ def _upright(shape: Tensor, scheme: Scheme) -> Tensor:
     return transform_points(shape[None], matrix[None])[0]
 
 
-def _light(
-    image: np.ndarray, points: Tensor, axis: tuple[float, float]
-) -> tuple[float, float, float, float]:
+def _light(image: np.ndarray, points: Tensor, axis: tuple[float, float]) -> tuple[float, ...]:
     """Brightness, contrast, sharpness and light from the side of one face, uint8 (H, W)."""
     inside = np.zeros_like(image)
     cv2.fillConvexPoly(inside, cv2.convexHull(points.round().int().numpy()), 1)

@@ -57,8 +57,7 @@ def save(figure: Figure, path: Path, mark: str = "") -> tuple[int, int]:
 def learning_curves(history: list[dict[str, float]], baseline: dict[str, float]) -> Figure:
     """Losses and, below, the test NME over the epochs, both logarithmic.
 
-    history: one dict per epoch with ``epoch``, ``train_loss``, ``test_loss`` and
-        ``test_nme``.
+    history: one dict per epoch with ``epoch``, ``train_loss``, ``test_loss`` and ``test_nme``.
     baseline: ``loss`` and ``nme`` of always predicting the mean face; a line for each given.
     """
     figure, above, below = _plot(5.6, 2)
@@ -83,10 +82,9 @@ def curves_together(
     histories: dict[str, Sequence[list[dict[str, float]]]], losses: bool = True
 ) -> Figure:
     """Losses of several networks on the test faces, thin those on the training faces, and NME; with
-    ``losses`` false the NME alone.
+    ``losses`` false the NME alone. A line is the mean over the seeds.
 
-    histories: by the network's name one history a seed, each as in ``learning_curves``; a line is
-        the mean over the seeds.
+    histories: by the network's name one history a seed, each as in ``learning_curves``.
     """
     figure, *rows = _plot(6.4, 2) if losses else _plot(3.4)
     for (name, seeds), colour, line in zip(histories.items(), MANY, LINES, strict=False):
@@ -145,8 +143,7 @@ def cumulative_error(curves: dict[str, Tensor], limit: float = 8.0) -> Figure:
     axes.axvline(limit, color=VERMILION, linewidth=1)
     axes.text(limit, 104, f"failed beyond {limit:g} %", color=VERMILION, fontsize=9, ha="center")
     end = max(2 * limit, 1.1 * next(iter(curves.values())).double().quantile(0.95).item())
-    axes.set(xlim=(0, end), ylim=(0, 102))
-    axes.set(xlabel=NME_LABEL, ylabel="share of test faces, %")
+    axes.set(xlim=(0, end), ylim=(0, 102), xlabel=NME_LABEL, ylabel="share of test faces, %")
     axes.legend(fontsize=9)
     return figure
 
@@ -183,10 +180,8 @@ def error_against(values: Tensor, nme: Tensor, name: str, window: int) -> Figure
 def error_on_mean_face(
     shape: Tensor, scheme: Scheme, point_ids: Sequence[int], offsets: Tensor
 ) -> Figure:
-    """Mean error of each point as colour; of a few points also where the predictions fall.
-
-    Of fewer than ``FEW`` points an ellipse holds the mean offset and two standard deviations:
-    86 % of the predictions where they scatter normally.
+    """Mean error of each point as colour; of fewer than ``FEW`` also an ellipse of two standard
+    deviations about the mean offset: 86 % of the predictions where they scatter normally.
 
     shape: (K, 2), the mean face with an inter-ocular distance of 1.
     point_ids: the k points of the scheme that the network learns.
@@ -218,8 +213,8 @@ def ladder(errors: dict[str, Sequence[float]], always: float | None, cumulative:
     """The NME in % of each change, one row each: a dot for the mean, a bar of one standard
     deviation to either side, a small dot a seed.
 
-    always: the mean face's NME, a dotted line.
-    cumulative: join the dots; else a line marks the first, the baseline of the others.
+    always: the mean face's NME, a dotted line. cumulative: join the dots; else a line marks the
+    first, the baseline of the others.
     """
     figure, axes = _plot(1.0 + 0.3 * len(errors))
     means = [np.mean(values) for values in errors.values()]

@@ -1,8 +1,7 @@
 """What a small convolution kernel responds to, read from its weights and shown with OpenCV.
 
 A kernel is split into the patterns that a Taylor series begins with: an even grey, a slope, a
-saddle (a line) and a bowl (a spot). The share of the kernel's energy in each says what it is, and
-the coefficients say in which direction and with which sign.
+saddle (a line) and a bowl (a spot). The share of its energy in each says what it is.
 """
 
 from __future__ import annotations
@@ -54,10 +53,8 @@ def kind_of(kernel: Tensor) -> KernelKind:
 
 
 def choose(kernels: Tensor) -> dict[int, KernelKind]:
-    """Of kernels (N, n, n), the purest of each kind, and of edges one of either direction.
-
-    Those below ``CLEAR`` are left out, but for the purest of all where no other is left.
-    """
+    """Of kernels (N, n, n), the purest of each kind, and of edges one of either direction; those
+    below ``CLEAR`` only where no other is left."""
     purest: dict[tuple[int, bool], tuple[int, KernelKind]] = {}
     for index, one in enumerate(map(kind_of, kernels)):
         upright = one.kind == "edge" and abs(math.cos(math.radians(one.angle))) > math.sqrt(0.5)
@@ -70,9 +67,7 @@ def choose(kernels: Tensor) -> dict[int, KernelKind]:
 
 
 def respond(image: Tensor, kernel: Tensor) -> Tensor:
-    """A kernel (n, n) slid over a picture, uint8 (H, W): float32 (H, W), by ``cv2.filter2D``.
-
-    It correlates, as a convolution of a network does, and sees values in -0.5..0.5, as that does.
-    """
+    """A kernel (n, n) slid over a picture, uint8 (H, W): float32 (H, W), by ``cv2.filter2D``, which
+    correlates and sees values in -0.5..0.5, as a convolution of a network does."""
     values = image.numpy().astype(np.float32) / 255 - 0.5
     return torch.from_numpy(cv2.filter2D(values, cv2.CV_32F, kernel.detach().float().numpy()))

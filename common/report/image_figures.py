@@ -67,10 +67,8 @@ def face(
 def square_around(
     points: Tensor | None, width: int, height: int
 ) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of a square 1.4 times as wide as the points, within the picture.
-
-    Without points, those of the whole picture.
-    """
+    """Left, top, right, bottom of a square 1.4 times as wide as the points, within the picture; of
+    the whole picture without points."""
     if points is None:
         return -0.5, -0.5, width - 0.5, height - 0.5
     low, high = points.amin(dim=0), points.amax(dim=0)  # (2,), (2,)
@@ -89,8 +87,7 @@ def same_faces(
 ) -> Figure:
     """Each face in a row, its true points as rings, and each network's prediction in a column.
 
-    images: uint8 (N, H, W).
-    truth, and by the network's name its predictions: (N, K, 2) pixels.
+    images: uint8 (N, H, W). truth, and by the network's name its predictions: (N, K, 2) pixels.
     around: of each face points (M, 2); its picture is cropped to a square about them.
     """
     rows, columns = len(images), len(predictions)
@@ -112,10 +109,8 @@ def same_faces(
 def names(
     faces: Mapping[str, tuple[Tensor, Tensor]], left: Sequence[int], right: Sequence[int]
 ) -> Figure:
-    """Faces side by side, by their titles: the points ``left`` as rings, ``right`` as crosses.
-
-    faces: pictures (H, W) of 0..255 and points (K, 2) in their pixels.
-    """
+    """Faces side by side, pictures (H, W) of 0..255 and points (K, 2) in their pixels by their
+    titles: the points ``left`` as rings, ``right`` as crosses."""
     part = WIDTH / len(faces)
     figure = Figure(figsize=(WIDTH, part + 0.4), layout="constrained")
     mark = {"markersize": 1.5 + part, "markeredgewidth": 0.8}
@@ -138,11 +133,8 @@ class Overlay:
 
 
 def overlays(image: Tensor, point: Tensor, layers: Sequence[Overlay]) -> Figure:
-    """One face side by side under each of several overlays; low values let it show through.
-
-    image: (H, W), float in -0.5..0.5.
-    point: (2,), marked by a ring.
-    """
+    """One face, (H, W) in -0.5..0.5, side by side under each of several overlays, whose low values
+    let it show through; a ring marks the point (2,)."""
     height, width = image.shape
     part = WIDTH / max(len(layers), 2)
     size = part * len(layers), part * height / width + 0.6
@@ -166,11 +158,8 @@ def overlays(image: Tensor, point: Tensor, layers: Sequence[Overlay]) -> Figure:
 
 
 def kernels(weight: Tensor) -> Figure:
-    """Kernels (out, in, h, w) of a convolution as tiles: orange positive, purple negative.
-
-    With one input channel eight are in a row; with more, each row is a kernel and each column one
-    of the first eight input channels.
-    """
+    """Kernels (out, in, h, w) of a convolution as tiles: orange positive, purple negative. Of one
+    input channel eight are in a row; of more a row shows a kernel's first eight channels."""
     count, channels, height, width = weight.shape
     rows = ceil(count / 8) if channels == 1 else count
     tiles = torch.full((rows, 8, height + 1, width + 1), torch.nan)  # one pixel between two

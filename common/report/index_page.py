@@ -66,10 +66,9 @@ class Portrait:
 
 
 def write_index(reports: Path) -> Path:
-    """Write ``reports/index.html`` and its figures from all that is found in ``reports``.
+    """Write ``reports/index.html`` and its figures from the folders that have a page; ``part1``,
+    ``part2``, … are the course. What cannot be read is named and left out.
 
-    A run is a folder with an ``index.html`` and a ``metrics.json``; ``part1``, ``part2``, … are
-    the course, other folders are listed below it. What cannot be read is named and left out.
     Returns the page's path; raises UserError where it cannot be written.
     """
     runs, others, unreadable = [], [], []
@@ -132,9 +131,8 @@ def _carried(before: Run, after: Run) -> list[dict[str, Any]]:
     if below:
         recipes[1:1] = stairs[below[0] + 1 : -1]
     first, last = (run["title"].partition(":")[0] for run in (before, after))
-    names = [first, last]
-    if len(recipes) > 2:
-        names = [first, *(f"{last}, step ({letter})" for letter in ascii_lowercase)]
+    steps = [f"{last}, step ({letter})" for letter in ascii_lowercase]
+    names = [first, *(steps if len(recipes) > 2 else [last])]
     return [
         {"first": one, "second": two, "count": len(old), "listed": _changes(old, new)}
         for (one, old), (two, new) in pairwise(zip(names, recipes, strict=False))
@@ -164,11 +162,8 @@ def _recipe(run: Run) -> dict[str, str]:
 
 
 def _one_face(reports: Path, steps: list[Run], unreadable: list[str]) -> list[Picture]:
-    """One test face with every part's prediction; empty if no run left one.
-
-    The face is that of the last part that looks at whole pictures, which all networks can
-    predict. A checkpoint is used only if it belongs to the run's page and its network is known.
-    """
+    """One test face with every part's prediction; empty if no run left one. It is that of the last
+    part that looks at whole pictures. A checkpoint must belong to its run's page."""
     portrait = None
     for run in steps:
         try:
@@ -200,9 +195,8 @@ def _predicted(
     """What one network predicts for the portrait, on the crop that it sees."""
     recipe, scheme = checkpoints.recipe_of(trained), SCHEMES[trained["scheme"]]
     height, width = portrait.image.shape
-    box = torch.tensor([[0.0, 0.0, width, height]])
-    if recipe.box_scale:
-        box = landmark_boxes(portrait.points[None])
+    whole = torch.tensor([[0.0, 0.0, width, height]])
+    box = landmark_boxes(portrait.points[None]) if recipe.box_scale else whole
     images, matrices = crop_faces(portrait.image, box.numpy(), np.zeros(1), recipe)
     order, ids = flip_order_within(scheme, trained["point_ids"]), list(trained["point_ids"])
     points = predict_keypoints(checkpoints.network_of(trained), images, order, recipe)[0]  # (k, 2)

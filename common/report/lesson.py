@@ -8,22 +8,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Lesson:
-    """The words that a lesson gives to its page; text between backticks is code.
+    """The words that a lesson gives to its page; text between backticks is code."""
 
-    folder: where the page lies below ``reports``, such as part1.
-    question: what the lesson is about. notes: facts to know before reading the numbers.
-    try_next: what to change, and what to look at then.
-    carries_over: what the next part takes from this one, for the start page.
-    ablation: the committed results that measured the values of the recipe ``best``, if any.
-    """
-
-    folder: str
+    folder: str  # where the page lies below ``reports``, such as part1
     title: str = ""
-    question: str = ""
-    notes: tuple[str, ...] = ()
-    try_next: tuple[str, ...] = ()
-    carries_over: str = ""
-    ablation: Path | None = None
+    question: str = ""  # what the lesson is about
+    notes: tuple[str, ...] = ()  # facts to know before reading the numbers
+    try_next: tuple[str, ...] = ()  # what to change, and what to look at then
+    carries_over: str = ""  # what the next part takes from this one, for the start page
+    ablation: Path | None = None  # committed results that measured the recipe ``best``
 
 
 SECTIONS = {
@@ -41,8 +34,7 @@ def read_lesson(path: Path, base: Lesson | None = None, ablation: Path | None = 
     """
     title, *sections = path.read_text(encoding="utf-8").removeprefix("# ").split("\n## ")
     lesson = replace(base or Lesson(path.stem), folder=path.stem, title=title.strip())
-    if ablation:
-        lesson = replace(lesson, ablation=ablation)
+    lesson = replace(lesson, ablation=ablation or lesson.ablation)
     for section in sections:
         heading, _, body = section.partition("\n")
         words: str | tuple[str, ...] = body.strip()

@@ -84,10 +84,7 @@ def layers(network: nn.Module, image: Tensor) -> list[Layer]:
 def convolutions(
     gallery: Gallery, network: nn.Module, image: Tensor, first: int = 2
 ) -> list[tuple[Picture, Picture]]:
-    """Kernels of the ``first`` convolutions, and their responses to a face.
-
-    image: float32 (1, 1, H, W) in -0.5..0.5.
-    """
+    """Kernels of the ``first`` convolutions, and their responses to a face (1, 1, H, W)."""
     found = []
     chosen = [module for module in network.modules() if isinstance(module, nn.Conv2d)][:first]
     outputs: dict[nn.Module, Tensor] = {}
@@ -117,9 +114,7 @@ def varied_maps(
     **facts: object,
 ) -> Picture:
     """The most varied of the maps (C, H, W) of one face, each below its kernel (C, h, w) if given.
-
-    word: what a number in a title counts.
-    """
+    word: what a number in a title counts."""
     strength = maps.flatten(1).std(dim=1)  # (C,)
     chosen = strength.argsort(descending=True, stable=True)[:SHOWN].tolist()
     titles = [f"{word} {index + 1}" for index in chosen]

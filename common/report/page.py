@@ -23,8 +23,6 @@ from common.system.errors import UserError
 from common.system.files import clear_abandoned
 
 SYNTHETIC = "synthetic faces"
-
-
 Picture = dict[str, Any]
 """A figure on a page: ``file`` relative to the page, ``width`` and ``height`` in pixels, ``alt``
 and ``caption`` unless the template has them, and the numbers that its caption mentions."""

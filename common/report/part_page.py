@@ -78,6 +78,7 @@ def _contents(report: Report, folder: Path) -> dict[str, Any]:
     inputs = results.images.float() / 255 - 0.5  # (N, 1, H, W), as the network gets them
     steps = layers(report.network, inputs[:1])
     ordinary = int(results.nme.argsort(stable=True)[len(results.nme) // 2])
+    curves = figures.learning_curves(report.history, metrics["baseline_mean_face"])
     return {
         **errors,
         "lesson": report.lesson,
@@ -89,10 +90,7 @@ def _contents(report: Report, folder: Path) -> dict[str, Any]:
         "samples": _samples(gallery, report),
         "layers": steps,
         "heaviest": max(range(len(steps)), key=lambda step: steps[step].parameters),
-        "curves": gallery.add(
-            "learning-curves",
-            figures.learning_curves(report.history, metrics["baseline_mean_face"]),
-        ),
+        "curves": gallery.add("learning-curves", curves),
         "history": report.history,
         "augmented": not torch.equal(report.augmented[1], report.samples[1]),
         "film": report.snapshots and _film(gallery, results, report.snapshots),
@@ -111,14 +109,12 @@ def _measured(report: Report) -> dict[str, str]:
 
 def _about(report: Report) -> dict[str, Any]:
     """What the start page must know of a run beside its metrics."""
-    height, width = report.results.images.shape[-2:]
+    lesson, (height, width) = report.lesson, report.results.images.shape[-2:]
     kinds = [type(module) for module in report.network.modules()]
     counted = {"convolution": nn.Conv2d, "fully connected layer": nn.Linear}
     numbers = {name: kinds.count(kind) for name, kind in counted.items()}
     return {
-        "title": report.lesson.title,
-        "question": report.lesson.question,
-        "carries_over": report.lesson.carries_over,
+        **{name: getattr(lesson, name) for name in ("title", "question", "carries_over")},
         "recipe": report.recipe_name,
         "recipe_values": {name: value for name, value, _ in report.recipe},
         "input": [width, height],
@@ -134,16 +130,13 @@ def _samples(gallery: Gallery, report: Report) -> list[Picture]:
     """Each face as the network gets it, followed by the same face augmented."""
     pictures = []
     kind = report.results.scheme, report.results.point_ids
-    pairs = zip(*report.samples, *report.augmented, strict=True)
-    for number, (image, truth, augmented, new_truth) in enumerate(pairs, 1):
-        moved = (new_truth - truth).norm(dim=-1).mean().item()
-        for name, face, points, distance in (
-            ("sample", image, truth, None),
-            ("augmented", augmented, new_truth, moved),
-        ):
-            figure = image_figures.face(face[0], points, *kind)
-            facts = {"number": number, "moved": distance}
-            pictures.append(gallery.add(f"{name}-{number}", figure, **facts))
+    faces = {"sample": report.samples, "augmented": report.augmented}
+    moved = (report.augmented[1] - report.samples[1]).norm(dim=-1).mean(dim=1).tolist()  # (n,)
+    for index, distance in enumerate(moved):
+        for name, (images, points) in faces.items():
+            figure = image_figures.face(images[index, 0], points[index], *kind)
+            facts = {"number": index + 1, "moved": distance if name == "augmented" else None}
+            pictures.append(gallery.add(f"{name}-{index + 1}", figure, **facts))
     return pictures
 
 
@@ -164,12 +157,9 @@ def _film(gallery: Gallery, results: Results, film: Snapshots) -> dict[str, Any]
     means = film.nme.mean(dim=1).tolist()
     half = next(frame for frame, mean in enumerate(means) if mean <= (means[0] + means[-1]) / 2)
     shown = sorted({0, len(means) // 2, len(means) - 1})
-    stills = image_figures.same_faces(
-        results.images[film.faces, 0],
-        results.truth[film.faces],
-        {names[frame]: film.predictions[frame] for frame in shown},
-        around,
-    )
+    predictions = {names[frame]: film.predictions[frame] for frame in shown}
+    watched = results.images[film.faces, 0], results.truth[film.faces]
+    stills = image_figures.same_faces(*watched, predictions, around)
     return {
         "faces": faces,
         "stills": gallery.add("watched-stills", stills),

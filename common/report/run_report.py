@@ -49,11 +49,12 @@ def write_run_report(
     checkpoint = options.reports / lesson.folder / "checkpoint.pt"
     state = checkpoints.load(checkpoint)
     history = state["training"]["history"]
-    predicted = predict_keypoints(network, test.images, test.flip_order, recipe)
-    others = {}
-    for name, other in (beside or {}).items():
-        of_other = predict_keypoints(other, test.images, test.flip_order, recipe)
-        others[name] = errors_per_face(of_other, test, recipe)
+    seen = test.images, test.flip_order, recipe
+    predicted = predict_keypoints(network, *seen)
+    others = {
+        name: errors_per_face(predict_keypoints(other, *seen), test, recipe)
+        for name, other in (beside or {}).items()
+    }
     mean_face = mean_face_prediction(train, recipe, len(test))
     metrics = measure(predicted, test, mean_shape(train, recipe), recipe)
     metrics["baseline_mean_face"]["loss"] = loss_of(mean_face, test, recipe)
@@ -94,8 +95,8 @@ def write_run_report(
 def loss_of(predicted: Tensor, crops: Crops, recipe: Recipe) -> float:
     """The recipe's loss of N predictions (N, k, 2), in pixels of the network's crop."""
     size = recipe.height, recipe.width
-    truth = crops.points
-    return LOSSES[recipe.loss](to_fractions(predicted, *size), to_fractions(truth, *size)).item()
+    fractions = (to_fractions(points, *size) for points in (predicted, crops.points))
+    return LOSSES[recipe.loss](*fractions).item()
 
 
 def network_crops(images: Tensor, recipe: Recipe) -> Tensor:

@@ -30,6 +30,7 @@ class Change:
 COURSE = Change("the course's recipe", "Where the study begins.")
 COMPARED = "What the others are compared with."
 OURS = Change("all changes together", COMPARED)
+Row = tuple[str, str, str]  # of a part: name, fields, reason
 NOT_REVERTED = {"batch", "epochs"}  # else the others would train for less time, or far longer
 
 
@@ -102,23 +103,14 @@ class Study:
 
 
 def _study(
-    part: str,
-    course: Recipe,
-    ours: Recipe,
-    rows: list[tuple[str, str, str]],
-    folds: bool = False,
-    **more: object,
+    part: str, course: Recipe, ours: Recipe, rows: list[Row], folds: bool = False, **more: object
 ) -> Study:
     """A part's study. rows: a change's name, the fields that it sets to the values of ``ours``,
     and why."""
-    changes = (
-        Change(name, why, {line: getattr(ours, line) for line in lines.split()})
-        for name, lines, why in rows
-    )
     return Study(
         "Changes, one at a time",
         "Each row keeps the changes of the rows above it.",
-        tuple(changes),
+        _changes(rows, ours),
         COURSE,
         start=Experiment(part, course, folds=folds),
         cumulative=True,
@@ -126,27 +118,34 @@ def _study(
     )
 
 
-def _question(title: str, text: str, *changes: Change, **more: object) -> Study:
-    return Study(title, text, changes, **more)
+def _changes(rows: list[Row], recipe: Recipe) -> tuple[Change, ...]:
+    return tuple(
+        Change(name, why, {field: getattr(recipe, field) for field in fields.split()})
+        for name, fields, why in rows
+    )
 
 
-# Rows of the studies: name, fields, reason
+def _questions(
+    table: Mapping[tuple[str, ...], list[tuple[str, str, dict[str, Any]]]],
+) -> tuple[Study, ...]:
+    """Studies beside a part's own. table: by title, text and, if not the NME, the measure of each,
+    its rows: name, reason and values of a change."""
+    return tuple(
+        Study(title, text, tuple(Change(*row) for row in rows), OURS, *measure)
+        for (title, text, *measure), rows in table.items()
+    )
+
+
 BATCH = "larger batch", "batch", "One less noisy step for 16 faces, so a sixteenth of the steps."
 EPOCHS = "more epochs", "epochs", "Brings back some of the steps."
 HE_INIT = "He's weights", "he_init", "Signals keep their size through all layers."
 COSINE = "falling learning rate", "cosine", "Small last steps come closer to the minimum."
-MEAN_START = (
-    "mean-face start",
-    "init_bias_to_mean",
-    "Leaves only the differences from it to learn.",
-)
+LESS_TO_LEARN = "Leaves only the differences from it to learn."
+MEAN_START = "mean-face start", "init_bias_to_mean", LESS_TO_LEARN
 RATE = "higher learning rate", "learning_rate", "Learns faster, if training does not diverge."
 SMOOTH_L1 = "SmoothL1", "loss", "Quadratic near zero, linear beyond: robust to outliers."
-NO_JITTER = (
-    "no colour jitter",
-    "colour saturation hue brightness contrast",
-    "The light in IMM's studio hardly differs.",
-)
+COLOURS = "colour saturation hue brightness contrast"
+NO_JITTER = "no colour jitter", COLOURS, "The light in IMM's studio hardly differs."
 SHIFT = "shift", "shift", "Faces are not always in the middle of the picture."
 ROTATION = "rotation", "rotation", "Heads tilt."
 SCALE = "scale", "scale", "People sit nearer to the camera or farther from it."
@@ -154,114 +153,85 @@ FLIP = "flip", "flip", "A mirrored face is a face, too: twice the training data.
 FLIP_TTA = "test-time flip", "flip_tta", "Errors for a face and its mirror image partly cancel."
 BFLOAT16 = "bfloat16", "bfloat16", "Half the bits: the same error in less time?"
 
-BATCH_SIZE = _question(
-    "Batch size",
-    "As many epochs: small batches make more steps, large ones less noisy steps.",
-    Change("batch of 4", "Four times the steps.", {"batch": 4}),
-    Change("batch of 48", "A third of the steps.", {"batch": 48}),
-)
-RATES = _question(
-    "Learning rate",
-    "The size of a step.",
-    Change("0.0005", "Stable, but slow.", {"learning_rate": 5e-4}),
-    Change("0.004", "Fast, if it does not diverge.", {"learning_rate": 4e-3}),
-)
-PIXELS = "How many pixels the network gets of the whole picture."
+STEPS = {
+    ("Batch size", "As many epochs: small batches make more steps, large ones less noisy steps."): [
+        ("batch of 4", "Four times the steps.", {"batch": 4}),
+        ("batch of 48", "A third of the steps.", {"batch": 48}),
+    ],
+    ("Learning rate", "The size of a step."): [
+        ("0.0005", "Stable, but slow.", {"learning_rate": 5e-4}),
+        ("0.004", "Fast, if it does not diverge.", {"learning_rate": 4e-3}),
+    ],
+}
+INPUT_SIZE = "Input size", "How many pixels the network gets of the whole picture."
 KERNELS = "How much of the picture a kernel covers; the course takes"
 
-LATER = asdict(part2_full_face.Best()) | {"cosine": True}
-
+QUESTIONS1 = {
+    **STEPS,
+    INPUT_SIZE: [
+        ("60×45", "About half the pixels.", {"height": 45, "width": 60}),
+        ("120×90", "More than twice the pixels.", {"height": 90, "width": 120}),
+    ],
+    ("Kernel size", f"{KERNELS} 7, 5 and 3."): [
+        ("3-3-3", "Small details.", {"kernels": (3, 3, 3)}),
+        ("5-5-5", "The same in every layer.", {"kernels": (5, 5, 5)}),
+        ("9-7-3", "Large shapes.", {"kernels": (9, 7, 3)}),
+    ],
+}
+LATER = [COSINE, SMOOTH_L1, HE_INIT, ROTATION, SCALE, FLIP, FLIP_TTA]
 PART1 = _study(
     "1",
     part1_nose_tip.Course(),
     part1_nose_tip.Best(),
     [BATCH, EPOCHS, MEAN_START, SMOOTH_L1, SHIFT],
     questions=(
-        _question(
+        Study(
             "More values",
             "What later parts add, each alone with part 1's network, picture size and length.",
-            *(
-                Change(name, why, {field: LATER[field] for field in sets.split()})
-                for name, sets, why in (COSINE, HE_INIT, ROTATION, SCALE, FLIP, FLIP_TTA)
-            ),
+            _changes(LATER, replace(part2_full_face.Best(), cosine=True)),
         ),
-        BATCH_SIZE,
-        RATES,
-        _question(
-            "Input size",
-            PIXELS,
-            Change("60×45", "About half the pixels.", {"height": 45, "width": 60}),
-            Change("120×90", "More than twice the pixels.", {"height": 90, "width": 120}),
-        ),
-        _question(
-            "Kernel size",
-            f"{KERNELS} 7, 5 and 3.",
-            Change("3-3-3", "Small details.", {"kernels": (3, 3, 3)}),
-            Change("5-5-5", "The same in every layer.", {"kernels": (5, 5, 5)}),
-            Change("9-7-3", "Large shapes.", {"kernels": (9, 7, 3)}),
-        ),
+        *_questions(QUESTIONS1),
     ),
     folds=True,
     minutes=0.3,
 )
 
+MIRRORED = (
+    "In a mirrored face left and right points exchange their names. The classic mistake "
+    "mirrors the points and keeps their names."
+)
+NOSE_ALONE = "Does part 1's nose tip gain from points around it? The error is its own alone."
+QUESTIONS2 = {
+    ("Flip pairs", MIRRORED): [
+        ("names kept", "Half of the faces have left as right.", {"pairs": False}),
+        ("no flip", "No mirror images at all.", {"flip": 0.0, "flip_tta": False}),
+    ],
+    ("Number of points", NOSE_ALONE, "nme_nose"): [
+        ("the nose", "Its 11 points.", {"points": tuple(range(47, 58))}),
+        ("the nose tip", "Part 1's task.", {"points": part1_nose_tip.NOSE}),
+    ],
+    ("Rotation", "The course rotates faces as well, and ours keeps that."): [
+        ("no rotation", "Heads tilt.", {"rotation": 0.0})
+    ],
+    ("Falling learning rate", "Part 3 lets the learning rate fall to zero."): [
+        ("cosine", COSINE[2], {"cosine": True})
+    ],
+    **STEPS,
+    INPUT_SIZE: [
+        ("120×90", "About half the pixels.", {"height": 90, "width": 120}),
+        ("240×180", "More than twice the pixels.", {"height": 180, "width": 240}),
+    ],
+    ("Kernel size", f"{KERNELS} 7, 5, 3, 3 and 3."): [
+        ("3-3-3-3-3", "Small details.", {"kernels": (3, 3, 3, 3, 3)}),
+        ("9-5-3-3-3", "Large shapes.", {"kernels": (9, 5, 3, 3, 3)}),
+    ],
+}
 PART2 = _study(
     "2",
     part2_full_face.Course(),
     replace(part2_full_face.Best(), epochs=60),
-    [
-        BATCH,
-        EPOCHS,
-        MEAN_START,
-        SMOOTH_L1,
-        SHIFT,
-        NO_JITTER,
-        HE_INIT,
-        RATE,
-        SCALE,
-        FLIP,
-        FLIP_TTA,
-    ],
-    questions=(
-        _question(
-            "Flip pairs",
-            "In a mirrored face left and right points exchange their names. The classic mistake "
-            "mirrors the points and keeps their names.",
-            Change("names kept", "Half of the faces have left as right.", {"pairs": False}),
-            Change("no flip", "No mirror images at all.", {"flip": 0.0, "flip_tta": False}),
-        ),
-        _question(
-            "Number of points",
-            "Does part 1's nose tip gain from points around it? The error is its own alone.",
-            Change("the nose", "Its 11 points.", {"points": tuple(range(47, 58))}),
-            Change("the nose tip", "Part 1's task.", {"points": part1_nose_tip.NOSE}),
-            measure="nme_nose",
-        ),
-        _question(
-            "Rotation",
-            "The course rotates faces as well, and ours keeps that.",
-            Change("no rotation", "Heads tilt.", {"rotation": 0.0}),
-        ),
-        _question(
-            "Falling learning rate",
-            "Part 3 lets the learning rate fall to zero.",
-            Change("cosine", COSINE[2], {"cosine": True}),
-        ),
-        BATCH_SIZE,
-        RATES,
-        _question(
-            "Input size",
-            PIXELS,
-            Change("120×90", "About half the pixels.", {"height": 90, "width": 120}),
-            Change("240×180", "More than twice the pixels.", {"height": 180, "width": 240}),
-        ),
-        _question(
-            "Kernel size",
-            f"{KERNELS} 7, 5, 3, 3 and 3.",
-            Change("3-3-3-3-3", "Small details.", {"kernels": (3, 3, 3, 3, 3)}),
-            Change("9-5-3-3-3", "Large shapes.", {"kernels": (9, 5, 3, 3, 3)}),
-        ),
-    ),
+    [BATCH, EPOCHS, MEAN_START, SMOOTH_L1, SHIFT, NO_JITTER, HE_INIT, RATE, SCALE, FLIP, FLIP_TTA],
+    questions=_questions(QUESTIONS2),
     folds=True,
     minutes=0.8,
     quick={"epochs": 20},
@@ -270,6 +240,35 @@ PART2 = _study(
 
 SMALL = {"height": 64, "width": 64, "margin": 8, "epochs": 12}  # what two cores have time for
 FACES = 2794  # for training, every tenth training face held out
+CROPPED = "Most published results crop a face by its true points; users depend on a detector."
+VARIED = "What else varies in real pictures. A short training has to learn the faces first."
+CURVE = "The learning curve: fewer faces, each seen more often, in about as many steps."
+QUESTIONS3 = {
+    ("Crop box", CROPPED): [("dlib's boxes", "For training and evaluation.", {"boxes": "file"})],
+    ("Initial weights", "Random, or those that torchvision trained on ImageNet's photos."): [
+        ("ImageNet's", "Edges are learned already.", {"pretrained": True})
+    ],
+    ("Input side", "More pixels cost more time."): [
+        ("96", "2¼ times as many.", {"height": 96, "width": 96, "margin": 12}),
+        ("128", "The recipe's own.", {"height": 128, "width": 128, "margin": 16}),
+    ],
+    ("More augmentation", VARIED): [
+        ("rotation by 30°", "Some heads lie on their side.", {"rotation": 30.0}),
+        ("brightness", "Sun and lamps differ by more.", {"brightness": 0.3}),
+        ("contrast", "Cameras differ.", {"contrast": 0.3}),
+        ("light from one side", "Faces beside a window.", {"side_light": 0.3}),
+        ("blur", "Motion and bad focus.", {"blur": 0.2}),
+        ("compression", "Pictures from the web.", {"compression": 0.2}),
+    ],
+    ("Number of training faces", CURVE): [
+        (
+            f"{count} faces",
+            f"{100 * count / FACES:.0f} % of them.",
+            {"faces": count, "epochs": SMALL["epochs"] * FACES // count},
+        )
+        for count in (250, 500, 1000, 2000)
+    ],
+}
 PART3 = _study(
     "3",
     replace(part3_large_dataset.Course(), **SMALL),
@@ -297,59 +296,24 @@ PART3 = _study(
         ("closer crop", "box_scale", "More pixels for the face; only the worst boxes lose by it."),
     ],
     questions=(
-        _question(
+        Study(
             "Loss",
             "Four losses on the same coordinates.",
-            Change("MSE", "Squares every error.", {"loss": "mse"}),
-            Change("L1", "The same gradient at every distance.", {"loss": "l1"}),
-            Change("SmoothL1", "Squares small errors only.", {"loss": "smooth_l1"}),
-            baseline=Change("wing", COMPARED, {"head": "coordinates"}),
-        ),
-        _question(
-            "Crop box",
-            "Most published results crop a face by its true points; users depend on a detector.",
-            Change("dlib's boxes", "For training and evaluation.", {"boxes": "file"}),
-        ),
-        _question(
-            "Initial weights",
-            "Random, or those that torchvision trained on ImageNet's photos.",
-            Change("ImageNet's", "Edges are learned already.", {"pretrained": True}),
-        ),
-        _question(
-            "Input side",
-            "More pixels cost more time.",
-            Change("96", "2¼ times as many.", {"height": 96, "width": 96, "margin": 12}),
-            Change("128", "The recipe's own.", {"height": 128, "width": 128, "margin": 16}),
-        ),
-        _question(
-            "More augmentation",
-            "What else varies in real pictures. A short training has to learn the faces first.",
-            Change("rotation by 30°", "Some heads lie on their side.", {"rotation": 30.0}),
-            Change("brightness", "Sun and lamps differ by more.", {"brightness": 0.3}),
-            Change("contrast", "Cameras differ.", {"contrast": 0.3}),
-            Change("light from one side", "Faces beside a window.", {"side_light": 0.3}),
-            Change("blur", "Motion and bad focus.", {"blur": 0.2}),
-            Change("compression", "Pictures from the web.", {"compression": 0.2}),
-        ),
-        _question(
-            "Number of training faces",
-            "The learning curve: fewer faces, each seen more often, in about as many steps.",
-            *(
-                Change(
-                    f"{count} faces",
-                    f"{100 * count / FACES:.0f} % of them.",
-                    {"faces": count, "epochs": SMALL["epochs"] * FACES // count},
-                )
-                for count in (250, 500, 1000, 2000)
+            (
+                Change("MSE", "Squares every error.", {"loss": "mse"}),
+                Change("L1", "The same gradient at every distance.", {"loss": "l1"}),
+                Change("SmoothL1", "Squares small errors only.", {"loss": "smooth_l1"}),
             ),
+            Change("wing", COMPARED, {"head": "coordinates"}),
         ),
-        _question(
+        *_questions(QUESTIONS3),
+        Study(
             "dlib's leaky split",
             "dlib's two lists are a random split of all of 300-W. Both networks train on as many "
             "faces and are evaluated on the standard test faces that are in dlib's training list. "
             "One has seen them.",
-            Change("dlib's split", "It has seen its test faces.", {"dlib_list": "seen"}),
-            baseline=Change("the standard split", COMPARED, {"dlib_list": "unseen"}),
+            (Change("dlib's split", "It has seen its test faces.", {"dlib_list": "seen"}),),
+            Change("the standard split", COMPARED, {"dlib_list": "unseen"}),
         ),
     ),
     minutes=5.0,
