@@ -8,14 +8,7 @@ from common.crops import read_picture, square_boxes
 from common.faces import landmark_boxes
 from common.keypoints import IBUG_68
 from common.photos import detectors
-from common.photos.detectors import (
-    Detection,
-    Detector,
-    detect,
-    distinct,
-    overlap,
-    turned_back,
-)
+from common.photos.detectors import Detection, Detector, detect, distinct, overlap, turned_back
 from common.system.errors import UserError
 from datasets import ibug, yunet
 from datasets.synthetic.render import render
@@ -89,17 +82,13 @@ def test_large_pictures_are_shrunk_for_the_search_and_boxes_are_those_of_the_pic
 
 
 @given(st.floats(-180, 180), st.integers(10, 60), st.integers(10, 40))
-def test_a_box_in_the_turned_picture_is_in_the_pictures_own_pixels(angle, x, y):
+def test_a_turned_picture_stays_in_sight_and_its_boxes_are_in_its_own_pixels(angle, x, y):
+    turned, _ = turned_back(np.full((30, 50), 255, np.uint8), angle)
+    assert turned.astype(float).sum() == pytest.approx(255 * 30 * 50, rel=0.01)
     detector = Detector("bright", bright, longest=100, fit=AS_FOUND)
     (face,) = detect(dot((51, 71), (x, y)), detector, angle)
     assert face.angle == angle
     assert face.box == pytest.approx((x + 0.5 - 5, y + 0.5 - 5, 10, 10), abs=0.3)
-
-
-def test_the_whole_picture_stays_in_sight_when_it_is_turned():
-    for angle in (-40, 17, 45, 90):
-        turned, _ = turned_back(np.full((30, 50), 255, np.uint8), angle)
-        assert turned.astype(float).sum() == pytest.approx(255 * 30 * 50, rel=0.01)
 
 
 def test_overlap_is_intersection_over_union():
@@ -116,26 +105,23 @@ def test_of_overlapping_boxes_the_one_with_the_best_score_stays():
     assert distinct([], []) == []
 
 
-def test_an_opencv_without_the_haar_detector_is_an_error_with_its_remedy(monkeypatch):
+def test_a_detector_that_cannot_be_loaded_is_an_error_with_its_remedy(tmp_path, monkeypatch, capfd):
+    bad, fetch = tmp_path / "bad.onnx", r"run_part\.py data yunet --download"
+    for name, model, content, fault in (
+        ("eyes", None, b"", r"--detector eyes: .*haar, lbp, yunet"),
+        ("yunet", None, b"", fetch),
+        ("yunet", tmp_path / "none.onnx", b"", fetch),
+        ("yunet", bad, b"", r"bad\.onnx: damaged"),
+        ("yunet", bad, b"no network", r"bad\.onnx: damaged"),
+        ("yunet", bad, bytes(range(256)) * 9, r"bad\.onnx: damaged"),
+    ):
+        bad.write_bytes(content)
+        with pytest.raises(UserError, match=fault):
+            detectors.load(name, model)
+    assert capfd.readouterr().err == ""
     monkeypatch.delattr(cv2, "CascadeClassifier")
     with pytest.raises(UserError, match=r"^OpenCV \d.* no Haar detector; .*'opencv-python<5'$"):
         detectors.haar()
-
-
-def test_an_unknown_detector_or_a_missing_file_is_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"--detector eyes: .*haar, lbp, yunet"):
-        detectors.load("eyes")
-    for missing in (None, tmp_path / "none.onnx"):
-        with pytest.raises(UserError, match=r"run_part\.py data yunet --download"):
-            detectors.load("yunet", missing)
-
-
-@pytest.mark.parametrize("content", [b"", b"no network", bytes(range(256)) * 9])
-def test_a_damaged_file_of_yunet_is_an_error(tmp_path, content, capfd):
-    (tmp_path / "yunet.onnx").write_bytes(content)
-    with pytest.raises(UserError, match=r"yunet\.onnx: damaged"):
-        detectors.load("yunet", tmp_path / "yunet.onnx")
-    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.slow
