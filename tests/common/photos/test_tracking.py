@@ -43,14 +43,6 @@ def test_a_steady_motion_is_followed_at_the_distance_that_the_equations_give():
     assert behind == pytest.approx(step / (2 * math.pi * cutoff / RATE), rel=1e-3)
 
 
-def test_twice_as_large_a_face_is_smoothed_alike():
-    shifts = np.cumsum(np.random.default_rng(1).normal(0, 2, (60, 1, 2)), axis=0)
-    small, large = OneEuro(), OneEuro()
-    for index, face in enumerate(FACE + shifts):
-        one, other = small(face, index / RATE), large(2 * face, index / RATE)
-    assert other == pytest.approx(2 * one, abs=1e-3)
-
-
 def test_noise_at_rest_is_removed_and_motion_does_not_lag():
     random = np.random.default_rng(2)
     noise = random.normal(0, 0.4, (150, 68, 2))

@@ -21,7 +21,6 @@ from common.report.page import templates
 from datasets import imm
 
 SIDE = 200
-quick = settings(deadline=None, max_examples=30)
 both_schemes = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda scheme: scheme.name)
 
 
@@ -135,20 +134,16 @@ def test_light_from_the_side_is_the_difference_of_the_halves():
 def test_openness_is_the_gap_over_the_width():
     points = symmetric_face(IBUG_68)
     points[0, 48], points[0, 54] = torch.tensor([80.0, 150.0]), torch.tensor([120.0, 150.0])
-    for above, below in ((61, 67), (62, 66), (63, 65)):
-        points[0, above] = torch.tensor([100.0, 145.0])
-        points[0, below] = torch.tensor([100.0, 155.0])
+    points[0, [61, 62, 63]], points[0, [67, 66, 65]] = torch.tensor(
+        [[[100.0, 145.0]], [[100, 155]]]
+    )
     attributes = face_attributes(noise(), points, IBUG_68)
     assert attributes["mouth"].item() == pytest.approx(10 / 40)
 
 
 @both_schemes
-@quick
-@given(
-    degrees=st.floats(-90, 90),
-    factor=st.floats(0.2, 5),
-    shift=st.tuples(st.floats(-100, 100), st.floats(-100, 100)),
-)
+@settings(max_examples=30)
+@given(st.floats(-90, 90), st.floats(0.2, 5), st.tuples(*[st.floats(-100, 100)] * 2))
 def test_place_roll_and_size_are_no_part_of_the_mean_shape(scheme, degrees, factor, shift):
     face = symmetric_face(scheme)
     moved = turned(face, degrees) * factor + torch.tensor(shift)
@@ -184,16 +179,13 @@ def test_the_dark_face_is_named_and_the_first_of_a_narrow_field_or_one_like_the_
 def test_a_tilt_counts_on_both_sides():
     roll = torch.linspace(-3, 3, 50)
     roll[4], roll[9] = -32, 30
-    found = [what_stands_out({"roll": roll}, face) for face in (4, 9)]
-    assert found == [
-        [Extreme("roll", -32, "more tilted", 100)],
-        [Extreme("roll", 30, "more tilted", pytest.approx(100 * 48 / 49))],
-    ]
-    said = [page_words().extremes(each) for each in found]
-    assert said == [
-        "More tilted than all other test faces (eye line 32° down to the left)",
-        "More tilted than 97 % of the test faces (eye line 30° down to the right)",
-    ]
+    for face, degrees, share, said in (
+        (4, -32, 100, "all other test faces (eye line 32° down to the left)"),
+        (9, 30, 100 * 48 / 49, "97 % of the test faces (eye line 30° down to the right)"),
+    ):
+        found = what_stands_out({"roll": roll}, face)
+        assert found == [Extreme("roll", degrees, "more tilted", pytest.approx(share))]
+        assert page_words().extremes(found) == f"More tilted than {said}"
 
 
 @pytest.mark.parametrize(
