@@ -20,6 +20,7 @@ def test_layers_are_listed_with_shapes_and_parameters():
         ("AdaptiveAvgPool2d", "10 × 1 × 1", 0),
         ("Flatten", "10", 0),
         ("Linear", "116", 11 * 116),
+        ("Unflatten", "58 × 2", 0),
     ]
 
 
