@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import cv2
+import dots
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,16 +16,6 @@ from common.system.errors import UserError
 from datasets import ibug, yunet
 from datasets.synthetic.render import render
 
-AS_FOUND = (0.0, 0.0, 1.0)  # a fit that only makes boxes square
-
-
-def dot(size, place, side=5):
-    """A black picture (H, W) with a white square about ``place`` (x, y)."""
-    image = np.zeros(size, np.uint8)
-    x, y = place
-    image[y - side // 2 : y + side // 2 + 1, x - side // 2 : x + side // 2 + 1] = 255
-    return image
-
 
 def bright(image):
     """A detector that finds the middle of what is bright, as a box of 10 x 10 pixels."""
@@ -30,6 +23,9 @@ def bright(image):
     weights = image[rows, columns]
     centre = np.average([columns, rows], axis=1, weights=weights) + 0.5  # from the picture's edge
     return np.array([[*(centre - 5), 10.0, 10.0]]), np.array([3.5])
+
+
+BRIGHT = Detector("bright", bright, longest=100, fit=(0.0, 0.0, 1.0))  # boxes are only made square
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +64,14 @@ def test_a_picture_too_small_for_a_face_has_none(name, real_data):
 
 
 def test_a_detectors_box_is_moved_to_where_the_landmarks_are():
-    fitted = Detector("bright", bright, longest=100, fit=(0.1, 0.2, 0.5))
-    (face,) = detect(dot((60, 80), (40, 30)), fitted)
+    (face,) = detect(dots.draw([(40, 30)], 60, 80), replace(BRIGHT, fit=(0.1, 0.2, 0.5)))
     # Found at 35.5, 25.5, side 10: moved by 1 and 2 pixels, half as large about the new centre.
     assert face.box == pytest.approx((35.5 + 1 + 2.5, 25.5 + 2 + 2.5, 5, 5))
     assert face.score == 3.5
 
 
 def test_large_pictures_are_shrunk_for_the_search_and_boxes_are_those_of_the_picture():
-    detector = Detector("bright", bright, longest=100, fit=AS_FOUND)
-    (face,) = detect(dot((600, 800), (400, 300), side=81), detector)
+    (face,) = detect(dots.draw([(400, 300)], 600, 800, sigma=20), BRIGHT)
     assert face.box == pytest.approx((400.5 - 40, 300.5 - 40, 80, 80), abs=1)
 
 
@@ -85,8 +79,7 @@ def test_large_pictures_are_shrunk_for_the_search_and_boxes_are_those_of_the_pic
 def test_a_turned_picture_stays_in_sight_and_its_boxes_are_in_its_own_pixels(angle, x, y):
     turned, _ = turned_back(np.full((30, 50), 255, np.uint8), angle)
     assert turned.astype(float).sum() == pytest.approx(255 * 30 * 50, rel=0.01)
-    detector = Detector("bright", bright, longest=100, fit=AS_FOUND)
-    (face,) = detect(dot((51, 71), (x, y)), detector, angle)
+    (face,) = detect(dots.draw([(x, y)], 51, 71), BRIGHT, angle)
     assert face.angle == angle
     assert face.box == pytest.approx((x + 0.5 - 5, y + 0.5 - 5, 10, 10), abs=0.3)
 

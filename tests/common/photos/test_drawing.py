@@ -49,9 +49,7 @@ def test_lines_and_points_stand_out_from_any_photo_where_they_belong(what, grey)
 
 
 def test_the_nose_points_where_the_head_looks():
-    """Red lies on the side to which the head is turned."""
-
-    def red(yaw):
+    def red(yaw):  # how far to the right of the nose it lies
         face = replace(FACE, pose=Pose(yaw, 0.0, 0.0))
         drawn = draw_faces(photo(128), [face], ["pose"]).astype(int)
         is_red = (drawn[..., 0] > 220) & (drawn[..., 1] < 120)

@@ -1,4 +1,4 @@
-import cv2
+import dots
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,21 +45,6 @@ def write(folder, face, warp, art):
     return face_filters.load(folder / "dots.png", FILTERS)
 
 
-def spot(face, point, radius=2):
-    """Art that is empty but for a white spot on one point of ``face`` + 130."""
-    art = EMPTY.copy()
-    x, y = np.round((face[point] + 130) * 16).astype(int).tolist()
-    cv2.circle(art, (x, y), radius * 16, (255, 255, 255, 255), -1, cv2.LINE_AA, 4)
-    return art
-
-
-def middle(image):
-    """Where the light of a picture on black has its middle, (2,)."""
-    weight = image.astype(np.float64).sum(axis=2)
-    rows, columns = np.indices(weight.shape)
-    return np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
-
-
 @pytest.mark.parametrize("point", MARKED)
 @pytest.mark.parametrize(
     ("warp", "how"),
@@ -69,10 +54,13 @@ def middle(image):
     ],
 )
 def test_a_marked_pixel_of_the_art_lands_on_its_keypoint(tmp_path, face, point, warp, how):
-    made, keypoints = write(tmp_path, face, warp, spot(face, point)), turned(face, *how)
+    art = EMPTY + 255
+    art[..., 3] = dots.draw([face[point] + 130], 300, 260)
+    made, keypoints = write(tmp_path, face, warp, art), turned(face, *how)
     black = np.zeros((480, 640, 3), np.uint8)
     drawn = made.apply(black, keypoints)
-    assert np.linalg.norm(middle(drawn) - keypoints[point]) < 0.75
+    centre = dots.centre_near(drawn.mean(axis=2), keypoints[point])
+    assert np.linalg.norm(centre - keypoints[point]) < 0.75
     assert not black.any()  # the picture given stays as it is
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import dots
 import numpy as np
 import pytest
 import torch
@@ -58,14 +59,7 @@ def finder(network, find=None, recipe=PHOTO, **more):
     return FaceKeypoints(network, recipe, detector, CPU, **more)
 
 
-def spot(size, place, radius=2):
-    """A dark grey picture (H, W) with a bright disc about ``place`` (x, y)."""
-    y, x = np.mgrid[: size[0], : size[1]]
-    inside = np.hypot(x - place[0], y - place[1]) <= radius
-    return np.where(inside, 250, 0).astype(np.uint8)
-
-
-SPOT = spot((120, 160), (80, 60), radius=4)
+SPOT = dots.draw([(80, 60)], 120, 160)
 
 
 @pytest.mark.parametrize(("colour", "ending"), [(False, ".png"), (True, ".jpg")])
@@ -97,7 +91,7 @@ def test_photos_are_cropped_as_training_faces_are_to_the_pixel(tmp_path, colour,
 def test_keypoints_are_pixels_of_the_picture_wherever_the_box_is_and_however_it_is_turned(
     x, y, right, down, side, angle
 ):
-    image = spot((120, 160), (x, y), radius=side / 10)
+    image = dots.draw([(x, y)], 120, 160, sigma=side / 20)
     box = np.array([[x + right - side / 2, y + down - side / 2, side, side]])
     points, _ = finder(Dots()).keypoints(image, box, angles=np.array([angle]))
     np.testing.assert_allclose(points, np.tile(np.float32([x, y]), (1, 68, 1)), atol=0.4)
@@ -250,7 +244,7 @@ class Upright68(Dots):
 @pytest.mark.parametrize("angle", [0, 10, -35, 45, -55])
 def test_a_face_that_leans_is_cropped_again_upright(angle):
     chin = 24 * np.array([-math.sin(math.radians(angle)), math.cos(math.radians(angle))])
-    image = spot((160, 200), (100, 80) + chin, radius=4)
+    image = dots.draw([(100, 80) + chin], 160, 200)
     (face,) = finder(Upright68(), one_box(60.5, 40.5, 80)).predict(image)
     assert face.pose.roll == pytest.approx(angle, abs=3)
     across = face.keypoints[45] - face.keypoints[36]

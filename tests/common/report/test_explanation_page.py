@@ -58,8 +58,7 @@ def test_of_every_size_the_layer_with_the_most_maps_is_shown():
         assert list(shown.items()) == list((first | deep | last).items())
 
 
-def test_the_maps_are_those_that_the_next_layer_gets():
-    """Also where a later layer works in place on them."""
+def test_the_maps_are_those_that_the_next_layer_gets_also_where_it_works_in_place():
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.ReLU(inplace=True))
     face = torch.randn(1, 1, 10, 10)
     maps = feature_maps(network, face)

@@ -173,12 +173,6 @@ def test_what_sets_a_bad_face_apart_is_reported_with_its_effect(tmp_path, marks,
     assert caption[caption.index("(mean brightness") :].partition(".")[0].endswith(said)
 
 
-def test_of_a_few_faces_nothing_is_claimed(written):
-    source = written.read_text()
-    assert "Nothing is claimed from the errors of the 12 test faces" in source
-    assert 'aria-label="What goes with the error"' not in source
-
-
 def test_folders_are_not_called_people(tmp_path, marks):
     folders = ("helen", "lfpw") * 20
     changes = {"views": folders, "groups": folders, "colours": ("grey",) * 40}
