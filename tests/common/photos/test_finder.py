@@ -142,21 +142,16 @@ def one_box(x, y, side):
     return lambda image: (np.array([[x, y, side, side]], float), np.array([2.5]))
 
 
-def test_predict_measures_all_of_a_face():
-    (face,) = finder(Dots(), one_box(50, 30, 60)).predict(SPOT)
-    assert face.box == pytest.approx((50, 30, 60, 60))
-    assert face.score == 2.5
-    assert face.confidence > 0.95
-    np.testing.assert_allclose(face.keypoints, np.tile([80, 60], (68, 1)), atol=0.3)
-
-
-def test_boxes_take_the_place_of_the_detector_and_none_is_dropped():
+def test_boxes_may_take_the_place_of_the_detector_and_none_is_dropped():
     boxes = [[20, 30, 60, 60], [50, 35, 60, 60]]
     one, other = finder(Dots(0.3)).predict(SPOT, np.array(boxes))
     assert [list(one.box), list(other.box)] == boxes
     assert one.score is other.score is None
     assert one.confidence < LEAST_CONFIDENCE
     (detected,) = finder(Dots(), one_box(50, 35, 60)).predict(SPOT)
+    assert (detected.box, detected.score) == (pytest.approx((50, 35, 60, 60)), 2.5)
+    assert detected.confidence > 0.95
+    np.testing.assert_allclose(detected.keypoints, np.tile([80, 60], (68, 1)), atol=0.3)
     (given,) = finder(Dots()).predict(SPOT, np.array(boxes[1:]))
     np.testing.assert_allclose(given.keypoints, detected.keypoints, atol=1e-4)
     assert finder(Dots()).predict(SPOT, np.empty((0, 4))) == []

@@ -239,6 +239,8 @@ def test_another_network_is_compared_face_by_face(tmp_path, marks, gain):
         assert [row[-1] for row in rows] == ["77"] * len(METRICS)
 
 
-def test_commands_in_a_lesson_are_shown_as_code(written):
-    code = "<li>Run <code>python x.py &lt;2&gt;</code>, then <code>y</code>.</li>"
-    assert code in written.read_text()
+def test_commands_in_a_lesson_are_code_and_nothing_is_claimed_of_a_few_faces(written):
+    source = written.read_text()
+    assert "<li>Run <code>python x.py &lt;2&gt;</code>, then <code>y</code>.</li>" in source
+    assert "Nothing is claimed from the errors of the 12 test faces" in source
+    assert 'aria-label="What goes with the error"' not in source
