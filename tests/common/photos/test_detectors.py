@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import cv2
+import dots
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,27 +11,10 @@ from common.crops import read_picture, square_boxes
 from common.faces import landmark_boxes
 from common.keypoints import IBUG_68
 from common.photos import detectors
-from common.photos.detectors import (
-    Detection,
-    Detector,
-    detect,
-    distinct,
-    overlap,
-    turned_back,
-)
+from common.photos.detectors import Detection, Detector, detect, distinct, overlap, turned_back
 from common.system.errors import UserError
 from datasets import ibug, yunet
 from datasets.synthetic.render import render
-
-AS_FOUND = (0.0, 0.0, 1.0)  # a fit that only makes boxes square
-
-
-def dot(size, place, side=5):
-    """A black picture (H, W) with a white square about ``place`` (x, y)."""
-    image = np.zeros(size, np.uint8)
-    x, y = place
-    image[y - side // 2 : y + side // 2 + 1, x - side // 2 : x + side // 2 + 1] = 255
-    return image
 
 
 def bright(image):
@@ -37,6 +23,9 @@ def bright(image):
     weights = image[rows, columns]
     centre = np.average([columns, rows], axis=1, weights=weights) + 0.5  # from the picture's edge
     return np.array([[*(centre - 5), 10.0, 10.0]]), np.array([3.5])
+
+
+BRIGHT = Detector("bright", bright, longest=100, fit=(0.0, 0.0, 1.0))  # boxes are only made square
 
 
 @pytest.fixture(scope="module")
@@ -75,31 +64,24 @@ def test_a_picture_too_small_for_a_face_has_none(name, real_data):
 
 
 def test_a_detectors_box_is_moved_to_where_the_landmarks_are():
-    fitted = Detector("bright", bright, longest=100, fit=(0.1, 0.2, 0.5))
-    (face,) = detect(dot((60, 80), (40, 30)), fitted)
+    (face,) = detect(dots.draw([(40, 30)], 60, 80), replace(BRIGHT, fit=(0.1, 0.2, 0.5)))
     # Found at 35.5, 25.5, side 10: moved by 1 and 2 pixels, half as large about the new centre.
     assert face.box == pytest.approx((35.5 + 1 + 2.5, 25.5 + 2 + 2.5, 5, 5))
     assert face.score == 3.5
 
 
 def test_large_pictures_are_shrunk_for_the_search_and_boxes_are_those_of_the_picture():
-    detector = Detector("bright", bright, longest=100, fit=AS_FOUND)
-    (face,) = detect(dot((600, 800), (400, 300), side=81), detector)
+    (face,) = detect(dots.draw([(400, 300)], 600, 800, sigma=20), BRIGHT)
     assert face.box == pytest.approx((400.5 - 40, 300.5 - 40, 80, 80), abs=1)
 
 
 @given(st.floats(-180, 180), st.integers(10, 60), st.integers(10, 40))
-def test_a_box_in_the_turned_picture_is_in_the_pictures_own_pixels(angle, x, y):
-    detector = Detector("bright", bright, longest=100, fit=AS_FOUND)
-    (face,) = detect(dot((51, 71), (x, y)), detector, angle)
+def test_a_turned_picture_stays_in_sight_and_its_boxes_are_in_its_own_pixels(angle, x, y):
+    turned, _ = turned_back(np.full((30, 50), 255, np.uint8), angle)
+    assert turned.astype(float).sum() == pytest.approx(255 * 30 * 50, rel=0.01)
+    (face,) = detect(dots.draw([(x, y)], 51, 71), BRIGHT, angle)
     assert face.angle == angle
     assert face.box == pytest.approx((x + 0.5 - 5, y + 0.5 - 5, 10, 10), abs=0.3)
-
-
-def test_the_whole_picture_stays_in_sight_when_it_is_turned():
-    for angle in (-40, 17, 45, 90):
-        turned, _ = turned_back(np.full((30, 50), 255, np.uint8), angle)
-        assert turned.astype(float).sum() == pytest.approx(255 * 30 * 50, rel=0.01)
 
 
 def test_overlap_is_intersection_over_union():
@@ -116,26 +98,23 @@ def test_of_overlapping_boxes_the_one_with_the_best_score_stays():
     assert distinct([], []) == []
 
 
-def test_an_opencv_without_the_haar_detector_is_an_error_with_its_remedy(monkeypatch):
+def test_a_detector_that_cannot_be_loaded_is_an_error_with_its_remedy(tmp_path, monkeypatch, capfd):
+    bad, fetch = tmp_path / "bad.onnx", r"run_part\.py data yunet --download"
+    for name, model, content, fault in (
+        ("eyes", None, b"", r"--detector eyes: .*haar, lbp, yunet"),
+        ("yunet", None, b"", fetch),
+        ("yunet", tmp_path / "none.onnx", b"", fetch),
+        ("yunet", bad, b"", r"bad\.onnx: damaged"),
+        ("yunet", bad, b"no network", r"bad\.onnx: damaged"),
+        ("yunet", bad, bytes(range(256)) * 9, r"bad\.onnx: damaged"),
+    ):
+        bad.write_bytes(content)
+        with pytest.raises(UserError, match=fault):
+            detectors.load(name, model)
+    assert capfd.readouterr().err == ""
     monkeypatch.delattr(cv2, "CascadeClassifier")
     with pytest.raises(UserError, match=r"^OpenCV \d.* no Haar detector; .*'opencv-python<5'$"):
         detectors.haar()
-
-
-def test_an_unknown_detector_or_a_missing_file_is_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"--detector eyes: .*haar, lbp, yunet"):
-        detectors.load("eyes")
-    for missing in (None, tmp_path / "none.onnx"):
-        with pytest.raises(UserError, match=r"run_part\.py data yunet --download"):
-            detectors.load("yunet", missing)
-
-
-@pytest.mark.parametrize("content", [b"", b"no network", bytes(range(256)) * 9])
-def test_a_damaged_file_of_yunet_is_an_error(tmp_path, content, capfd):
-    (tmp_path / "yunet.onnx").write_bytes(content)
-    with pytest.raises(UserError, match=r"yunet\.onnx: damaged"):
-        detectors.load("yunet", tmp_path / "yunet.onnx")
-    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.slow

@@ -43,15 +43,15 @@ def test_lines_and_points_stand_out_from_any_photo_where_they_belong(what, grey)
     before = photo(grey)
     drawn = difference(draw_faces(before, [FACE], [what]), before)
     assert (before == grey).all()  # the photo itself stays as it is
+    for faces, shown in (([FACE], []), ([], [what])):
+        np.testing.assert_array_equal(draw_faces(before, faces, shown), before)
     columns, rows = on_the_outline(what).round().astype(int).T
     near = np.max([drawn[rows + y, columns + x] for x in (-1, 0, 1) for y in (-1, 0, 1)], axis=0)
     assert near.min() > 60
 
 
 def test_the_nose_points_where_the_head_looks():
-    """Red lies on the side to which the head is turned."""
-
-    def red(yaw):
+    def red(yaw):  # how far to the right of the nose it lies
         face = replace(FACE, pose=Pose(yaw, 0.0, 0.0))
         drawn = draw_faces(photo(128), [face], ["pose"]).astype(int)
         is_red = (drawn[..., 0] > 220) & (drawn[..., 1] < 120)
@@ -61,18 +61,13 @@ def test_the_nose_points_where_the_head_looks():
     assert red(-40) < -10
 
 
-def test_nothing_to_show_leaves_the_photo_as_it_is():
-    np.testing.assert_array_equal(draw_faces(photo(77), [FACE], []), photo(77))
-    np.testing.assert_array_equal(draw_faces(photo(77), [], SHOWN), photo(77))
-
-
 @pytest.mark.parametrize("move", [(-150, -100), (200, 150), (-5000, 90000)])
 def test_a_face_that_reaches_out_of_the_photo_is_drawn_as_on_a_larger_photo(move):
     shown = [what for what in SHOWN if what != "boxes"]  # whose text is kept inside
-    outside = replace(FACE, keypoints=POINTS + np.float32(move))
-    drawn = draw_faces(photo(50), [outside], shown)
-    larger = np.full((900, 900, 3), 50, np.uint8)
-    whole = draw_faces(larger, [replace(FACE, keypoints=POINTS + np.float32(move) + 300)], shown)
+    drawn, whole = (
+        draw_faces(image, [replace(FACE, keypoints=POINTS + np.float32(move) + by)], shown)
+        for image, by in ((photo(50), 0), (np.full((900, 900, 3), 50, np.uint8), 300))
+    )
     different = difference(drawn, whole[300:580, 300:600]) > 20
     assert different[4:-4, 4:-4].mean() < 1e-4  # OpenCV smooths a line otherwise where it is cut
 

@@ -1,4 +1,4 @@
-import cv2
+import dots
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +14,8 @@ from parts.toolkit import FILTERS
 
 MARKED = (36, 45, 30, 48, 54, 8, 1, 15)
 LOADED = {name: face_filters.load(name, FILTERS) for name in face_filters.names(FILTERS)}
+
+EMPTY = np.zeros((300, 260, 4), np.uint8)  # art that shows nothing
 
 
 @pytest.fixture(scope="module")
@@ -35,53 +37,35 @@ def turned(face, yaw=0.0, roll=0.0, scale=1.0, to=(320.0, 240.0)):
     return moved * scale + to
 
 
-def write(folder, face, warp, art=None, points=MARKED, name="dots"):
+def write(folder, face, warp, art):
     """A face filter whose art is drawn on ``face`` + 130."""
-    if art is None:
-        art = np.zeros((300, 260, 4), np.uint8)
-    Image.fromarray(art).save(folder / f"{name}.png")
-    lines = [
-        f"{x + 130} {y + 130} {point}"
-        for point, (x, y) in zip(points, face[list(points)], strict=True)
-    ]
-    (folder / f"{name}.txt").write_text("\n".join([f"warp {warp}  # as it is", "", *lines]))
-    return face_filters.load(folder / f"{name}.png", FILTERS)
-
-
-def spot(face, point, radius=2):
-    """Art that is empty but for a white spot on one point of ``face`` + 130."""
-    art = np.zeros((300, 260, 4), np.uint8)
-    x, y = np.round((face[point] + 130) * 16).astype(int).tolist()
-    cv2.circle(art, (x, y), radius * 16, (255, 255, 255, 255), -1, cv2.LINE_AA, 4)
-    return art
-
-
-def middle(image):
-    """Where the light of a picture on black has its middle, (2,)."""
-    weight = image.astype(np.float64).sum(axis=2)
-    rows, columns = np.indices(weight.shape)
-    return np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
+    Image.fromarray(art).save(folder / "dots.png")
+    lines = [f"{x + 130} {y + 130} {point}" for point, (x, y) in enumerate(face) if point in MARKED]
+    (folder / "dots.txt").write_text("\n".join([f"warp {warp}  # as it is", "", *lines]))
+    return face_filters.load(folder / "dots.png", FILTERS)
 
 
 @pytest.mark.parametrize("point", MARKED)
 @pytest.mark.parametrize(
-    ("warp", "yaw", "roll", "scale"),
-    [("bend", 0, 30, 1.3), ("bend", 35, 0, 1), ("bend", -30, -25, 0.6),
-     ("rigid", 0, -40, 1.2), ("rigid", 0, 15, 0.5)],
-)  # fmt: skip
-def test_a_marked_pixel_of_the_art_lands_on_its_keypoint(
-    tmp_path, face, point, warp, yaw, roll, scale
-):
-    made = write(tmp_path, face, warp, spot(face, point))
-    keypoints = turned(face, yaw, roll, scale)
+    ("warp", "how"),
+    [
+        *(("bend", how) for how in ((0, 30, 1.3), (35, 0, 1), (-30, -25, 0.6))),
+        *(("rigid", how) for how in ((0, -40, 1.2), (0, 15, 0.5))),
+    ],
+)
+def test_a_marked_pixel_of_the_art_lands_on_its_keypoint(tmp_path, face, point, warp, how):
+    art = EMPTY + 255
+    art[..., 3] = dots.draw([face[point] + 130], 300, 260)
+    made, keypoints = write(tmp_path, face, warp, art), turned(face, *how)
     black = np.zeros((480, 640, 3), np.uint8)
     drawn = made.apply(black, keypoints)
-    assert np.linalg.norm(middle(drawn) - keypoints[point]) < 0.75
+    centre = dots.centre_near(drawn.mean(axis=2), keypoints[point])
+    assert np.linalg.norm(centre - keypoints[point]) < 0.75
     assert not black.any()  # the picture given stays as it is
 
 
 def test_without_any_turn_the_art_is_copied_pixel_by_pixel(tmp_path, face):
-    art = np.zeros((300, 260, 4), np.uint8)
+    art = EMPTY.copy()
     random = np.random.default_rng(0)
     art[40:90, 30:200] = random.integers(0, 256, (50, 170, 4))
     image = random.integers(0, 256, (400, 500, 3), dtype=np.uint8)
@@ -97,7 +81,7 @@ def test_without_any_turn_the_art_is_copied_pixel_by_pixel(tmp_path, face):
 
 
 def test_a_face_in_the_dark_gets_darker_art_and_a_lamp_on_one_side_shows(tmp_path, face):
-    art = np.zeros((300, 260, 4), np.uint8)
+    art = EMPTY.copy()
     art[60:90, 30:230] = (200, 200, 200, 255)
     made, keypoints = write(tmp_path, face, "rigid", art), face + (130, 130)
 
@@ -114,7 +98,7 @@ def test_a_face_in_the_dark_gets_darker_art_and_a_lamp_on_one_side_shows(tmp_pat
 
 
 def test_a_small_face_takes_the_mean_of_many_pixels_of_the_art(tmp_path, face):
-    art = np.zeros((300, 260, 4), np.uint8)
+    art = EMPTY.copy()
     art[..., 3] = 255
     art[::2, ::2] = art[1::2, 1::2] = (240, 240, 240, 255)  # a fine chequer, 120 on average
     made = write(tmp_path, face, "rigid", art)
@@ -161,7 +145,7 @@ def test_every_filter_that_ships_lies_on_the_face_and_is_small(face, name):
     low, high = face.min(axis=0) + 350, face.max(axis=0) + 350
     rows, columns = changed.nonzero()
     assert changed.sum() > 1500
-    assert (np.abs(columns.mean() - (low[0] + high[0]) / 2)) < 15
+    assert columns.mean() == pytest.approx((low[0] + high[0]) / 2, abs=15)
     assert low[1] - 150 < rows.mean() < high[1]
     assert (FILTERS / f"{name}.png").stat().st_size < 100_000
 
@@ -187,18 +171,11 @@ def test_several_keypoints_mean_their_middle(tmp_path):
 @pytest.mark.parametrize(
     ("text", "line", "fault"),
     [
-        ("warp sideways", 1, "warp rigid"),
-        ("warp", 1, "warp rigid"),
+        *((text, 1, "warp rigid") for text in ("warp sideways", "warp")),
         ("1 2 3\n4 5", 2, "'4 5'"),
         ("1 2 3\n\n4 x 5", 3, "keypoints from 0 to 67"),
-        ("1 2 68", 1, "'1 2 68'"),
-        ("1 2 -1", 1, "'1 2 -1'"),
-        ("1 2 3.5", 1, "'1 2 3.5'"),
-        ("nan 2 3", 1, "nan"),
-        ("1 inf 3", 1, "inf"),
-        ("", None, "too few"),
-        ("1 2 3", None, "too few"),
-        ("1 2 3\n1 2 4", None, "too few"),
+        *((text, 1, repr(text)) for text in ("1 2 68", "1 2 -1", "1 2 3.5", "nan 2 3", "1 inf 3")),
+        *((text, None, "too few") for text in ("", "1 2 3", "1 2 3\n1 2 4")),
         ("warp bend\n1 2 3\n4 5 6", None, "3 or more"),
         (b"\xff\xfe1 2 3", None, "cannot be read"),
     ],
@@ -215,27 +192,23 @@ def test_a_mistake_in_the_text_file_is_one_line_with_its_place(tmp_path, text, l
     assert "\n" not in message
 
 
-def test_a_missing_or_unfit_picture_is_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"monocle: no such filter; there are .*sunglasses"):
-        face_filters.load("monocle", FILTERS)
-    with pytest.raises(UserError, match="no such filter"):
-        face_filters.load(tmp_path / "none.png", FILTERS)
-    (tmp_path / "mine.txt").write_text("0 0 0\n5 5 16\n")
-    with pytest.raises(UserError, match=r"mine\.png: not found"):
-        face_filters.load(tmp_path / "mine.png", FILTERS)
-    (tmp_path / "mine.png").write_text("no picture")
-    with pytest.raises(UserError, match=r"mine\.png: not a picture"):
-        face_filters.load(tmp_path / "mine.png", FILTERS)
-    Image.new("RGB", (8, 8)).save(tmp_path / "mine.png")
-    with pytest.raises(UserError, match="has no transparency"):
-        face_filters.load(tmp_path / "mine.png", FILTERS)
-
-
-def test_other_shapes_are_a_mistake_of_the_program(face):
-    with pytest.raises(ValueError, match="uint8"):
-        LOADED["hat"].apply(np.zeros((9, 9, 3), np.float32), face)
-    with pytest.raises(ValueError, match="68"):
-        LOADED["hat"].apply(np.zeros((9, 9, 3), np.uint8), face[:58])
+def test_a_missing_or_unfit_picture_is_an_error(tmp_path, face):
+    for name in ("grey", "text", "gone"):
+        (tmp_path / f"{name}.txt").write_text("0 0 0\n5 5 16\n")
+    (tmp_path / "text.png").write_text("no picture")
+    Image.new("RGB", (8, 8)).save(tmp_path / "grey.png")
+    for name, fault in (
+        ("monocle", r"monocle: no such filter; there are .*sunglasses"),
+        (tmp_path / "none.png", "no such filter"),
+        (tmp_path / "gone.png", r"gone\.png: not found"),
+        (tmp_path / "text.png", r"text\.png: not a picture"),
+        (tmp_path / "grey.png", "has no transparency"),
+    ):
+        with pytest.raises(UserError, match=fault):
+            face_filters.load(name, FILTERS)
+    for dtype, points, fault in (("f4", face, "uint8"), ("u1", face[:58], "68")):
+        with pytest.raises(ValueError, match=fault):
+            LOADED["hat"].apply(np.zeros((9, 9, 3), dtype), points)
 
 
 def test_the_spline_maps_anchors_onto_each_other_and_is_affine_between_affine_ones():

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import dots
 import numpy as np
 import pytest
 import torch
@@ -14,19 +15,13 @@ from torch import nn
 
 from common import checkpoints
 from common.augmentation import to_network_input
-from common.crops import read_picture, transform_points
+from common.crops import read_picture
 from common.faces import Faces
 from common.keypoints import IBUG_68
 from common.loading import load_crops
 from common.photos import finder as finding
 from common.photos.detectors import Detector
-from common.photos.finder import (
-    LEAST_CONFIDENCE,
-    FaceKeypoints,
-    crop_faces,
-    optimise_for_inference,
-    require_all_points,
-)
+from common.photos.finder import LEAST_CONFIDENCE, FaceKeypoints, optimise_for_inference
 from common.photos.pose import MEAN_HEAD
 from common.recipe import Recipe
 from common.system.errors import UserError
@@ -64,14 +59,7 @@ def finder(network, find=None, recipe=PHOTO, **more):
     return FaceKeypoints(network, recipe, detector, CPU, **more)
 
 
-def spot(size, place, radius=2):
-    """A dark grey picture (H, W) with a bright disc about ``place`` (x, y)."""
-    y, x = np.mgrid[: size[0], : size[1]]
-    inside = np.hypot(x - place[0], y - place[1]) <= radius
-    return np.where(inside, 250, 0).astype(np.uint8)
-
-
-SPOT = spot((120, 160), (80, 60), radius=4)
+SPOT = dots.draw([(80, 60)], 120, 160)
 
 
 @pytest.mark.parametrize(("colour", "ending"), [(False, ".png"), (True, ".jpg")])
@@ -103,23 +91,10 @@ def test_photos_are_cropped_as_training_faces_are_to_the_pixel(tmp_path, colour,
 def test_keypoints_are_pixels_of_the_picture_wherever_the_box_is_and_however_it_is_turned(
     x, y, right, down, side, angle
 ):
-    image = spot((120, 160), (x, y), radius=side / 10)
+    image = dots.draw([(x, y)], 120, 160, sigma=side / 20)
     box = np.array([[x + right - side / 2, y + down - side / 2, side, side]])
     points, _ = finder(Dots()).keypoints(image, box, angles=np.array([angle]))
     np.testing.assert_allclose(points, np.tile(np.float32([x, y]), (1, 68, 1)), atol=0.4)
-
-
-def test_the_crop_of_a_turned_face_shows_it_upright():
-    image = spot((100, 100), (50, 50)) | spot((100, 100), (50 + 10, 50 - 17))  # 30° clockwise of up
-    box = np.array([[25.0, 25, 50, 50]])
-    images, matrices = crop_faces(image, box, np.array([30.0]), PHOTO)
-    top = transform_points(torch.tensor([[[60.0, 33.0]]]), matrices)[0, 0]
-    middle = transform_points(torch.tensor([[[50.0, 50.0]]]), matrices)[0, 0]
-    assert top[0].item() == pytest.approx(middle[0].item(), abs=0.3)
-    assert top[1] < middle[1] - 8
-    for place in (top, middle):
-        x, y = (place + PHOTO.margin).round().int().tolist()
-        assert images[0, 0, y, x] > 200
 
 
 def test_many_boxes_give_what_each_gives_alone():
@@ -155,12 +130,9 @@ def test_the_flip_is_averaged_measured_or_left_out(flip, average, times, beside)
 
 
 def test_a_weak_network_is_calibrated_by_its_own_flip_disagreement():
-    strict, weak, good = (
-        finder(Dots(0.05), flip_disagreement=known).keypoints(SPOT, np.array([[50.0, 30, 60, 60]]))[
-            1
-        ]
-        for known in (0.0, 0.08, 0.001)
-    )
+    box = np.array([[50.0, 30, 60, 60]])
+    finders = [finder(Dots(0.05), flip_disagreement=known) for known in (0.0, 0.08, 0.001)]
+    strict, weak, good = (one.keypoints(SPOT, box)[1] for one in finders)
     assert strict < LEAST_CONFIDENCE < weak
     assert good == strict  # never stricter than for the network that ships
 
@@ -170,26 +142,16 @@ def one_box(x, y, side):
     return lambda image: (np.array([[x, y, side, side]], float), np.array([2.5]))
 
 
-def test_predict_measures_all_of_a_face():
-    (face,) = finder(Dots(), one_box(50, 30, 60)).predict(SPOT)
-    assert face.box == pytest.approx((50, 30, 60, 60))
-    assert face.score == 2.5
-    assert face.confidence > 0.95
-    np.testing.assert_allclose(face.keypoints, np.tile([80, 60], (68, 1)), atol=0.3)
-
-
-def test_false_alarms_of_the_detector_are_dropped():
-    assert finder(Dots(0.3), one_box(20, 30, 60)).predict(SPOT) == []
-    assert len(finder(Dots(0.3), one_box(20, 30, 60)).detect(SPOT)) == 1
-
-
-def test_boxes_take_the_place_of_the_detector_and_none_is_dropped():
+def test_boxes_may_take_the_place_of_the_detector_and_none_is_dropped():
     boxes = [[20, 30, 60, 60], [50, 35, 60, 60]]
     one, other = finder(Dots(0.3)).predict(SPOT, np.array(boxes))
     assert [list(one.box), list(other.box)] == boxes
     assert one.score is other.score is None
     assert one.confidence < LEAST_CONFIDENCE
     (detected,) = finder(Dots(), one_box(50, 35, 60)).predict(SPOT)
+    assert (detected.box, detected.score) == (pytest.approx((50, 35, 60, 60)), 2.5)
+    assert detected.confidence > 0.95
+    np.testing.assert_allclose(detected.keypoints, np.tile([80, 60], (68, 1)), atol=0.3)
     (given,) = finder(Dots()).predict(SPOT, np.array(boxes[1:]))
     np.testing.assert_allclose(given.keypoints, detected.keypoints, atol=1e-4)
     assert finder(Dots()).predict(SPOT, np.empty((0, 4))) == []
@@ -199,9 +161,10 @@ def nothing(image):
     return np.empty((0, 4)), np.empty(0)
 
 
-def test_finding_no_face_is_not_an_error():
-    assert finder(Dots(), nothing).predict(np.zeros((50, 60, 3), np.uint8)) == []
-    assert finder(Dots(), nothing).detect(np.zeros((50, 60, 3), np.uint8)) == []
+def test_false_alarms_are_dropped_and_finding_no_face_is_not_an_error():
+    alarm, none = finder(Dots(0.3), one_box(20, 30, 60)), finder(Dots(), nothing)
+    assert len(alarm.detect(SPOT)) == 1
+    assert alarm.predict(SPOT) == none.predict(SPOT) == none.detect(SPOT) == []
 
 
 class Upright:
@@ -227,21 +190,16 @@ def rod(angle):
     return cv2.line(image, *ends, 255, 5)
 
 
-@pytest.mark.parametrize("angle", [-45, -30, -20, 25, 45])
+@pytest.mark.parametrize("angle", [-45, -30, -20, 3, 25, 45])
 def test_turned_faces_are_found_where_nothing_is_upright(angle):
-    (face,) = finder(Dots(), Upright()).predict(rod(angle))
+    find, upright = Upright(), angle == 3
+    (face,) = finder(Dots(), find).predict(rod(angle))
+    assert (find.looks == 1) == upright
     np.testing.assert_allclose(face.keypoints[0], [100, 80], atol=0.5)
     np.testing.assert_allclose(face.box, (70.5, 50.5, 60, 60), atol=1.5)
     (found,) = finder(Dots(), Upright()).detect(rod(angle))
     assert abs(found.angle - angle) <= 15
-    assert finder(Dots(), Upright()).detect(rod(angle), turned=False) == []
-
-
-def test_nothing_is_turned_where_a_face_is_upright():
-    find = Upright()
-    (face,) = finder(Dots(), find).predict(rod(3))
-    assert find.looks == 1
-    np.testing.assert_allclose(face.keypoints[0], [100, 80], atol=0.5)
+    assert len(finder(Dots(), Upright()).detect(rod(angle), turned=False)) == upright
 
 
 def test_the_default_checkpoint_is_the_shipped_one_else_the_newest_of_part_3(tmp_path, monkeypatch):
@@ -262,7 +220,7 @@ def test_the_default_checkpoint_is_the_shipped_one_else_the_newest_of_part_3(tmp
 @pytest.mark.parametrize(("scheme", "count"), [("imm58", 58), ("imm58", 68), ("ibug68", 1)])
 def test_a_network_for_other_points_is_an_error(scheme, count):
     with pytest.raises(UserError, match=f"^other.pt: predicts {count} points of {scheme}, and"):
-        require_all_points({"scheme": scheme, "point_ids": range(count)}, Path("other.pt"))
+        finding.require_all_points({"scheme": scheme, "point_ids": range(count)}, Path("other.pt"))
 
 
 class Upright68(Dots):
@@ -270,21 +228,18 @@ class Upright68(Dots):
     spot on its chin, but by too little where that is more than 30 degrees."""
 
     def forward(self, faces):
-        heads = []
-        for x, y in super().forward(faces)[:, 0].tolist():  # where the spot is
-            x, y = x - 0.5, y - 0.5
-            lean = math.degrees(math.atan2(-x, y))
-            lean = math.radians(lean if abs(lean) < 30 else 0.6 * lean)
-            turn = np.array([[math.cos(lean), -math.sin(lean)], [math.sin(lean), math.cos(lean)]])
-            head = (MEAN_HEAD[:, :2] - (0, 40)) / 220 @ turn.T + 0.5
-            heads.append(torch.tensor(head, dtype=torch.float32))
-        return torch.stack(heads)
+        x, y = (super().forward(faces)[:, 0] - 0.5).unbind(dim=-1)  # where the spot is
+        lean = torch.atan2(-x, y)
+        lean = torch.where(lean.abs() < math.radians(30), lean, 0.6 * lean)
+        turn = torch.stack([lean.cos(), lean.sin(), -lean.sin(), lean.cos()], dim=-1)
+        head = torch.tensor((MEAN_HEAD[:, :2] - (0, 40)) / 220, dtype=torch.float32)
+        return head @ turn.view(-1, 2, 2) + 0.5  # (B, 68, 2)
 
 
 @pytest.mark.parametrize("angle", [0, 10, -35, 45, -55])
 def test_a_face_that_leans_is_cropped_again_upright(angle):
     chin = 24 * np.array([-math.sin(math.radians(angle)), math.cos(math.radians(angle))])
-    image = spot((160, 200), (100, 80) + chin, radius=4)
+    image = dots.draw([(100, 80) + chin], 160, 200)
     (face,) = finder(Upright68(), one_box(60.5, 40.5, 80)).predict(image)
     assert face.pose.roll == pytest.approx(angle, abs=3)
     across = face.keypoints[45] - face.keypoints[36]
@@ -304,6 +259,8 @@ def test_folding_batch_normalisation_changes_no_prediction(monkeypatch):
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     with torch.inference_mode():
         torch.testing.assert_close(folded(faces) * 64, network(faces) * 64, rtol=0, atol=1e-3)
+    coordinates = Dots()  # draws no heatmaps: it is not rounded to bfloat16
+    assert optimise_for_inference(coordinates) is coordinates
 
 
 @pytest.mark.slow
@@ -318,11 +275,6 @@ def test_bfloat16_moves_the_points_of_faces_by_hundredths_of_a_pixel(monkeypatch
         moved = (halved - network(faces)).norm(dim=-1) * side  # (2, 68)
     assert moved.mean() < 0.05
     assert moved.max() < 0.5
-
-
-def test_coordinates_are_not_rounded_to_bfloat16():
-    network = Dots()  # draws no heatmaps
-    assert optimise_for_inference(network) is network
 
 
 def test_for_videos_the_network_is_optimised_and_frames_are_shrunk_for_the_detector():

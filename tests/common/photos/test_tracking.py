@@ -8,13 +8,7 @@ import torch
 
 from common.faces import landmark_boxes
 from common.photos.detectors import Detection, overlap
-from common.photos.tracking import (
-    CHECK_EVERY,
-    SEARCH_EVERY,
-    SEARCH_TAKES,
-    OneEuro,
-    Tracker,
-)
+from common.photos.tracking import CHECK_EVERY, SEARCH_EVERY, SEARCH_TAKES, OneEuro, Tracker
 
 RATE = 30.0
 FACE = np.random.default_rng(0).uniform(-50, 50, (68, 2)).astype(np.float32)
@@ -24,10 +18,6 @@ FRAME = np.zeros((480, 640, 3), np.uint8)
 
 def box_of(points):
     return landmark_boxes(torch.from_numpy(points)[None])[0].numpy()
-
-
-def iou(one, other):
-    return overlap(one, other).item()
 
 
 def run(smooth, places):
@@ -51,16 +41,6 @@ def test_a_steady_motion_is_followed_at_the_distance_that_the_equations_give():
     assert smooth.speed[:, 0] == pytest.approx((step + behind) * RATE, rel=1e-4)
     cutoff = 1.0 + 10.0 * (step + behind) * RATE / size
     assert behind == pytest.approx(step / (2 * math.pi * cutoff / RATE), rel=1e-3)
-
-
-def test_twice_as_large_a_face_is_smoothed_alike():
-    random = np.random.default_rng(1)
-    shifts = np.cumsum(random.normal(0, 2, (60, 1, 2)), axis=0)
-    small, large = OneEuro(), OneEuro()
-    for index, shift in enumerate(shifts):
-        one = small(FACE + shift, index / RATE)
-        other = large(2 * (FACE + shift), index / RATE)
-    assert other == pytest.approx(2 * one, abs=1e-3)
 
 
 def test_noise_at_rest_is_removed_and_motion_does_not_lag():
@@ -89,7 +69,7 @@ class Scene:
         for places in self.places:
             place = places[min(self.frame, len(places) - 1)]
             face = None if place is None else FACE + np.float32(place)
-            if face is not None and all(iou(box_of(face), box_of(o)) < 0.5 for o in faces):
+            if face is not None and all(overlap(box_of(face), box_of(o)) < 0.5 for o in faces):
                 faces.append(face)
         return faces
 
@@ -101,7 +81,7 @@ class Scene:
         self.checks.append(check)
         points, sure = np.zeros((len(boxes), 68, 2), np.float32), np.zeros(len(boxes), np.float32)
         for index, box in enumerate(boxes):
-            near = {iou(box, box_of(face)): face for face in self.shown()}
+            near = {overlap(box, box_of(face)).item(): face for face in self.shown()}
             if near and max(near) > 0.2:  # a network predicts the face that is nearest
                 points[index], sure[index] = near[max(near)], 1.0
             else:  # and a face in the middle of an empty box
@@ -143,22 +123,16 @@ def test_a_later_face_is_found_at_a_frame_that_does_not_depend_on_the_machine():
     assert seen[-1][1] == pytest.approx((150, 200), abs=1)
 
 
-def test_a_face_that_leaves_comes_back_as_another():
-    scene = Scene([(200, 200)] * 20 + [None] * 40 + [(200, 200)])
-    seen = scene.play(90)
-    gone = 20 + CHECK_EVERY
-    assert all(list(faces) == [1] for faces in seen[:20])
-    assert not any(seen[gone:60])
-    assert list(seen[-1]) == [2]
-
-
-def test_a_face_that_is_hidden_for_a_moment_keeps_its_number():
-    scene = Scene(
-        [(200 + i, 200) for i in range(20)] + [None] * 10 + [(230 + i, 200) for i in range(60)]
-    )
-    seen = scene.play(70)
-    assert list(seen[-1]) == [1]
-    assert not any({2} & faces.keys() for faces in seen)
+@pytest.mark.parametrize(("hidden", "last"), [(10, 1), (40, 2)])
+def test_a_face_that_is_hidden_for_a_moment_keeps_its_number_and_one_that_left_does_not(
+    hidden, last
+):
+    places = [(200 + i, 200) for i in range(20 + hidden + 30)]
+    places[20 : 20 + hidden] = [None] * hidden
+    seen = Scene(places).play(len(places))
+    assert all(list(faces) == [1] for faces in seen[:20]) and list(seen[-1]) == [last]
+    assert set().union(*seen) == set(range(1, last + 1))
+    assert not any(seen[20 + CHECK_EVERY : 20 + hidden])
 
 
 def test_confidence_is_measured_as_often_as_requested():

@@ -1,10 +1,9 @@
-import re
 from dataclasses import replace
-from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pytest
+import walk
 from scipy.special import stdtrit
 
 from benchmarks.ladders import DOCS, write
@@ -34,13 +33,10 @@ ADDED = table(
 LEFT_OUT = table(
     result("all", 5.0, 6.0, 7.0), result("a", 6.0, 7.1, 8.1), result("gone", missing="no list here")
 )
+MIXED = {"seconds": [200.0, 9.0, 400.0], "devices": ["cpu", "H100", "cpu"]}
 UNEVEN = table(
-    replace(
-        result("all", 4.0, 4.2, 4.4), seconds=[200.0, 9.0, 400.0], devices=["cpu", "H100", "cpu"]
-    ),
-    result("a", 5.5),
-    result("b", 4.3),
-    result("c", 4.4, 4.4, 4.4),
+    replace(result("all", 4.0, 4.2, 4.4), **MIXED),
+    *(result("a", 5.5), result("b", 4.3), result("c", 4.4, 4.4, 4.4)),
 )
 SINGLE = table(result("a", 5.0), result("b", 4.0), title="Seeds")
 ALONE = table(result("random", 5.0), result("downloaded", missing="offline"))
@@ -60,7 +56,7 @@ def page(tmp_path_factory):
 
 
 def words(page):
-    return unescape(re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", page.read_text())))
+    return walk.read(page)[0].text
 
 
 def within(effect):
@@ -85,13 +81,11 @@ def test_published_effects_are_those_of_the_formula(part):
 
 
 def test_runs_without_partners_are_compared_by_the_spread_of_all():
-    one = effect_of([4.0, 4.2, 4.4], [5.0])
+    one, both = (effect_of([4.0, 4.2, 4.4], after) for after in ([5.0], [5.0, 5.2]))
     assert one.mean == pytest.approx(-0.8)
     # standard deviation 0.2 with two degrees of freedom; means of three runs and of one
-    expected = 4.302652729911275 * 0.2 * (1 / 3 + 1) ** 0.5
-    assert within(one) == pytest.approx(expected, rel=1e-9)
+    assert within(one) == pytest.approx(4.302652729911275 * 0.2 * (1 / 3 + 1) ** 0.5, rel=1e-9)
     # squares 0.08 and 0.02 with three degrees of freedom
-    both = effect_of([4.0, 4.2, 4.4], [5.0, 5.2])
     expected = 3.182446305284263 * (0.1 / 3 * (1 / 3 + 1 / 2)) ** 0.5
     assert within(both) == pytest.approx(expected, rel=1e-9)
     back = effect_of([5.0, 5.2], [4.0, 4.2, 4.4])
@@ -165,11 +159,12 @@ def test_the_lead_compares_all_changes_with_the_course(results, factor, stuck, t
 
 def test_the_page_shows_all_numbers_and_why_some_are_missing(page):
     text = words(page)
-    assert "noise noise=1 Why noise. 10.03 ± 1.14 3.07 more (2.78 to 3.35) 2 100" in text
-    assert "downloaded downloaded=1 offline – – – –" in text
+    rows = " ".join(cell.text for cell in walk.read(page)[0].all("th", "td"))
+    assert "noise noise=1Why noise. 10.03 ± 1.14 3.07 more (2.78 to 3.35) 2 100" in rows
+    assert "downloaded downloaded=1offline – – – –" in rows
     assert "against the row above" in text and "against all" in text
     for row in ("4.20 ± 0.20 (3 seeds) – 300 ", "5.50 (1 seed) ", "4.40 ± 0.00 (3 seeds) "):
-        assert row in text  # seconds of the first seed's device alone
+        assert row in rows  # seconds of the first seed's device alone
     assert 'href="ladder1/index.html"' in (page.parents[1] / "index.html").read_text()
     assert "synthetic" not in text.casefold()
     assert page.read_text().count("<ul>") == 4  # sections, and sentences of all tables but one
@@ -187,19 +182,14 @@ def test_the_page_of_synthetic_faces_says_so(tmp_path):
 
 
 def test_charts_say_what_their_dots_are(page):
-    text = page.read_text()
-    captions = re.findall(r"<figcaption>(.+?)</figcaption>", text)
-    pictures = re.findall(r'<img src="(.+?)" width="\d+" height="\d+" alt="(.+?)"', text)
-    assert len(captions) == len(pictures) == 3  # one row alone has none
-    assert all((page.parent / file).is_file() for file, _ in pictures)
-    for caption, dots, least in zip(
-        captions,
-        ("the mean over 3 seeds, bars", "the mean over the seeds of the table", "one run each"),
-        ("flip, 6.97 ± 1.03", "all, 4.20 ± 0.20", "b, 4.00"),
-        strict=True,
-    ):
+    expected = (  # one row alone has no chart
+        ("the mean over 3 seeds, bars", "flip, 6.97 ± 1.03"),
+        ("the mean over the seeds of the table", "all, 4.20 ± 0.20"),
+        ("one run each", "b, 4.00"),
+    )
+    for caption, (dots, least) in zip(walk.captions(page), expected, strict=True):
         assert f"Dots are {dots}" in caption and f"Least: {least} %." in caption
-    alts = [alt for _, alt in pictures]
+    alts = [picture["alt"] for picture in walk.read(page)[0].all("img")]
     assert alts[0] == "The ladder: NME of each of 4 rows as a dot with its standard deviation"
     assert alts[2] == "Seeds: NME of each of 2 rows as a dot"
 

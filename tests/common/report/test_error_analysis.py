@@ -8,17 +8,20 @@ from scipy import stats
 from common.report.error_analysis import LEAST_FACES, epsilon_squared, find_effects, spearman
 
 FACES = 120
+VIEWS = ["0", "1", "2"] * (FACES // 3)
+SIXES = [str(index // 6) for index in range(FACES)]  # six pictures of each person
+GREY_OR_COLOUR = [("grey", "colour")[index // 6 % 2] for index in range(FACES)]  # by person
 RUNS = 80  # of pure noise
 MOST_FOUND = RUNS * (0.05 + 3 * math.sqrt(0.05 * 0.95 / RUNS))  # 5 %, and three standard errors
 
 
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
+def normal(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def noise(count, seed, measures=6):
     """Errors, and measures of as many faces that have nothing to do with them."""
-    errors, *others = torch.randn(measures + 1, count, generator=generator(seed))
+    errors, *others = normal(seed, measures + 1, count)
     return errors, {f"measure {index}": values for index, values in enumerate(others)}
 
 
@@ -29,9 +32,8 @@ def strangers(count):
 def alike(people, share, seed):
     """Errors that pictures of one person have in common by ``share``."""
     person = np.unique(people, return_inverse=True)[1]
-    random = generator(seed)
-    of_person = torch.randn(int(person.max()) + 1, generator=random)[person]
-    return share * of_person + torch.randn(len(people), generator=random)
+    of_people, of_faces = normal(seed, 2, len(people))
+    return share * of_people[person] + of_faces
 
 
 def test_rank_correlation_is_spearmans():
@@ -54,12 +56,10 @@ def test_epsilon_squared_is_made_of_the_h_of_kruskal_and_wallis(ties):
 
 
 def test_an_error_made_from_brightness_is_found_first_and_the_noise_is_not():
-    _, measures = noise(FACES, 1)
-    bright = torch.randn(FACES, generator=generator(2))
-    errors = torch.exp(torch.randn(FACES, generator=generator(3)) / 2 - bright)
-    groups = [str(index % 3) for index in range(FACES)]
-    everything = {**measures, "mean brightness, of 255": bright}
-    findings = find_effects(errors, everything, {"view": groups}, strangers(FACES))
+    bright = normal(2, FACES)
+    errors = torch.exp(normal(3, FACES) / 2 - bright)
+    everything = noise(FACES, 1)[1] | {"mean brightness, of 255": bright}
+    findings = find_effects(errors, everything, {"view": VIEWS}, strangers(FACES))
     first, *others = findings.effects
     assert (first.name, first.word) == ("mean brightness, of 255", "mean brightness")
     assert first.found and -1 < first.low < first.size < first.high < 0
@@ -72,10 +72,8 @@ def test_an_error_made_from_brightness_is_found_first_and_the_noise_is_not():
 
 
 def test_an_error_made_by_the_view_is_found_as_a_difference_of_groups():
-    views = [str(index % 3) for index in range(FACES)]
-    errors = torch.randn(FACES, generator=generator(4))
-    errors += torch.tensor([0.0, 3, 1]).repeat(FACES // 3)
-    first = find_effects(errors, noise(FACES, 5)[1], {"view": views}, strangers(FACES)).effects[0]
+    errors = normal(4, FACES) + torch.tensor([0.0, 3, 1]).repeat(FACES // 3)
+    first = find_effects(errors, noise(FACES, 5)[1], {"view": VIEWS}, strangers(FACES)).effects[0]
     assert (first.name, first.of_groups, first.found, first.low) == ("view", True, True, None)
     # Chi squared with two degrees of freedom at 5 / 7 % is -2 ln(0.05 / 7).
     assert first.high == pytest.approx((-2 * math.log(0.05 / 7) - 2) / (FACES - 3))
@@ -99,9 +97,7 @@ def test_pure_noise_finds_nothing_in_95_of_100_runs(people, share):
 @pytest.mark.slow
 def test_groups_of_whole_people_differ_only_if_more_than_people_do():
     """Every second person in colour: people differ, so by faces alone colour would seem to."""
-    people = [str(index // 6) for index in range(72)]
-    colours = {"colour": [("grey", "colour")[index // 6 % 2] for index in range(72)]}
-    found = [0, 0]
+    people, colours, found = SIXES[:72], {"colour": GREY_OR_COLOUR[:72]}, [0, 0]
     for seed in range(RUNS // 2):
         for way, who in enumerate((people, strangers(72))):
             (effect,) = find_effects(alike(people, 2.0, seed), {}, colours, who).effects
@@ -110,15 +106,14 @@ def test_groups_of_whole_people_differ_only_if_more_than_people_do():
 
 
 def test_a_difference_between_groups_of_whole_people_is_found():
-    people = [str(index // 6) for index in range(120)]
-    colours = [("grey", "colour")[index // 6 % 2] for index in range(120)]
-    errors = alike(people, 1.0, 3) + 3 * torch.tensor([colour == "grey" for colour in colours])
-    (effect,) = find_effects(errors, {}, {"colour": colours}, people).effects
+    grey = torch.tensor([colour == "grey" for colour in GREY_OR_COLOUR])
+    errors = alike(SIXES, 1.0, 3) + 3 * grey
+    (effect,) = find_effects(errors, {}, {"colour": GREY_OR_COLOUR}, SIXES).effects
     assert effect.found and 0 < effect.high < effect.size
 
 
 def test_people_themselves_are_compared_by_their_own_pictures():
-    people = [str(index // 6) for index in range(72)]
+    people = SIXES[:72]
     (effect,) = find_effects(alike(people, 2.0, 4), {}, {"person": people}, people).effects
     assert effect.found
     assert effect.high == pytest.approx((19.675 - 11) / 60, rel=1e-4)  # 19.675: χ² of 11 at 5 %
@@ -126,8 +121,8 @@ def test_people_themselves_are_compared_by_their_own_pictures():
 
 def test_the_interval_is_about_fishers_where_the_faces_are_strangers():
     """Bonett and Wright (Psychometrika 2000): z ± q sqrt((1 + ρ² / 2) / (N - 3))."""
-    one = torch.randn(400, generator=generator(8))
-    errors = one + torch.randn(400, generator=generator(9))
+    one = normal(8, 400)
+    errors = one + normal(9, 400)
     (effect,) = find_effects(errors, {"one": one}, {}, strangers(400)).effects
     reach = 1.96 * math.sqrt((1 + effect.size**2 / 2) / 397)
     expected = [math.tanh(math.atanh(effect.size) + side * reach) for side in (-1, 1)]
@@ -136,8 +131,8 @@ def test_the_interval_is_about_fishers_where_the_faces_are_strangers():
 
 def test_pictures_of_one_person_are_no_independent_sample():
     """Each face taken six times says no more than taken once."""
-    one = torch.randn(20, generator=generator(10))
-    errors = one + torch.randn(20, generator=generator(11))
+    one = normal(10, 20)
+    errors = one + normal(11, 20)
     (once,) = find_effects(errors, {"one": one}, {}, strangers(20)).effects
     again = errors.repeat(6), {"one": one.repeat(6)}
     findings = find_effects(*again, {}, strangers(20) * 6)
@@ -174,12 +169,9 @@ def test_a_part_is_a_person_where_there_are_enough_of_them(people, parts, of_peo
 def test_constants_repetitions_and_fine_divisions_are_no_measures():
     errors, measures = noise(40, 7)
     one = measures["measure 1"]
-    findings = find_effects(
-        errors,
-        {"one": one, "one again": 8 * one + 3, "constant": torch.ones(40)},
-        {"colour": ["grey"] * 40, "person": [str(index // 2) for index in range(40)]},
-        strangers(40),
-    )
+    values = {"one": one, "one again": 8 * one + 3, "constant": torch.ones(40)}
+    groups = {"colour": ["grey"] * 40, "person": [str(index // 2) for index in range(40)]}
+    findings = find_effects(errors, values, groups, strangers(40))
     assert [effect.name for effect in findings.effects] == ["one"]
     assert findings.same == ("constant", "colour")
 

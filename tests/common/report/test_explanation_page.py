@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -22,24 +24,17 @@ class Balance(nn.Module):
         return torch.stack([first, torch.full_like(first, 0.25)], dim=1)
 
 
-def two_spots():
-    face = torch.full((1, 1, SIDE, SIDE), -0.5)
-    face[..., 9:12, 5:8] = 0.5
-    face[..., 33:36, 13:16] = 0.5
-    return face
-
-
 def test_a_point_depends_on_the_places_that_the_network_reads():
-    middles, moved = occlusion(Balance(), two_spots())
-    torch.testing.assert_close(occlusion(Balance(), two_spots(), batch=1000)[1], moved)
+    face = torch.full((1, 1, SIDE, SIDE), -0.5)
+    face[..., 9:12, 5:8] = face[..., 33:36, 13:16] = 0.5
+    middles, moved = occlusion(Balance(), face)
+    torch.testing.assert_close(occlusion(Balance(), face, batch=1000)[1], moved)
     assert moved[:, 1].max() == 0
-    middle = torch.tensor([(SIDE - 1) / 2] * 2)
-    torch.testing.assert_close(middles.mean(dim=0), middle)
+    torch.testing.assert_close(middles.mean(dim=0), torch.tensor([(SIDE - 1) / 2] * 2))
     # Hiding one of two equal spots moves the centre halfway, to the other one.
-    for spot, other in (((6.0, 10.0), (14.0, 34.0)), ((14.0, 34.0), (6.0, 10.0))):
+    for spot in ((6.0, 10.0), (14.0, 34.0)):
         nearest = (middles - torch.tensor(spot)).norm(dim=1).argmin()
-        half = (torch.tensor(spot) - torch.tensor(other)).norm() / 2
-        assert moved[nearest, 0] == pytest.approx(half.item(), rel=0.2)
+        assert moved[nearest, 0] == pytest.approx(math.hypot(8, 24) / 2, rel=0.2)
     # What lies to the right of the half that is read moves nothing.
     unread = middles[:, 0] > SIDE / 2 + PATCH * SIDE / 2
     assert moved[unread, 0].max() < 1e-4
@@ -58,17 +53,12 @@ def test_of_every_size_the_layer_with_the_most_maps_is_shown():
         shown = {name: tuple(maps.shape) for name, maps in feature_maps(network, face).items()}
         last = {"maps": (68, 24, 24)} if hasattr(network, "maps") else {}
         first = {"resnet.relu": (64, 48, 48)} | ({} if last else {"resnet.layer1": (64, 24, 24)})
-        deep = {
-            "resnet.layer2": (128, 12, 12),
-            "resnet.layer3": (256, 6, 6),
-            "resnet.layer4": (512, 3, 3),
-        }
-        assert shown == first | deep | last
-        assert list(shown) == list(first | deep | last)
+        sizes = ((128, 12, 12), (256, 6, 6), (512, 3, 3))
+        deep = {f"resnet.layer{n}": size for n, size in enumerate(sizes, 2)}
+        assert list(shown.items()) == list((first | deep | last).items())
 
 
-def test_the_maps_are_those_that_the_next_layer_gets():
-    """Also where a later layer works in place on them."""
+def test_the_maps_are_those_that_the_next_layer_gets_also_where_it_works_in_place():
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.ReLU(inplace=True))
     face = torch.randn(1, 1, 10, 10)
     maps = feature_maps(network, face)
@@ -91,8 +81,6 @@ def test_the_spread_of_a_heatmap_is_in_pixels():
     subject = Subject(name="one", network=HeatmapResNet18().eval(), face=face, n_faces=1)
     probabilities, spread = _heatmap(subject, 30)  # (24, 24), cells of 4 pixels
     y, x = torch.meshgrid(*(4 * torch.arange(n) + 1.5 for n in probabilities.shape), indexing="ij")
-    middle = [(probabilities * axis).sum() for axis in (x, y)]
-    variance = sum(
-        (probabilities * (a - m) ** 2).sum() for a, m in zip((x, y), middle, strict=True)
-    )
+    middles = [(axis, (probabilities * axis).sum()) for axis in (x, y)]
+    variance = sum((probabilities * (axis - middle) ** 2).sum() for axis, middle in middles)
     assert spread == pytest.approx(variance.sqrt().item(), rel=1e-4)

@@ -9,32 +9,23 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.keypoints import IBUG_68, IMM_58, SCHEMES
-from common.report.face_measures import (
-    ATTRIBUTES,
-    Extreme,
-    colours,
-    face_attributes,
-    procrustes_mean,
-    what_stands_out,
-)
+from common.report import face_measures
+from common.report.face_measures import ATTRIBUTES, Extreme, face_attributes, what_stands_out
 from common.report.page import templates
 from datasets import imm
 
 SIDE = 200
-quick = settings(deadline=None, max_examples=30)
 both_schemes = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda scheme: scheme.name)
 
 
-def symmetric_face(scheme, seed=0):
+def symmetric_face(scheme):
     """A made-up face (1, K, 2), equal left and right of the middle of a picture of SIDE pixels."""
     middle = (SIDE - 1) / 2
-    points = torch.rand(scheme.n_points, 2, generator=torch.Generator().manual_seed(seed)) * 20
-    for left, right in scheme.flip_pairs:
-        points[left] = torch.tensor([middle - 20, 90.0]) + points[left]
-        points[right] = torch.tensor([2 * middle, 0.0]) + points[left] * torch.tensor([-1.0, 1.0])
-    paired = {index for pair in scheme.flip_pairs for index in pair}
-    for index in set(range(scheme.n_points)) - paired:
-        points[index] = torch.tensor([middle, 90.0 + points[index, 1]])
+    points = torch.rand(scheme.n_points, 2, generator=torch.Generator().manual_seed(0)) * 20
+    points += torch.tensor([middle - 20, 90.0])
+    left, right = torch.tensor(scheme.flip_pairs).T
+    points[right] = torch.tensor([2 * middle, 0.0]) + points[left] * torch.tensor([-1.0, 1.0])
+    points[scheme.flip_order == torch.arange(scheme.n_points), 0] = middle
     for (left, right), x, y in ((scheme.outer_eyes, 40, 80), (jaw_ends(scheme), 60, 100)):
         points[left] = torch.tensor([middle - x, y])
         points[right] = torch.tensor([middle + x, y])
@@ -54,8 +45,8 @@ def turned(points, degrees):
 
 
 @lru_cache
-def noise(count=1, seed=0):
-    generator = torch.Generator().manual_seed(seed)
+def noise(count=1):
+    generator = torch.Generator().manual_seed(0)
     small = torch.rand(count, 1, SIDE // 4, SIDE // 4, generator=generator)
     grey = torch.nn.functional.interpolate(small, size=(SIDE, SIDE), mode="bilinear")
     return (grey * 200 + 20).to(torch.uint8)
@@ -135,24 +126,20 @@ def test_light_from_the_side_is_the_difference_of_the_halves():
 def test_openness_is_the_gap_over_the_width():
     points = symmetric_face(IBUG_68)
     points[0, 48], points[0, 54] = torch.tensor([80.0, 150.0]), torch.tensor([120.0, 150.0])
-    for above, below in ((61, 67), (62, 66), (63, 65)):
-        points[0, above] = torch.tensor([100.0, 145.0])
-        points[0, below] = torch.tensor([100.0, 155.0])
+    points[0, [61, 62, 63]], points[0, [67, 66, 65]] = torch.tensor(
+        [[[100.0, 145.0]], [[100, 155]]]
+    )
     attributes = face_attributes(noise(), points, IBUG_68)
     assert attributes["mouth"].item() == pytest.approx(10 / 40)
 
 
 @both_schemes
-@quick
-@given(
-    degrees=st.floats(-90, 90),
-    factor=st.floats(0.2, 5),
-    shift=st.tuples(st.floats(-100, 100), st.floats(-100, 100)),
-)
+@settings(max_examples=30)
+@given(st.floats(-90, 90), st.floats(0.2, 5), st.tuples(*[st.floats(-100, 100)] * 2))
 def test_place_roll_and_size_are_no_part_of_the_mean_shape(scheme, degrees, factor, shift):
     face = symmetric_face(scheme)
     moved = turned(face, degrees) * factor + torch.tensor(shift)
-    shape = procrustes_mean(torch.cat([face, moved]), scheme)
+    shape = face_measures.procrustes_mean(torch.cat([face, moved]), scheme)
     expected = (face[0] - face[0, list(scheme.outer_eyes)].mean(dim=0)) / 80  # upright already
     torch.testing.assert_close(shape, expected, atol=1e-4, rtol=0)
 
@@ -184,16 +171,13 @@ def test_the_dark_face_is_named_and_the_first_of_a_narrow_field_or_one_like_the_
 def test_a_tilt_counts_on_both_sides():
     roll = torch.linspace(-3, 3, 50)
     roll[4], roll[9] = -32, 30
-    found = [what_stands_out({"roll": roll}, face) for face in (4, 9)]
-    assert found == [
-        [Extreme("roll", -32, "more tilted", 100)],
-        [Extreme("roll", 30, "more tilted", pytest.approx(100 * 48 / 49))],
-    ]
-    said = [page_words().extremes(each) for each in found]
-    assert said == [
-        "More tilted than all other test faces (eye line 32° down to the left)",
-        "More tilted than 97 % of the test faces (eye line 30° down to the right)",
-    ]
+    for face, degrees, share, said in (
+        (4, -32, 100, "all other test faces (eye line 32° down to the left)"),
+        (9, 30, 100 * 48 / 49, "97 % of the test faces (eye line 30° down to the right)"),
+    ):
+        found = what_stands_out({"roll": roll}, face)
+        assert found == [Extreme("roll", degrees, "more tilted", pytest.approx(share))]
+        assert page_words().extremes(found) == f"More tilted than {said}"
 
 
 @pytest.mark.parametrize(
@@ -245,4 +229,4 @@ def test_a_picture_is_grey_whatever_its_file_says_where_its_channels_are_alike(t
         files.append(tmp_path / f"{name}.{ending}")
         mode = "RGB" if len(channels) == 3 else "L"
         Image.merge(mode, [Image.fromarray(channel) for channel in channels]).save(files[-1])
-    assert colours(files) == ("grey", "grey", "colour", "colour")
+    assert face_measures.colours(files) == ("grey", "grey", "colour", "colour")

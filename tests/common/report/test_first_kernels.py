@@ -50,7 +50,6 @@ def test_an_edge_is_named_with_the_side_that_is_brighter(n):
 def test_an_edge_kernel_responds_most_to_the_edge_that_its_sentence_names(degrees):
     kernel = slope(degrees)
     found = kind_of(kernel)
-
     along, across, against = (
         respond(step(found.angle + turn), kernel)[SIDE // 2, SIDE // 2].item()
         for turn in (0, 90, 180)
@@ -74,14 +73,14 @@ def test_a_line_is_named_with_its_direction_and_has_the_largest_response(degrees
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_spot_and_an_even_grey_are_named_with_their_signs(sign):
-    bowl = slope(0).square() + slope(90).square()
-    spot = kind_of(-sign * (bowl - bowl.mean()))
-    assert spot == KernelKind("spot", pytest.approx(1), sign=sign)
-    grey = kind_of(sign * torch.ones(5, 5))
-    assert grey == KernelKind("grey", pytest.approx(1), sign=sign)
-    word = "bright" if sign > 0 else "dark"
-    assert sentence(spot) == f"A {word} spot (100 % of its energy)."
-    assert sentence(grey).startswith(f"A {word} area")
+    bowl, word = slope(0).square() + slope(90).square(), "bright" if sign > 0 else "dark"
+    for name, kernel, said in (
+        ("spot", bowl.mean() - bowl, f"A {word} spot (100 % of its energy)."),
+        ("grey", torch.ones(5, 5), f"A {word} area"),
+    ):
+        found = kind_of(sign * kernel)
+        assert found == KernelKind(name, pytest.approx(1), sign=sign)
+        assert sentence(found).startswith(said)
 
 
 def test_the_shares_of_a_mixture_are_its_energies():

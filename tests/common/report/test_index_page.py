@@ -17,19 +17,13 @@ RECIPES = (
 @pytest.fixture
 def two_parts(tmp_path, monkeypatch):
     """A folder with the pages of two parts whose recipes differ; figures are not drawn."""
-
     made_up_reports.draw_nothing(monkeypatch)
     for number, recipe in enumerate(RECIPES, 1):
-        lesson = replace(
-            made_up_reports.LESSON,
-            folder=f"part{number}",
-            title=f"Part {number}: circles",
-            carries_over=f"Roundness, {number} times.",
-        )
-        name = f"recipe{number}"
-        write_report(
-            tmp_path, made_up_reports.report(lesson=lesson, recipe=recipe, recipe_name=name)
-        )
+        names = {"folder": f"part{number}", "title": f"Part {number}: circles"}
+        carried = f"Roundness, {number} times."
+        lesson = replace(made_up_reports.LESSON, carries_over=carried, **names)
+        changes = {"lesson": lesson, "recipe": recipe, "recipe_name": f"recipe{number}"}
+        write_report(tmp_path, made_up_reports.report(**changes))
     return tmp_path
 
 
@@ -37,9 +31,10 @@ def links(path):
     return [link["href"] for link in walk.read(path)[0].all("a")]
 
 
-def change_metrics(folder, change):
+def change_metrics(folder, keep=None, **more):
     file = folder / "metrics.json"
-    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    metrics = json.loads(file.read_text()) | more
+    file.write_text(json.dumps({key: metrics[key] for key in keep or metrics}))
 
 
 def test_the_start_page_leads_through_the_parts_side_by_side(two_parts):
@@ -68,8 +63,8 @@ def test_the_start_page_leads_through_the_parts_side_by_side(two_parts):
 def test_a_part_of_several_steps_shows_what_each_of_them_adds(two_parts):
     values = [{name: value for name, value, _ in recipe} for recipe in RECIPES]
     between = values[0] | {"flip": "0.5"}
-    stairs = {"stairs": [{"height": "9"}, values[0], between, values[1]]}
-    change_metrics(two_parts / "part2", lambda metrics: metrics | stairs)
+    stairs = [{"height": "9"}, values[0], between, values[1]]
+    change_metrics(two_parts / "part2", stairs=stairs)
     words = walk.read(write_index(two_parts))[0].text
     assert "Part 2, step (a) keeps 3 (epochs, batch, rotation), adds 1 (flip 0.5)." in words
     assert (
@@ -79,16 +74,10 @@ def test_a_part_of_several_steps_shows_what_each_of_them_adds(two_parts):
 
 
 def test_values_of_an_older_recipe_are_compared_under_their_names_of_today(two_parts):
-    def older(metrics):
-        values = {"steps": "50", "cycles": "2", "flip_average": "True", "average": "0.99"}
-        return metrics | {"recipe_values": values}
-
-    def newer(metrics):
-        values = {"max_steps": "50", "restarts": "1", "flip_tta": "False", "ema_decay": "0.99"}
-        return metrics | {"recipe_values": values}
-
-    change_metrics(two_parts / "part1", older)
-    change_metrics(two_parts / "part2", newer)
+    older = {"steps": "50", "cycles": "2", "flip_average": "True", "average": "0.99"}
+    newer = {"max_steps": "50", "restarts": "1", "flip_tta": "False", "ema_decay": "0.99"}
+    for part, values in (("part1", older), ("part2", newer)):
+        change_metrics(two_parts / part, recipe_values=values)
     words = walk.read(write_index(two_parts))[0].text
     assert (
         "Part 2 keeps 3 (max_steps, restarts, ema_decay), changes 1 (flip_tta True → False)."
@@ -98,7 +87,7 @@ def test_values_of_an_older_recipe_are_compared_under_their_names_of_today(two_p
 
 def test_runs_that_say_less_and_pages_of_other_kinds_are_listed(two_parts):
     known = ("title", "question", "nme", "synthetic", "network", "recipe")
-    change_metrics(two_parts / "part1", lambda metrics: {key: metrics[key] for key in known})
+    change_metrics(two_parts / "part1", known)
     pages = {"compare": b"<title>A &amp; B</title>", "old": "<title>Grüße</title>".encode("cp1252")}
     for name, text in pages.items():
         (two_parts / name).mkdir()
@@ -114,12 +103,11 @@ def test_runs_that_say_less_and_pages_of_other_kinds_are_listed(two_parts):
 
 
 def test_what_cannot_be_read_is_named_and_what_has_no_page_is_left_out(tmp_path):
-    for number, numbers in ((1, '{"half": '), (2, '{"nme": 3.0}')):
+    for number, numbers in ((1, '{"half": '), (2, '{"nme": 3.0}'), (3, "{}")):
         (tmp_path / f"part{number}").mkdir()
         (tmp_path / f"part{number}" / "index.html").write_text("a page")
         (tmp_path / f"part{number}" / "metrics.json").write_text(numbers)
-    (tmp_path / "part3").mkdir()
-    (tmp_path / "part3" / "metrics.json").write_text("{}")
+    (tmp_path / "part3" / "index.html").unlink()
     source = write_index(tmp_path).read_text()
     assert "No part has been run here yet" in source
     assert "part1/metrics.json cannot be read" in source

@@ -44,7 +44,7 @@ def test_captions_hold_the_numbers_of_the_run(written):
         "points moved 5.0 px",  # 3 to the right, 4 down
         "the training loss went from 0.3 to 0.1",
         "the lowest, 0.0667, came in epoch 3",
-        "costs 0.4, 6 times the last validation loss",
+        "costs 0.4, 6 times the last test loss",
         "circle-0: NME 1.0 %",  # the best
         "circle-11: NME 12.0 %. Mean of “side”: 7.0 %, of all: 6.5 %.",  # the worst
         "Half of the 12 faces stay below 6.5 %, nine in ten below 10.9 %; 4 lie beyond 8 %",
@@ -54,7 +54,7 @@ def test_captions_hold_the_numbers_of_the_run(written):
         assert words in captions
 
 
-def test_why_training_costs_more_than_validation_follows_from_the_recipe(tmp_path, marks):
+def test_why_training_costs_more_than_the_test_follows_from_the_recipe(tmp_path, marks):
     plain = made_up_reports.report()
     rows = [("no_aug_fraction", "0.3", "why"), ("flip_tta", "True", "why")]
     words = {
@@ -108,9 +108,8 @@ def test_the_film_is_in_the_page_as_numbers_and_in_still_pictures(written, tmp_p
     tree, _ = walk.read(written)
     made = made_up_reports.report().snapshots
     numbers = json.loads(next(tree.all("script")).inside[0])
-    torch.testing.assert_close(
-        torch.tensor(numbers["answers"]), made.predictions, atol=0.051, rtol=0
-    )
+    answers = torch.tensor(numbers["answers"])
+    torch.testing.assert_close(answers, made.predictions, atol=0.051, rtol=0)
     assert numbers["names"] == ["before training"] + [f"after epoch {e}" for e in (1, 2, 3)]
     assert numbers["nme"] == [["40.0", "60.0"], ["20.0", "30.0"], ["10.0", "15.0"], ["5.0", "7.0"]]
     assert numbers["means"] == ["50.0", "25.0", "12.5", "6.0"]
@@ -132,16 +131,15 @@ def test_what_goes_with_the_error_is_reported_drawn_and_kept_in_the_metrics(tmp_
     path, words = write(tmp_path, results=made_up_reports.many_results())
     assert "falls with mean brightness (ρ −1.00, −1.00 to −1.00; explains 100 %)" in words
     found = why(path)
-    first, *others = found["effects"]
-    assert first["name"] == "mean brightness, of 255" and first["found"]
+    effects = found.pop("effects")
+    assert effects[0]["name"] == "mean brightness, of 255" and effects[0]["found"]
     assert (found["faces"], found["parts"], found["people"], found["same"]) == (40, 40, False, [])
-    names = [effect["name"] for effect in (first, *others)]
+    names = [effect["name"] for effect in effects]
     assert {"view", "grey or colour", "eye distance in the original picture, px"} <= set(names)
     _, *rows = walk.table(path, "What goes with the error")
     assert [row[0] for row in rows] == names
-    assert [row[-1] != "no effect found" for row in rows] == [
-        effect["found"] for effect in (first, *others)
-    ]
+    shown = [row[-1] != "no effect found" for row in rows]
+    assert shown == [effect["found"] for effect in effects]
     captions = [text for text in walk.captions(path) if "ρ" in text or "ε²" in text]
     assert len(captions) == error_section.STRONGEST
     assert captions[0].startswith("Mean brightness: ρ −1.00, −1.00 to −1.00. It explains 100 %")
@@ -171,16 +169,8 @@ def test_what_sets_a_bad_face_apart_is_reported_with_its_effect(tmp_path, marks,
     nme[dark] = 2 * nme.max()
     path, _ = write(tmp_path, results=replace(results, images=images, nme=nme))
     (caption,) = [text for text in walk.captions(path) if f"circle-{dark}: NME" in text]
-    told = caption[caption.index("(mean brightness") :].partition(".")[0]
-    assert told.endswith(
-        "the error goes with that" if goes_with_error else "no effect of that was found"
-    )
-
-
-def test_of_a_few_faces_nothing_is_claimed(written):
-    source = written.read_text()
-    assert "Nothing is claimed from the errors of the 12 test faces" in source
-    assert 'aria-label="What goes with the error"' not in source
+    said = "the error goes with that" if goes_with_error else "no effect of that was found"
+    assert caption[caption.index("(mean brightness") :].partition(".")[0].endswith(said)
 
 
 def test_folders_are_not_called_people(tmp_path, marks):
@@ -217,21 +207,17 @@ def test_synthetic_faces_are_marked_on_page_figures_metrics_and_index(tmp_path, 
 
 def test_a_single_point_a_single_epoch_and_no_snapshots_make_a_page(tmp_path, marks):
     whole = made_up_reports.report()
-    tip = [points[:, 52:53] for points in (whole.results.truth, whole.results.predicted)]
-    path, words = write(
-        tmp_path,
-        samples=(whole.samples[0], whole.samples[1][:, 52:53]),
-        augmented=(whole.augmented[0], whole.augmented[1][:, 52:53]),
-        history=whole.history[:1],
-        results=made_up_reports.results(
-            point_ids=(52,), truth=tip[0], predicted=tip[1], baseline_nme=None
-        ),
-        snapshots=None,
+    tip = {name: getattr(whole.results, name)[:, 52:53] for name in ("truth", "predicted")}
+    results = made_up_reports.results(point_ids=(52,), baseline_nme=None, **tip)
+    samples, augmented = (
+        (images, points[:, 52:53]) for images, points in (whole.samples, whole.augmented)
     )
+    changes = {"samples": samples, "augmented": augmented, "history": whole.history[:1]}
+    path, words = write(tmp_path, results=results, snapshots=None, **changes)
     assert "predicts 1 point." in words and "misses the point by" in words
     assert not list(walk.read(path)[0].all("script")) and "Watch it learn" not in words
     captions = " ".join(walk.captions(path))
-    assert "training loss 0.3, validation loss 0.2." in captions
+    assert "training loss 0.3, test loss 0.2." in captions
     assert "the point moved 5.0 px" in captions and "The ellipse holds two" in captions
 
 
@@ -253,6 +239,8 @@ def test_another_network_is_compared_face_by_face(tmp_path, marks, gain):
         assert [row[-1] for row in rows] == ["77"] * len(METRICS)
 
 
-def test_commands_in_a_lesson_are_shown_as_code(written):
-    code = "<li>Run <code>python x.py &lt;2&gt;</code>, then <code>y</code>.</li>"
-    assert code in written.read_text()
+def test_commands_in_a_lesson_are_code_and_nothing_is_claimed_of_a_few_faces(written):
+    source = written.read_text()
+    assert "<li>Run <code>python x.py &lt;2&gt;</code>, then <code>y</code>.</li>" in source
+    assert "Nothing is claimed from the errors of the 12 test faces" in source
+    assert 'aria-label="What goes with the error"' not in source
