@@ -194,16 +194,6 @@ def test_real_set_is_complete_and_unchanged(real_data, real_faces):
     assert real_faces.boxes.tolist() == [[0, 0, 640, 480]] * 240
 
 
-def test_real_frontal_faces_mirror_onto_themselves(real_faces):
-    frontal = [view == imm.VIEWS["1"] for view in real_faces.views]
-    mean = real_faces.points[frontal].mean(dim=0)  # (58, 2)
-    mirrored = (mean * torch.tensor([-1.0, 1.0]))[IMM_58.flip_order]
-    difference = mean - mirrored  # one shift along x, the same for all points
-    shift = difference.mean(dim=0)
-    assert shift[1].abs() < 2
-    assert (difference - shift).norm(dim=-1).max() < 0.1 * IMM_58.eye_distance(mean)
-
-
 def test_real_turned_faces_look_to_the_side_that_their_view_names(real_faces):
     x = real_faces.points[..., 0]
     nose = x[:, 52] - x[:, list(IMM_58.outer_eyes)].mean(dim=1)
