@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from dots import centre_near, draw
+from dots import draw, offsets
 from PIL import Image
 from scipy import stats
 
@@ -64,14 +64,9 @@ def moved(count=FACES, **values):
 
 @pytest.mark.parametrize("names", [[], *([name] for name in MOVES), list(MOVES)], ids=str)
 def test_picture_and_points_move_together(names):
-    pictures, points = moved(**{name: MOVES[name] for name in names})
-    found = [
-        (point, centre_near(picture, point, reach=8))
-        for picture, face in zip(pictures, points, strict=True)
-        for point in face
-    ]
-    off = [np.abs(centre - point).max() for point, centre in found if centre is not None]
-    assert len(off) > 0.7 * len(found)  # most stay in the crop
+    faces = zip(*moved(**{name: MOVES[name] for name in names}), strict=True)
+    off = [by for face in faces for by in offsets(*face, reach=8)]
+    assert len(off) > 0.7 * FACES * len(POINTS)  # most stay in the crop
     assert max(off) <= 0.1
 
 
@@ -275,8 +270,8 @@ def test_blur_keeps_mean_and_places_and_takes_sharpness_from_its_share():
     torch.testing.assert_close(blurred[~changed], dots[~changed], atol=1e-3, rtol=0)
     assert (sharpness(blurred)[changed] < 0.95 * sharpness(dots)[changed]).all()
     for picture in blurred[changed][:20, 0]:
-        for point in POINTS:
-            assert np.abs(centre_near(picture, point, reach=14) - point).max() <= 0.1
+        off = offsets(picture, POINTS, reach=14)
+        assert len(off) == len(POINTS) and max(off) <= 0.1
 
 
 def test_blur_spreads_a_spot_as_a_gaussian_of_half_to_two_pixels():

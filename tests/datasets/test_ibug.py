@@ -1,4 +1,3 @@
-import random
 import re
 from collections import Counter
 
@@ -97,8 +96,7 @@ def test_parts_are_ordered_by_their_names(ibug_folder):
     file = ibug_folder / ibug.LISTS["dlib/test"]
     text = file.read_text()
     parts = re.findall("<part .*?/>", text)
-    random.Random(0).shuffle(parts)
-    file.write_text(re.sub("<part .*/>", "".join(parts), text))
+    file.write_text(text.replace("".join(parts), "".join(parts[::-1])))
     assert ibug.load(ibug_folder.parent, "dlib/test").points.tolist() == [[list(p) for p in FACE]]
 
 
