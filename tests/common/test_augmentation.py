@@ -164,9 +164,6 @@ def test_light_moves_no_point():
     np.testing.assert_allclose(points, np.tile(PLACES, (8, 1, 1)), atol=1e-4)
 
 
-# Light and colour
-
-
 def flat(*colours, count=64):
     """Pictures float (B, C, 2, n * 2) that are the same n fields of one colour each."""
     fields = torch.tensor(colours, dtype=torch.float32).T  # (C, n)
@@ -251,9 +248,6 @@ def test_hue_rotation_keeps_the_sum_and_a_third_of_the_circle_moves_red_to_green
     torch.testing.assert_close(turned.norm(dim=1), colours.norm(dim=1))
     third = hue_rotation(torch.tensor([2 * math.pi / 3]))[0]
     assert torch.allclose(third @ torch.tensor([10.0, 20.0, 30.0]), torch.tensor([30.0, 10, 20]))
-
-
-# Blur and occlusion
 
 
 def sharpness(images):

@@ -66,9 +66,6 @@ def same(one, other):
     return torch.equal(one.images, other.images) and one.faces.files == other.faces.files
 
 
-# Crops
-
-
 def test_crops_stand_beside_their_points_in_the_same_pixels(five):
     recipe = Recipe(height=24, width=24, margin=3, box_scale=1.5)
     crops = load_crops(five, recipe, (52, 13, 21))
@@ -91,9 +88,6 @@ def test_every_crop_shows_its_own_picture(five, mode):
     for file, crop in zip(five.files, crops.images, strict=True):
         expected = np.asarray(Image.open(file).convert(mode))
         assert np.array_equal(crop.permute(1, 2, 0).numpy().squeeze(), expected)
-
-
-# The cache
 
 
 def test_the_second_time_nothing_is_decoded_whatever_else_the_recipe_says(five, decoded):
@@ -199,9 +193,6 @@ def test_a_cache_folder_that_cannot_be_written_is_reported_in_one_line(five, tmp
     assert "\n" not in str(raised.value)
 
 
-# Decoding
-
-
 PLACE = (27.0, 9.0)  # far from every middle line, so that no turn or mirror image hides
 VIEWED = draw([PLACE], 50, 70, sigma=2.5)  # (50, 70)
 
@@ -272,9 +263,6 @@ def test_black_and_white_pictures_are_read(tmp_path):
     place, image = seen_in(tmp_path / "one bit.png")
     assert set(image.unique().tolist()) == {0, 255}
     assert np.abs(place - PLACE).max() <= 0.2
-
-
-# Damaged pictures
 
 
 def truncate(file):
@@ -371,9 +359,6 @@ def test_whatever_is_wrong_with_a_picture_it_is_read_or_named(tmp_path_factory, 
             assert "one." in str(fault) and "\n" not in str(fault)
         else:
             assert crops.images.shape == (1, 1, 9, 12)
-
-
-# Larger than memory
 
 
 def _cut_and_train(folder, granted):

@@ -2,6 +2,7 @@ import math
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -113,15 +114,9 @@ recipes = pytest.mark.parametrize("recipe", [FULL, PLAIN], ids=["everything", "p
 
 @pytest.fixture
 def shown(monkeypatch):
-    """Of each batch that is augmented: the first points (B, 2), and the recipe."""
-    batches, augment = [], training.augment
-
-    def recording(images, points, recipe, flip_order):
-        batches.append((points[:, 0].clone(), recipe))
-        return augment(images, points, recipe, flip_order)
-
-    monkeypatch.setattr(training, "augment", recording)
-    return batches
+    """The calls of ``augment``: of each batch the images, the points and the recipe."""
+    monkeypatch.setattr(training, "augment", Mock(wraps=training.augment))
+    return training.augment
 
 
 @pytest.fixture
@@ -248,8 +243,9 @@ def test_an_epoch_shows_no_face_twice_and_they_come_in_another_order_in_the_next
     tmp_path, shown, sizes
 ):
     train(tmp_path / "one.pt", replace(FULL, epochs=2, max_steps=len(sizes) % 4))
-    assert [len(points) for points, _ in shown] == sizes * 2
-    first, second = torch.cat([points for points, _ in shown]).chunk(2)
+    points = [call.args[1][:, 0] for call in shown.call_args_list]
+    assert [len(batch) for batch in points] == sizes * 2
+    first, second = torch.cat(points).chunk(2)
     assert not torch.equal(first, second)
     for epoch in (first, second):
         assert len(epoch.unique(dim=0)) == sum(sizes)
@@ -287,12 +283,12 @@ def test_a_cycle_ends_with_faces_as_they_are_but_for_the_box_and_the_mirror(tmp_
     off = ["rotation", "scale", "shift", "brightness", "contrast", "occlusion", "blur"]
     off += ["side_light"]
     for restarts, steps in ((0, 6), (1, 3)):  # of 8, and of 4 a cycle
-        shown.clear()
+        shown.reset_mock()
         recipe = replace(recipe, restarts=restarts)
         train(tmp_path / "one.pt", recipe)
         plain = replace(recipe, **dict.fromkeys(off, 0.0))
         cycle = [recipe] * steps + [plain] * (8 // (restarts + 1) - steps)
-        assert [used for _, used in shown] == cycle * (restarts + 1)
+        assert [call.args[2] for call in shown.call_args_list] == cycle * (restarts + 1)
 
 
 def test_the_ema_lags_behind_the_weights(tmp_path, steps):

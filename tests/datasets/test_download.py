@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from bad_server import CONTENT, PATH, serve, tar_gz, zipped
@@ -212,11 +213,8 @@ def test_a_wrong_archive_ends_in_one_line_and_leaves_nothing_and_a_mirror_helps(
 def test_an_archive_that_was_not_unpacked_remains_and_is_not_fetched_again(
     server, tmp_path, monkeypatch, step, fault, error
 ):
-    def fail(*_, **__):
-        raise fault
-
     with monkeypatch.context() as patch:
-        patch.setattr(*step, fail)
+        patch.setattr(*step, Mock(side_effect=fault))
         with pytest.raises(error, match="the_set: No space left; free" if fault.args else None):
             install_from(server, tmp_path, tar_gz(GOOD), zipped(GOOD))
     assert names(tmp_path) == ["set.tar.gz"]
