@@ -9,18 +9,8 @@ from dots import draw, offsets
 from PIL import Image
 from scipy import stats
 
-from common.augmentation import (
-    augment,
-    blur,
-    color_jitter,
-    compress,
-    grey,
-    hue_rotation,
-    light_from_one_side,
-    random_erasing,
-    random_matrices,
-    to_network_input,
-)
+from common import augmentation
+from common.augmentation import augment, color_jitter, grey, to_network_input
 from common.crops import transform_points
 from common.recipe import Recipe
 from common.system.errors import UserError
@@ -72,7 +62,9 @@ def test_picture_and_points_move_together(names):
 
 def moved_points(count, **values):
     """Where ``count`` random moves take the dots, in pixels of the network's crop: (B, K, 2)."""
-    matrices = random_matrices(count, torch.zeros(count, dtype=bool), replace(PLAIN, **values))
+    matrices = augmentation.random_matrices(
+        count, torch.zeros(count, dtype=bool), replace(PLAIN, **values)
+    )
     return transform_points(batch(count)[1], matrices).numpy()
 
 
@@ -191,9 +183,7 @@ def assert_fills(values, low, high, slack=0.1):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_brightness_is_a_factor_of_all_values_and_contrast_of_their_distance_from_the_mean(
-    channels,
-):
+def test_brightness_scales_values_and_contrast_their_distance_from_the_mean(channels):
     colours = flat((40,) * channels, (120,) * channels)
     dark, light = fields(color_jitter(colours, Recipe(brightness=0.3))).T
     torch.testing.assert_close(light, 3 * dark)
@@ -243,10 +233,10 @@ def test_saturation_is_seen_once_hue_is_turned():
 def test_hue_rotation_keeps_the_sum_and_a_third_of_the_circle_moves_red_to_green():
     angles = torch.rand(50) * 2 * math.pi
     colours = torch.rand(50, 3, 1)
-    turned = hue_rotation(angles) @ colours
+    turned = augmentation.hue_rotation(angles) @ colours
     torch.testing.assert_close(turned.sum(dim=1), colours.sum(dim=1))
     torch.testing.assert_close(turned.norm(dim=1), colours.norm(dim=1))
-    third = hue_rotation(torch.tensor([2 * math.pi / 3]))[0]
+    third = augmentation.hue_rotation(torch.tensor([2 * math.pi / 3]))[0]
     assert torch.allclose(third @ torch.tensor([10.0, 20.0, 30.0]), torch.tensor([30.0, 10, 20]))
 
 
@@ -257,7 +247,7 @@ def sharpness(images):
 
 def test_blur_keeps_mean_and_places_and_takes_sharpness_from_its_share():
     dots = batch(150)[0].float()
-    blurred = blur(dots, 0.3)
+    blurred = augmentation.blur(dots, 0.3)
     torch.testing.assert_close(blurred.mean(dim=(1, 2, 3)), dots.mean(dim=(1, 2, 3)))
     changed = (blurred - dots).abs().amax(dim=(1, 2, 3)) > 0.5
     assert 0.15 < changed.float().mean() < 0.45
@@ -271,7 +261,7 @@ def test_blur_keeps_mean_and_places_and_takes_sharpness_from_its_share():
 def test_blur_spreads_a_spot_as_a_gaussian_of_half_to_two_pixels():
     spots = torch.zeros(300, 1, 31, 31)
     spots[:, :, 15, 15] = 255
-    blurred = blur(spots, 1.0)[:, 0]
+    blurred = augmentation.blur(spots, 1.0)[:, 0]
     away = torch.arange(31.0) - 15
     across, down = (((blurred.sum(dim) * away**2).sum(dim=1) / 255).sqrt() for dim in (1, 2))
     torch.testing.assert_close(across, down)
@@ -280,7 +270,7 @@ def test_blur_spreads_a_spot_as_a_gaussian_of_half_to_two_pixels():
 
 def test_occlusion_lays_one_grey_rectangle_over_its_share():
     pictures = torch.rand(300, 1, 40, 60) * 255
-    covered = random_erasing(pictures, 0.4)
+    covered = augmentation.random_erasing(pictures, 0.4)
     hit = (covered != pictures).flatten(1).any(dim=1)
     assert 0.3 < hit.float().mean() < 0.5
     shades = []
@@ -301,7 +291,7 @@ def test_compression_loses_what_jpeg_loses():
     torch.manual_seed(11)
     quality = torch.randint(10, 61, (count,)).tolist()
     torch.manual_seed(11)
-    ours = compress(dots, 1.0)
+    ours = augmentation.compress(dots, 1.0)
     for picture, made, level in zip(dots[:, 0], ours[:, 0], quality, strict=True):
         file = io.BytesIO()
         Image.fromarray(picture.byte().numpy()).save(file, "JPEG", quality=level)
@@ -313,17 +303,17 @@ def test_compression_loses_what_jpeg_loses():
 
 def test_sides_without_whole_blocks_cannot_be_compressed():
     with pytest.raises(UserError, match=r"^compression: crops of 80 x 60 pixels .*; set it to 0"):
-        compress(torch.zeros(1, 1, 60, 80), 1.0)
+        augmentation.compress(torch.zeros(1, 1, 60, 80), 1.0)
 
 
 def test_compression_leaves_the_other_faces_as_they_are():
     dots = batch(100)[0].float()
-    same = (compress(dots, 0.3) == dots).flatten(1).all(dim=1)
+    same = (augmentation.compress(dots, 0.3) == dots).flatten(1).all(dim=1)
     assert 0.55 < same.float().mean() < 0.85
 
 
 def test_light_from_one_side_is_a_slope_through_the_middle():
-    lit = light_from_one_side(torch.full((200, 1, 41, 61), 100.0), 0.4)[:, 0]
+    lit = augmentation.light_from_one_side(torch.full((200, 1, 41, 61), 100.0), 0.4)[:, 0]
     torch.testing.assert_close(lit[:, 20, 30], torch.full((200,), 100.0))
     torch.testing.assert_close(lit + lit.flip(1, 2), torch.full_like(lit, 200.0))
     steepest = ((lit[:, 20, 60] - 100) ** 2 + (lit[:, 40, 30] - 100) ** 2).sqrt()

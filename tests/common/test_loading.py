@@ -188,9 +188,8 @@ def test_the_warning_is_one_line_and_the_new_cache_is_whole(five, decoded, capfd
 def test_a_cache_folder_that_cannot_be_written_is_reported_in_one_line(five, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FACE_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(UserError, match=r"cannot be written.*set FACE_CACHE") as raised:
+    with pytest.raises(UserError, match=r"^.*cannot be written.*set FACE_CACHE.*$"):
         load_crops(five, SMALL)
-    assert "\n" not in str(raised.value)
 
 
 PLACE = (27.0, 9.0)  # far from every middle line, so that no turn or mirror image hides
@@ -323,12 +322,9 @@ def test_one_damaged_picture_in_a_hundred_is_left_out_and_named(damaged, decoded
     assert len(load_crops(faces, SMALL)) == 100
 
 
-def test_more_than_one_damaged_picture_in_a_hundred_stop_the_run_before_there_is_a_cache(
-    damaged, cache
-):
-    with pytest.raises(UserError, match=r"2 of 100.*005\.jpg") as raised:  # the first of two
+def test_two_damaged_pictures_in_a_hundred_stop_the_run_before_the_cache(damaged, cache):
+    with pytest.raises(UserError, match=r"^.*2 of 100.*005\.jpg.*$"):  # the first of two
         load_crops(damaged([5, 60]), SMALL)
-    assert "\n" not in str(raised.value)
     assert list(cache.iterdir()) == []
 
 

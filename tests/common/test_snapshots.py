@@ -34,9 +34,7 @@ def test_the_faces_are_spread_over_the_list_and_no_more_than_there_are(count, fa
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
-def test_a_frame_is_what_the_network_or_its_ema_predicts_before_the_first_and_after_every_epoch(
-    tmp_path, ema_decay
-):
+def test_a_frame_is_what_the_network_or_its_ema_predicts_after_an_epoch(tmp_path, ema_decay):
     network, _ = train(tmp_path / "one.pt", replace(FULL, ema_decay=ema_decay))
     state = training_of(tmp_path / "one.pt")
     frames = state["snapshots"]["frames"]

@@ -135,9 +135,7 @@ def steps(monkeypatch):
 
 
 @recipes
-def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_others(
-    tmp_path, finished, recipe
-):
+def test_the_same_seed_gives_the_same_weights_and_another_others(tmp_path, finished, recipe):
     torch.rand(13)  # random numbers that were drawn before the run do not count
     train(tmp_path / "again.pt", recipe)
     assert same(state_of(finished[recipe][0]), state_of(tmp_path / "again.pt"))
@@ -239,9 +237,7 @@ def test_a_checkpoint_of_another_run_is_renamed_and_not_lost(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("sizes", [[4, 4, 4, 2], [4, 4]], ids=["whole", "two steps"])
-def test_an_epoch_shows_no_face_twice_and_they_come_in_another_order_in_the_next(
-    tmp_path, shown, sizes
-):
+def test_an_epoch_shows_no_face_twice_and_the_next_in_another_order(tmp_path, shown, sizes):
     train(tmp_path / "one.pt", replace(FULL, epochs=2, max_steps=len(sizes) % 4))
     points = [call.args[1][:, 0] for call in shown.call_args_list]
     assert [len(batch) for batch in points] == sizes * 2

@@ -114,16 +114,15 @@ ZIP_LINK = zipfile.ZipInfo("evil")
 ZIP_LINK.create_system = 3
 ZIP_LINK.external_attr = (stat.S_IFLNK | 0o777) << 16
 GOOD = [("set/one.txt", b"1"), ("set/deep er/two.txt", b"2" * 1000)]
-REFUSED = {  # names of members, and the fault that is reported
-    "set/../../evil.txt": "would leave",
-    "set/../evil.txt": "would leave",
-    "/nowhere/evil.txt": "would leave",
-    "..\\evil.txt": "would leave",
-    "C:evil.txt": "would leave",
-    "set/./one.txt": "twice",
-    "set/one.txt/evil.txt": "twice",
-    "set/deep er": "twice",
-}
+LEAVING = [
+    "set/../../evil.txt",
+    "set/../evil.txt",
+    "/nowhere/evil.txt",
+    "..\\evil.txt",
+    "C:evil.txt",
+]
+TWICE = ["set/./one.txt", "set/one.txt/evil.txt", "set/deep er"]
+REFUSED = dict.fromkeys(LEAVING, "would leave") | dict.fromkeys(TWICE, "twice")  # by name
 LINKS = {  # kinds and targets of links and devices
     "outwards": (tarfile.SYMTYPE, "../.."),
     "absolute": (tarfile.SYMTYPE, "/etc"),
@@ -160,9 +159,7 @@ def install_from(server, folder, *contents):
     return install(serve(server, *contents), folder / "the_set", "one.txt", verify_set)
 
 
-def test_a_python_without_the_safe_filter_is_refused_before_anything_is_fetched(
-    server, tmp_path, monkeypatch
-):
+def test_a_python_without_the_safe_filter_fetches_nothing(server, tmp_path, monkeypatch):
     monkeypatch.delattr(tarfile, "data_filter")
     with pytest.raises(UserError, match=r"take 3\.10\.12"):
         install_from(server, tmp_path, tar_gz(GOOD))
