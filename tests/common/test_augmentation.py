@@ -245,15 +245,20 @@ def sharpness(images):
     return images.diff(dim=-1).square().mean(dim=(1, 2, 3))
 
 
-def test_blur_keeps_mean_and_places_and_takes_sharpness_from_its_share():
+@pytest.mark.parametrize("change", ["blur", "random_erasing", "compress"])
+def test_a_share_of_the_faces_is_changed_and_no_other(change):
     dots = batch(150)[0].float()
-    blurred = augmentation.blur(dots, 0.3)
+    off = (getattr(augmentation, change)(dots, 0.3) - dots).abs().amax(dim=(1, 2, 3))
+    assert 0.15 < (off > 0.5).float().mean() < 0.45
+    assert off[off <= 0.5].max() < 1e-3
+
+
+def test_blur_keeps_mean_and_places_and_takes_sharpness():
+    dots = batch(20)[0].float()
+    blurred = augmentation.blur(dots, 1.0)
     torch.testing.assert_close(blurred.mean(dim=(1, 2, 3)), dots.mean(dim=(1, 2, 3)))
-    changed = (blurred - dots).abs().amax(dim=(1, 2, 3)) > 0.5
-    assert 0.15 < changed.float().mean() < 0.45
-    torch.testing.assert_close(blurred[~changed], dots[~changed], atol=1e-3, rtol=0)
-    assert (sharpness(blurred)[changed] < 0.95 * sharpness(dots)[changed]).all()
-    for picture in blurred[changed][:20, 0]:
+    assert (sharpness(blurred) < 0.95 * sharpness(dots)).all()
+    for picture in blurred[:, 0]:
         off = offsets(picture, POINTS, reach=14)
         assert len(off) == len(POINTS) and max(off) <= 0.1
 
@@ -268,13 +273,10 @@ def test_blur_spreads_a_spot_as_a_gaussian_of_half_to_two_pixels():
     assert_fills(across, 0.4, 2.0, 0.156)  # less than half and two: the kernel ends at 4 pixels
 
 
-def test_occlusion_lays_one_grey_rectangle_over_its_share():
-    pictures = torch.rand(300, 1, 40, 60) * 255
-    covered = augmentation.random_erasing(pictures, 0.4)
-    hit = (covered != pictures).flatten(1).any(dim=1)
-    assert 0.3 < hit.float().mean() < 0.5
-    shades = []
-    for before, after in zip(pictures[hit, 0], covered[hit, 0], strict=True):
+def test_occlusion_lays_one_grey_rectangle_over_a_face():
+    pictures = torch.rand(100, 1, 40, 60) * 255
+    covered, shades = augmentation.random_erasing(pictures, 1.0), []
+    for before, after in zip(pictures[:, 0], covered[:, 0], strict=True):
         rows, columns = (before != after).nonzero().T
         patch = after[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
         assert (patch == patch[0, 0]).all() and len(rows) == patch.numel()
@@ -304,12 +306,6 @@ def test_compression_loses_what_jpeg_loses():
 def test_sides_without_whole_blocks_cannot_be_compressed():
     with pytest.raises(UserError, match=r"^compression: crops of 80 x 60 pixels .*; set it to 0"):
         augmentation.compress(torch.zeros(1, 1, 60, 80), 1.0)
-
-
-def test_compression_leaves_the_other_faces_as_they_are():
-    dots = batch(100)[0].float()
-    same = (augmentation.compress(dots, 0.3) == dots).flatten(1).all(dim=1)
-    assert 0.55 < same.float().mean() < 0.85
 
 
 def test_light_from_one_side_is_a_slope_through_the_middle():

@@ -114,13 +114,7 @@ ZIP_LINK = zipfile.ZipInfo("evil")
 ZIP_LINK.create_system = 3
 ZIP_LINK.external_attr = (stat.S_IFLNK | 0o777) << 16
 GOOD = [("set/one.txt", b"1"), ("set/deep er/two.txt", b"2" * 1000)]
-LEAVING = [
-    "set/../../evil.txt",
-    "set/../evil.txt",
-    "/nowhere/evil.txt",
-    "..\\evil.txt",
-    "C:evil.txt",
-]
+LEAVING = [f"{folder}evil.txt" for folder in ("set/../../", "set/../", "/nowhere/", "..\\", "C:")]
 TWICE = ["set/./one.txt", "set/one.txt/evil.txt", "set/deep er"]
 REFUSED = dict.fromkeys(LEAVING, "would leave") | dict.fromkeys(TWICE, "twice")  # by name
 LINKS = {  # kinds and targets of links and devices
