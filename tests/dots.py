@@ -35,3 +35,9 @@ def centre_near(picture, point, reach=REACH):
         x = left + (window * across).sum() / window.sum()
         y = top + (window * down).sum() / window.sum()
     return np.array([x, y])
+
+
+def offsets(picture, points, reach=REACH):
+    """Pixels by which the dots near ``points`` lie off them, along x or y, where one is found."""
+    centres = [(point, centre_near(picture, point, reach)) for point in points]
+    return [np.abs(centre - point).max() for point, centre in centres if centre is not None]

@@ -1,4 +1,5 @@
 import pickle
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -45,10 +46,8 @@ def test_a_missing_checkpoint_is_named_with_the_way_to_make_one(tmp_path):
 
 def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
     checkpoints.save(SOUND, tmp_path / "one.pt")
-
-    def forbidden(*_):  # as root may read everything, the file's mode alone tests nothing
-        raise PermissionError(13, "Permission denied")
-
+    # As root may read everything, the file's mode alone tests nothing.
+    forbidden = Mock(side_effect=PermissionError(13, "Permission denied"))
     monkeypatch.setattr(checkpoints.zipfile, "ZipFile", forbidden)
     line = fault_of(checkpoints.load, tmp_path / "one.pt")
     assert line == f"{tmp_path / 'one.pt'}: may not be read; change its permissions"

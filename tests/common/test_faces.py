@@ -13,9 +13,7 @@ UPRIGHT = torch.tensor(MEAN_HEAD[:, :2], dtype=torch.float32) + 200  # (68, 2), 
 
 
 @given(st.floats(-179, 179), st.floats(0.1, 5), st.floats(-300, 300))
-def test_the_box_of_a_turned_face_is_that_of_the_upright_one_turned_about_its_centre(
-    angle, size, shift
-):
+def test_the_box_of_a_turned_face_is_the_upright_ones_turned(angle, size, shift):
     (upright,) = landmark_boxes(UPRIGHT[None])
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     turn = size * torch.tensor([[cosine, -sine], [sine, cosine]])  # clockwise, as y points down

@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import pytest
 import torch
 from torch import nn
 
@@ -9,11 +12,11 @@ PLACES = torch.tensor([[4, 5], [17, 3], [12, 14]])  # (3, 2) of 30 x 20 pixels
 
 
 class Brightest(nn.Module):
-    """Predicts two points: the brightest pixel, and the one that lies ``by`` to the right of it."""
+    """Predicts two points: the brightest pixel, and the one that lies 2 to the right of it."""
 
-    def __init__(self, by=2):
+    def __init__(self):
         super().__init__()
-        self.by = nn.Parameter(torch.tensor(float(by)))
+        self.by = nn.Parameter(torch.tensor(2.0))
         self.batches = []
 
     def forward(self, faces):
@@ -33,19 +36,14 @@ def pictures(places):
     return images
 
 
-def test_predictions_are_pixels_of_the_crop_without_its_margin():
-    predicted = predict_keypoints(Brightest(), pictures(PLACES), torch.tensor([1, 0]), RECIPE)
-    torch.testing.assert_close(predicted[:, 0], PLACES.float())
-    torch.testing.assert_close(predicted[:, 1], PLACES.float() + torch.tensor([2.0, 0.0]))
-
-
-def test_the_mean_of_a_face_and_its_mirror_image_is_taken_in_the_faces_own_pixels():
-    averaging = Recipe(height=20, width=30, margin=2, flip_tta=True)
-    predicted = predict_keypoints(Brightest(), pictures(PLACES), torch.tensor([1, 0]), averaging)
+@pytest.mark.parametrize(("flip_tta", "first", "second"), [(False, 0, 2), (True, -1, 1)])
+def test_predictions_are_pixels_of_the_crop_also_those_of_the_mirror_image(flip_tta, first, second):
+    recipe = replace(RECIPE, flip_tta=flip_tta)
+    predicted = predict_keypoints(Brightest(), pictures(PLACES), torch.tensor([1, 0]), recipe)
     # In the mirror image the second point is found to the other side, and renamed the first:
-    # the first is predicted at 0 and at -2, the second at 2 and at 0.
-    torch.testing.assert_close(predicted[:, 0], PLACES + torch.tensor([-1.0, 0.0]))
-    torch.testing.assert_close(predicted[:, 1], PLACES + torch.tensor([1.0, 0.0]))
+    # the first is predicted at 0 and at -2, the second at 2 and at 0; then the mean is taken.
+    expected = [PLACES + torch.tensor([by, 0.0]) for by in (first, second)]
+    torch.testing.assert_close(predicted, torch.stack(expected, dim=1))
 
 
 def test_many_faces_are_predicted_in_batches_and_in_order():

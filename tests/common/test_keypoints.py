@@ -4,16 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.transform import estimate_transform
 
-from common.keypoints import (
-    IBUG_68,
-    IMM_58,
-    SCHEMES,
-    fit_similarity,
-    flip_order_within,
-    neighbours,
-)
+from common.keypoints import IBUG_68, IMM_58, SCHEMES, fit_similarity, flip_order_within, neighbours
 from common.system.errors import UserError
-from datasets import ibug, imm
+from datasets import imm
 
 both_schemes = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 
@@ -69,9 +62,8 @@ def mean_upright_shape(faces):
     return torch.view_as_real(upright.mean(dim=0))
 
 
-@pytest.mark.parametrize("name", ["imm", pytest.param("ibug", marks=pytest.mark.slow)])
-def test_real_faces_are_nearly_their_own_mirror_image_point_by_point(real_data, name):
-    faces = imm.load(real_data) if name == "imm" else ibug.load(real_data, "train")
+def test_real_faces_are_nearly_their_own_mirror_image_point_by_point(real_data):
+    faces = imm.load(real_data)
     shape = mean_upright_shape(faces)  # (K, 2)
     assert shape[faces.scheme.outer_eyes[0], 0] < shape[faces.scheme.outer_eyes[1], 0]
     mirrored = shape * torch.tensor([-1.0, 1.0])

@@ -66,9 +66,6 @@ def same(one, other):
     return torch.equal(one.images, other.images) and one.faces.files == other.faces.files
 
 
-# Crops
-
-
 def test_crops_stand_beside_their_points_in_the_same_pixels(five):
     recipe = Recipe(height=24, width=24, margin=3, box_scale=1.5)
     crops = load_crops(five, recipe, (52, 13, 21))
@@ -85,13 +82,12 @@ def test_crops_stand_beside_their_points_in_the_same_pixels(five):
     assert load_crops(five, recipe).points.shape == (5, 58, 2)
 
 
-def test_every_crop_shows_its_own_picture(five):
-    crops = load_crops(five, Recipe(height=30, width=40, colour=True))
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_every_crop_shows_its_own_picture(five, mode):
+    crops = load_crops(five, Recipe(height=30, width=40, colour=mode == "RGB"))
     for file, crop in zip(five.files, crops.images, strict=True):
-        assert np.array_equal(crop.permute(1, 2, 0).numpy(), np.asarray(Image.open(file)))
-
-
-# The cache
+        expected = np.asarray(Image.open(file).convert(mode))
+        assert np.array_equal(crop.permute(1, 2, 0).numpy().squeeze(), expected)
 
 
 def test_the_second_time_nothing_is_decoded_whatever_else_the_recipe_says(five, decoded):
@@ -109,25 +105,20 @@ def another_picture(faces):
     return faces
 
 
-SETTINGS = ({"height": 10}, {"width": 13}, {"margin": 1}, {"box_scale": 1.2}, {"colour": True})
+CHANGES = {
+    "picture": another_picture,
+    "box": lambda faces: replace(faces, boxes=faces.boxes + 0.5),
+    "order": lambda faces: faces.take([1, 0, 2, 3, 4]),
+    "count": lambda faces: faces.take([0, 1, 2, 3]),
+}
+SETTINGS = {"height": 10, "width": 13, "margin": 1, "box_scale": 1.2, "colour": True}
 
 
-@pytest.mark.parametrize(
-    ("change", "values"),
-    [
-        (another_picture, {}),
-        (lambda faces: replace(faces, boxes=faces.boxes + 0.5), {}),
-        (lambda faces: faces.take([1, 0, 2, 3, 4]), {}),
-        (lambda faces: faces.take([0, 1, 2, 3]), {}),
-        *((replace, values) for values in SETTINGS),
-    ],
-    ids=["picture", "box", "order", "count", *(name for values in SETTINGS for name in values)],
-)
-def test_the_cache_is_made_again_where_its_source_or_settings_change(
-    five, decoded, cache, change, values
-):
+@pytest.mark.parametrize("change", [*CHANGES, *SETTINGS])
+def test_the_cache_is_made_again_where_its_source_or_settings_change(five, decoded, cache, change):
     load_crops(five, SMALL)
-    changed, recipe = change(five), replace(SMALL, **values)
+    changed = CHANGES.get(change, replace)(five)
+    recipe = replace(SMALL, **{name: SETTINGS[name] for name in SETTINGS if name == change})
     decoded.clear()
     crops = load_crops(changed, recipe)
     assert len(decoded) == len(changed)
@@ -153,11 +144,6 @@ def test_two_runs_that_cut_the_same_faces_in_their_own_ways_do_not_disturb_each_
     assert np.array_equal(np.load(left), theirs.images.numpy())
 
 
-def the_cache_file(kind="npy"):
-    (file,) = cache_folder().glob(f"*.{kind}")
-    return file
-
-
 def replace_file(file, content):
     """By another file: what was mapped of the old one stays readable."""
     file.unlink()
@@ -172,13 +158,11 @@ def test_a_damaged_cache_is_made_again(tmp_path_factory, data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACE_CACHE", str(folder / "cache"))
         good = load_crops(faces, SMALL)
-        file = the_cache_file(data.draw(st.sampled_from(["npy", "json"])))
-        whole = file.read_bytes()
-        place = data.draw(st.integers(0, len(whole) - 1))
-        damaged = bytearray(whole)
+        (file,) = cache_folder().glob(data.draw(st.sampled_from(["*.npy", "*.json"])))
+        damaged = bytearray(file.read_bytes())
+        place = data.draw(st.integers(0, len(damaged) - 1))
         damaged[place] ^= data.draw(st.integers(1, 255))
-        truncated = whole[:place]
-        for content in (truncated, bytes(damaged)):
+        for content in (damaged[:place], damaged):
             replace_file(file, content)
             assert same(load_crops(faces, SMALL), good)
 
@@ -186,7 +170,7 @@ def test_a_damaged_cache_is_made_again(tmp_path_factory, data):
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
 def test_the_warning_is_one_line_and_the_new_cache_is_whole(five, decoded, capfd, damage):
     good = load_crops(five, SMALL)
-    file = the_cache_file()
+    (file,) = cache_folder().glob("*.npy")
     whole = file.read_bytes()
     place = whole.index(good.images[4].numpy().tobytes())  # within the pixels
     flipped = whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]
@@ -195,10 +179,8 @@ def test_the_warning_is_one_line_and_the_new_cache_is_whole(five, decoded, capfd
     capfd.readouterr()
     for _ in range(2):
         assert same(load_crops(five, SMALL), good)
-    lines = capfd.readouterr().err.splitlines()
-    assert [line for line in lines if "damaged" in line] == [
-        f"{file}: the cache is damaged and is made again"
-    ]
+    warnings = [line for line in capfd.readouterr().err.splitlines() if "damaged" in line]
+    assert warnings == [f"{file}: the cache is damaged and is made again"]
     assert len(decoded) == 5
     assert file.read_bytes() == whole
 
@@ -206,38 +188,25 @@ def test_the_warning_is_one_line_and_the_new_cache_is_whole(five, decoded, capfd
 def test_a_cache_folder_that_cannot_be_written_is_reported_in_one_line(five, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FACE_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(UserError, match=r"cannot be written.*set FACE_CACHE") as raised:
+    with pytest.raises(UserError, match=r"^.*cannot be written.*set FACE_CACHE.*$"):
         load_crops(five, SMALL)
-    assert "\n" not in str(raised.value)
-
-
-# Decoding
 
 
 PLACE = (27.0, 9.0)  # far from every middle line, so that no turn or mirror image hides
 VIEWED = draw([PLACE], 50, 70, sigma=2.5)  # (50, 70)
 
 
-def seen_in(file, recipe=None):
+def seen_in(file, colour=False):
     """Where the dot lies in the crop of a whole picture, and the crop."""
-    recipe = recipe or Recipe(height=50, width=70)
-    faces = faces_in([file], boxes=torch.tensor([[0.0, 0, 70, 50]]))
-    image = load_crops(faces, recipe).images[0]
+    recipe = Recipe(height=50, width=70, colour=colour)
+    image = load_crops(faces_in([file], boxes=torch.tensor([[0.0, 0, 70, 50]])), recipe).images[0]
     return centre_near(image[0].numpy(), PLACE), image.float()
 
 
 # The rows and columns of the stored picture, as the EXIF standard words them: "the 0th row is the
 # visual top (bottom, left, right), the 0th column the visual left (right, top, bottom)".
-STORED = {
-    1: VIEWED,
-    2: VIEWED[:, ::-1],
-    3: VIEWED[::-1, ::-1],
-    4: VIEWED[::-1],
-    5: VIEWED.T,
-    6: VIEWED[:, ::-1].T,
-    7: VIEWED[::-1, ::-1].T,
-    8: VIEWED[::-1].T,
-}
+VIEWS = VIEWED, VIEWED[:, ::-1], VIEWED[::-1, ::-1], VIEWED[::-1]
+STORED = dict(enumerate([*VIEWS, *(view.T for view in VIEWS)], start=1))
 
 
 @pytest.mark.parametrize("orientation", STORED)
@@ -280,7 +249,7 @@ KINDS = {
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_picture_shows_the_same_dot(tmp_path, capfd, name, colour):
     KINDS[name].save(tmp_path / name, quality=95)
-    place, image = seen_in(tmp_path / name, Recipe(height=50, width=70, colour=colour))
+    place, image = seen_in(tmp_path / name, colour)
     assert image.shape == (3 if colour else 1, 50, 70)
     assert np.abs(place - PLACE).max() <= 0.1
     # JPEG and palettes lose a little; 16 bits must not overflow, print colours not be negative.
@@ -293,17 +262,6 @@ def test_black_and_white_pictures_are_read(tmp_path):
     place, image = seen_in(tmp_path / "one bit.png")
     assert set(image.unique().tolist()) == {0, 255}
     assert np.abs(place - PLACE).max() <= 0.2
-
-
-def test_a_colour_crop_keeps_red_green_and_blue_in_order(tmp_path):
-    Image.new("RGB", (40, 30), (200, 100, 50)).save(tmp_path / "one.png")
-    crop = load_crops(faces_in([tmp_path / "one.png"]), Recipe(height=3, width=4, colour=True))
-    assert crop.images[0, :, 1, 1].tolist() == [200, 100, 50]
-    crop = load_crops(faces_in([tmp_path / "one.png"]), Recipe(height=3, width=4))
-    assert crop.images[0, 0, 1, 1].item() == round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
-
-
-# Damaged pictures
 
 
 def truncate(file):
@@ -364,12 +322,9 @@ def test_one_damaged_picture_in_a_hundred_is_left_out_and_named(damaged, decoded
     assert len(load_crops(faces, SMALL)) == 100
 
 
-def test_more_than_one_damaged_picture_in_a_hundred_stop_the_run_before_there_is_a_cache(
-    damaged, cache
-):
-    with pytest.raises(UserError, match=r"2 of 100.*005\.jpg") as raised:  # the first of two
+def test_two_damaged_pictures_in_a_hundred_stop_the_run_before_the_cache(damaged, cache):
+    with pytest.raises(UserError, match=r"^.*2 of 100.*005\.jpg.*$"):  # the first of two
         load_crops(damaged([5, 60]), SMALL)
-    assert "\n" not in str(raised.value)
     assert list(cache.iterdir()) == []
 
 
@@ -400,9 +355,6 @@ def test_whatever_is_wrong_with_a_picture_it_is_read_or_named(tmp_path_factory, 
             assert "one." in str(fault) and "\n" not in str(fault)
         else:
             assert crops.images.shape == (1, 1, 9, 12)
-
-
-# Larger than memory
 
 
 def _cut_and_train(folder, granted):

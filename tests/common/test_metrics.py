@@ -3,22 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from common import metrics
 from common.crops import network_matrices
 from common.faces import Faces
 from common.keypoints import IMM_58
 from common.loading import Crops
-from common.metrics import (
-    area_under_curve,
-    errors_per_face,
-    failure_rate,
-    mean_shape,
-    measure,
-    nme,
-    smooth_l1_224,
-)
 from common.recipe import Recipe
 
 RECIPE = Recipe(height=50, width=100, margin=5)
@@ -42,28 +34,26 @@ def test_nme_of_a_three_four_five_triangle():
     truth = torch.tensor([[[10.0, 10], [30, 50]], [[10, 10], [30, 50]]])
     predicted = truth + torch.tensor([[[3.0, 4], [-4, 3]], [[0, 0], [6, 8]]])
     # 5 pixels of 50; (0 + 10) / 2 pixels of 25.
-    assert nme(predicted, truth, torch.tensor([50.0, 25])).tolist() == [10, 20]
-
-
-def test_a_face_counts_as_failed_over_eight_percent_and_not_at_eight():
-    errors = torch.tensor([4.0, 8.0, 8.001, 12.0, 100.0])
-    assert failure_rate(errors) == pytest.approx(60)
-    assert failure_rate(errors, limit=50) == pytest.approx(20)
+    assert metrics.nme(predicted, truth, torch.tensor([50.0, 25])).tolist() == [10, 20]
 
 
 @given(percentages)
+@example([4.0, 8.0, 8.001, 12.0, 100.0])  # 8 % is no failure
 def test_failure_rate_and_area_agree_with_counting_and_integrating(values):
     errors = torch.tensor(values, dtype=torch.float64)
-    assert failure_rate(errors) == pytest.approx(100 * sum(e > 8 for e in values) / len(values))
+    assert metrics.failure_rate(errors) == pytest.approx(
+        100 * sum(e > 8 for e in values) / len(values)
+    )
+    assert metrics.failure_rate(errors / 2, limit=4) == metrics.failure_rate(errors)
     # The cumulative curve itself, integrated in steps of a thousandth of a percent.
     at = (np.arange(8000) + 0.5) / 1000
     curve = (np.array(values)[:, None] <= at).mean(axis=0)
-    assert area_under_curve(errors) == pytest.approx(100 * curve.mean(), abs=0.02)
+    assert metrics.area_under_curve(errors) == pytest.approx(100 * curve.mean(), abs=0.02)
 
 
 def test_errors_in_every_unit_by_hand(crops):
     truth = crops.points
-    errors = errors_per_face(truth + torch.tensor([3.0, -1.0]), crops, RECIPE)
+    errors = metrics.errors_per_face(truth + torch.tensor([3.0, -1.0]), crops, RECIPE)
     scaled = 224 / 100 / 50  # from pixels of the crop to the nanodegree's unit
     expected = {
         "mse_px": (9 + 1) / 2,
@@ -84,13 +74,13 @@ def test_the_nanodegrees_loss_is_its_own_code_on_its_own_unit():
     expected = torch.stack(
         [loss((p - 100) / 50, (t - 100) / 50) for p, t in zip(predicted, truth, strict=True)]
     )
-    torch.testing.assert_close(smooth_l1_224(predicted - truth, 224), expected)
+    torch.testing.assert_close(metrics.smooth_l1_224(predicted - truth, 224), expected)
     # The same faces in crops of half the size, whose pixels count twice.
-    torch.testing.assert_close(smooth_l1_224((predicted - truth) / 2, 112), expected)
+    torch.testing.assert_close(metrics.smooth_l1_224((predicted - truth) / 2, 112), expected)
 
 
 def test_mean_shape_is_the_mean_in_fractions(crops):
-    shape = mean_shape(crops, RECIPE)
+    shape = metrics.mean_shape(crops, RECIPE)
     in_picture = crops.faces.points[:, [52, 13, 21]].mean(dim=0)
     kept = (in_picture + 0.5) / torch.tensor([2.0, 4.0])  # from the kept crop's edge
     torch.testing.assert_close(shape, (kept - 5) / torch.tensor([100.0, 50.0]))
@@ -100,15 +90,15 @@ def test_groups_and_the_mean_face_are_measured_by_themselves(crops):
     truth = crops.points
     off = torch.tensor([1.0, 4.0, 3.0])[:, None, None] * torch.tensor([1.0, 0.0])
     shape = torch.tensor([[0.5, 0.5], [0.4, 0.4], [0.6, 0.4]])
-    metrics = measure(truth + off, crops, shape, RECIPE)
-    assert metrics["nme"] == pytest.approx(100 * (1 + 4 + 3) / 3 / 40, rel=1e-4)
-    assert metrics["per_group"].keys() == {"front", "side"}
-    front, side = metrics["per_group"]["front"], metrics["per_group"]["side"]
+    found = metrics.measure(truth + off, crops, shape, RECIPE)
+    assert found["nme"] == pytest.approx(100 * (1 + 4 + 3) / 3 / 40, rel=1e-4)
+    assert found["per_group"].keys() == {"front", "side"}
+    front, side = found["per_group"]["front"], found["per_group"]["side"]
     assert (front["n"], side["n"]) == (2, 1)
     assert front["nme"] == pytest.approx(5, rel=1e-4)  # (2.5 + 7.5) / 2
     assert side["nme"] == pytest.approx(10, rel=1e-4)
-    assert (front["fr8"], side["fr8"], metrics["fr8"]) == pytest.approx((0, 100, 100 / 3))
+    assert (front["fr8"], side["fr8"], found["fr8"]) == pytest.approx((0, 100, 100 / 3))
     assert front["auc8"] == pytest.approx(100 * (5.5 + 0.5) / 8 / 2, rel=1e-3)
     always = shape * torch.tensor([100.0, 50.0]) - 0.5
     expected = (always - truth).square().mean()
-    assert metrics["baseline_mean_face"]["mse_px"] == pytest.approx(expected.item(), rel=1e-4)
+    assert found["baseline_mean_face"]["mse_px"] == pytest.approx(expected.item(), rel=1e-4)

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from test_training import CPU, FULL, TRAIN, VALIDATION, Tiny, stopped_in, train
+from test_training import CPU, FULL, TRAIN, VALIDATION, same, stopped_in, tiny, train
 
 from common import checkpoints, snapshots, training
 from common.inference import predict_keypoints
@@ -28,23 +28,20 @@ def test_a_short_training_is_recorded_whole_and_a_long_one_thinned_most_at_its_e
         assert all(after - before >= -1 for before, after in pairwise(steps))
 
 
-def test_the_faces_are_spread_over_the_list_and_no_more_than_there_are():
-    assert SnapshotRecorder(TRAIN, FULL).faces == [0, 4, 8, 13]
-    assert SnapshotRecorder(VALIDATION.take([0, 1]), FULL).faces == [0, 1]
-    assert SnapshotRecorder(VALIDATION.take([3]), FULL).faces == [0]
+@pytest.mark.parametrize(("count", "faces"), [(14, [0, 4, 8, 13]), (2, [0, 1]), (1, [0])])
+def test_the_faces_are_spread_over_the_list_and_no_more_than_there_are(count, faces):
+    assert SnapshotRecorder(TRAIN.take(range(count)), FULL).faces == faces
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
-def test_a_frame_is_what_the_network_or_its_ema_predicts_before_the_first_and_after_every_epoch(
-    tmp_path, ema_decay
-):
+def test_a_frame_is_what_the_network_or_its_ema_predicts_after_an_epoch(tmp_path, ema_decay):
     network, _ = train(tmp_path / "one.pt", replace(FULL, ema_decay=ema_decay))
     state = training_of(tmp_path / "one.pt")
     frames = state["snapshots"]["frames"]
     assert state["snapshots"]["faces"] == SHOWN
     assert list(frames) == list(range(FULL.epochs + 1))
     torch.manual_seed(0)
-    untrained, crops = Tiny(), VALIDATION.take(SHOWN)
+    untrained, crops = tiny(), VALIDATION.take(SHOWN)
     training.init_bias_to_mean(untrained, training.mean_shape(TRAIN, FULL))
     for epoch, predicting in ((0, untrained), (FULL.epochs, network)):
         expected = predict_keypoints(predicting, crops.images, crops.flip_order, FULL)
@@ -53,10 +50,8 @@ def test_a_frame_is_what_the_network_or_its_ema_predicts_before_the_first_and_af
 
     measured = load_snapshots(state, VALIDATION, FULL)
     assert measured.epochs == list(frames)
-    for epoch, predicted, errors in zip(
-        measured.epochs, measured.predictions, measured.nme, strict=True
-    ):
-        assert torch.equal(predicted, frames[epoch])
+    assert torch.equal(measured.predictions, torch.stack(list(frames.values())))
+    for predicted, errors in zip(measured.predictions, measured.nme, strict=True):
         torch.testing.assert_close(errors, nme(predicted, crops.points, crops.eye_distance))
 
 
@@ -64,8 +59,7 @@ def test_recording_costs_the_weights_nothing(tmp_path, monkeypatch):
     network, _ = train(tmp_path / "one.pt")
     monkeypatch.setattr(snapshots.SnapshotRecorder, "record", lambda *_: None)
     unwatched, _ = train(tmp_path / "two.pt")
-    for name, weight in network.state_dict().items():
-        assert torch.equal(weight, unwatched.state_dict()[name])
+    assert same(network.state_dict(), unwatched.state_dict())
     assert training_of(tmp_path / "two.pt")["snapshots"]["frames"] == {}
 
 
@@ -83,7 +77,7 @@ def test_a_checkpoint_without_snapshots_can_be_resumed(tmp_path):
 def test_the_other_processes_of_a_training_record_nothing(monkeypatch):
     recorder = SnapshotRecorder(VALIDATION, FULL)
     monkeypatch.setattr(snapshots, "is_main_process", lambda: False)
-    recorder.record(0, Tiny())
+    recorder.record(0, tiny())
     assert recorder.frames == {}
 
 

@@ -16,9 +16,7 @@ def no_environment(monkeypatch):
     monkeypatch.delenv("FACE_DATA", raising=False)
 
 
-def test_data_lies_where_the_option_says_else_the_environment_else_beside_the_code(
-    imm_folder, tmp_path, monkeypatch
-):
+def test_data_lies_by_option_or_environment_or_beside_the_code(imm_folder, tmp_path, monkeypatch):
     beside = Path(imm.__file__).parent / "files"
     assert data_folder(None) == (beside, "the default")
     monkeypatch.setenv("FACE_DATA", "")
@@ -74,9 +72,7 @@ def test_an_unknown_set_is_an_error_that_names_the_known_ones(tmp_path):
             call("lfw", tmp_path)
 
 
-def test_a_set_is_fetched_with_its_warnings_first_and_not_again(
-    server, tmp_path, imm_folder, monkeypatch
-):
+def test_a_set_is_fetched_with_its_warnings_and_once(server, tmp_path, imm_folder, monkeypatch):
     write_asf(imm_folder, "01-1m")
     sums = tmp_path / "sums.txt"
     sums.write_text(f"{'0' * 64}  01-1m.asf\n{'0' * 64}  01-1m.jpg\n")
@@ -90,9 +86,7 @@ def test_a_set_is_fetched_with_its_warnings_first_and_not_again(
     assert len(server.requests) == 1
 
 
-def test_yunet_is_listed_and_fetched_whole_from_the_first_good_address_and_not_again(
-    server, tmp_path, monkeypatch
-):
+def test_yunet_is_listed_and_fetched_once_from_a_good_address(server, tmp_path, monkeypatch):
     file = tmp_path / "models" / yunet.FILE.name
     text = catalog.list_sets(tmp_path)
     assert f"not found: {file}; fetch it: python run_part.py data yunet --download" in text

@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -17,22 +18,12 @@ PAGES = 4000  # of 4096 bytes: 16 MB, which glibc would request again each time
 
 
 def test_pictures_stay_in_memory_where_they_would_fill_the_device(monkeypatch):
-    images = torch.zeros(10, 1, 10, 10, dtype=torch.uint8)  # 1000 bytes
-    sent = []
-
-    class Pictures(torch.Tensor):
-        def to(self, device):
-            sent.append(device)
-            return "sent"
-
-    images, cuda = images.as_subclass(Pictures), torch.device("cuda:0")
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2000, 10**9))
-    assert preload_if_fits(images, cuda) is images
-    assert sent == []
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2001, 10**9))
-    assert preload_if_fits(images, cuda) == "sent"
-    assert sent == [cuda]
+    images, cuda = Mock(nbytes=1000), torch.device("cuda:0")
+    for free, sent in ((2000, images), (2001, images.to.return_value)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 10**9))
+        assert preload_if_fits(images, cuda) is sent
     assert preload_if_fits(images, torch.device("cpu")) is images
+    images.to.assert_called_once_with(cuda)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):

@@ -28,31 +28,23 @@ PLAIN = Recipe(
 CPU = Options(device="cpu")
 
 
-class Layers(nn.Module):
+def new_network(normalise):
     """One convolution, with batch normalisation or without, and one layer behind it."""
-
-    def __init__(self, normalise):
-        super().__init__()
-        normal = nn.BatchNorm2d(4) if normalise else nn.Identity()
-        self.layers = nn.Sequential(
-            nn.Conv2d(1, 4, 3), normal, nn.ReLU(), nn.Flatten(), nn.Linear(560, 2)
-        )
-
-    def forward(self, faces):
-        return self.layers(faces).view(-1, 1, 2)
+    normal = nn.BatchNorm2d(4) if normalise else nn.Identity()
+    layers = nn.Conv2d(1, 4, 3), normal, nn.ReLU(), nn.Flatten(), nn.Linear(560, 2)
+    return nn.Sequential(*layers, nn.Unflatten(1, (1, 2)))
 
 
 def train(folder, normalise, options=CPU):
-    """A trained network's weights and the history."""
+    """A trained network's weights and the history without its seconds."""
     from test_training import TRAIN, VALIDATION
 
     torch.manual_seed(0)
-    network = Layers(normalise)
-    name = folder / f"{normalise}.pt"
-    history = fit(network, TRAIN, VALIDATION, PLAIN, options, name)
-    return network.state_dict(), [
-        {name: value for name, value in row.items() if name != "seconds"} for row in history
-    ]
+    network = new_network(normalise)
+    history = fit(network, TRAIN, VALIDATION, PLAIN, options, folder / f"{normalise}.pt")
+    for row in history:
+        del row["seconds"]
+    return network.state_dict(), history
 
 
 def train_stop_and_resume(folder):
@@ -75,9 +67,7 @@ def train_together(folder):
         rank = int(os.environ["RANK"])
         print("heard")
         results = {"trained": [train(folder, normalise) for normalise in (False, True)]}
-        again = folder / "again"
-        distributed.on_main_process(again.mkdir)
-        results["resumed"] = train_stop_and_resume(again)
+        results["resumed"] = train_stop_and_resume(folder / "again")
         torch.manual_seed(0)
         distributed.own_random_numbers()
         results["drawn"] = torch.rand(5)
