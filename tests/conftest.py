@@ -28,6 +28,23 @@ def cache(tmp_path_factory, monkeypatch):
     return folder
 
 
+@pytest.fixture
+def command(capfd, monkeypatch, tmp_path):
+    """Calls the command line in an empty folder: exit status, stdout, lines of stderr."""
+    import run_part
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*line):
+        capfd.readouterr()
+        status = run_part.main([str(word) for word in line])
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return status, out, err.splitlines()
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """The folder with the real sets, or the test is skipped."""

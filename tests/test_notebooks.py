@@ -55,8 +55,8 @@ def test_the_notebook_agrees_with_the_parts_file_and_keeps_no_output(name):
 
 
 def test_the_first_cells_register_the_networks_of_all_parts():
-    for name in make.PARTS:
-        assert "from notebooks import inline" in "".join(cells(name, "code")[2]["source"])
+    code = ["".join(cells(name, "code")[2]["source"]) for name in make.PARTS]
+    assert all("from notebooks import inline" in source for source in code)
     assert "parts.toolkit" in imports("notebooks.inline")
     assert {"parts.part1_nose_tip", "parts.part2_full_face"} < imports("parts.toolkit")
     assert {"parts.part3_large_dataset", "parts.udacity_networks"} < imports("parts.part3_variants")
@@ -81,10 +81,9 @@ def test_the_notebook_runs_and_shows_its_steps(name, small_root, tmp_path, monke
     assert Path.cwd() == REPOSITORY and sys.path[0] == str(REPOSITORY)
     recipe, faces, network, curves, page = filter(None, shown)
     assert "<td>epochs</td><td>1</td>" in recipe
-    assert faces.count("<img") == 2 * min(8, len(names["train"]))
+    assert faces.count("<img") == 2 * min(8, len(names["train"])) and curves.count("<img") == 1
     assert f"class {type(names['network']).__name__}(nn.Module):" in network
     assert "<td>Conv2d</td>" in network
-    assert curves.count("<img") == 1
     written = (tmp_path / name / "index.html").read_text()
     inside = unescape(re.search('srcdoc="([^"]*)"', page)[1])
     assert inside.count("<img") == written.count("<img") > 20

@@ -40,6 +40,7 @@ def site(tmp_path_factory, small_root, best_reports):
     study = ladder_plans.STUDIES["1"]
     start = study.start.changed(epochs=1, batch=4)
     flip = ladder_plans.Change("flip", "Mirrored.", {"flip": 0.5})
+    study = replace(study, start=start, changes=(flip,), questions=())
     options = ["--device", "cpu", "--reports", str(reports), "--data", str(small_root)]
     trained = str(reports / "part3" / "checkpoint.pt")
     with pytest.MonkeyPatch.context() as patch:
@@ -47,21 +48,13 @@ def site(tmp_path_factory, small_root, best_reports):
         made_up_reports.draw_coarsely(patch)
         patch.setattr(FaceKeypoints, "predict", lambda *_: [face])
         patch.setattr(explanation_page, "PLACES", 4)
-        beside = {"other": made_up_reports.many_results().nme + 1}
-        metrics = made_up_reports.report().metrics
-        metrics["beside"] = {"other": metrics["baseline_mean_face"]}
-        write_report(
-            reports,
-            made_up_reports.report(
-                lesson=replace(made_up_reports.LESSON, folder="part9-mixed"),
-                results=made_up_reports.many_results(),
-                metrics=metrics,
-                beside=beside,
-                synthetic=True,
-            ),
-        )
+        results = made_up_reports.many_results()
+        made_up = made_up_reports.report(results=results, synthetic=True)
+        metrics = made_up.metrics | {"beside": {"other": made_up.metrics["baseline_mean_face"]}}
+        lesson = replace(made_up.lesson, folder="part9-mixed")
+        beside = {"other": results.nme + 1}
+        write_report(reports, replace(made_up, lesson=lesson, metrics=metrics, beside=beside))
         write_comparison(reports / "compare", made_up_reports.comparison())
-        study = replace(study, start=start, changes=(flip,), questions=())
         patch.setitem(ladder.STUDIES, "1", study)
         assert run_part.main(["ladder", "1", "--seeds", "2", *options]) == 0
         assert run_part.main(["explain", str(photo), "--checkpoint", trained, *options]) == 0
@@ -218,13 +211,11 @@ def test_a_start_page_needs_no_checkpoint_and_trusts_none_of_another_run(
     source = write_index(reports).read_text()
     assert "part3/checkpoint.pt cannot be read" in source
     assert "One face" not in source
-    other = checkpoints.load(reports / "part2" / "checkpoint.pt")
-    checkpoints.save({**other, "network": "NetOfAPartThatIsNotImported"}, reports / "part3.pt")
-    (reports / "part3.pt").replace(reports / "part3" / "checkpoint.pt")
+    unknown = other | {"network": "NetOfAPartThatIsNotImported"}
+    checkpoints.save(unknown, reports / "part3" / "checkpoint.pt")
     source = write_index(reports).read_text()
     assert "cannot be read" not in source and "One face" not in source
     for part in ("part1", "part2"):
         (reports / part / "face.json").write_text('{"half"')
     source = write_index(reports).read_text()
-    for name in ("part1/face.json", "part2/face.json"):
-        assert f"{name} cannot be read" in source
+    assert all(f"{part}/face.json cannot be read" in source for part in ("part1", "part2"))

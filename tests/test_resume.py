@@ -66,6 +66,7 @@ def fill_disk():
 
 KILLED = -signal.SIGKILL
 in_step = partial(stop_at, "common.training", "augment")
+in_drawing = partial(stop_at, "common.report.figures", "save")
 STOPS = {  # what stops a process, its exit status, and the epochs done since the first start
     "killed before the first checkpoint": (partial(in_step, 1, signal.SIGKILL), KILLED, 0),
     "killed": (partial(in_step, 3, signal.SIGKILL), KILLED, 2),
@@ -73,11 +74,7 @@ STOPS = {  # what stops a process, its exit status, and the epochs done since th
     "Ctrl-C": (partial(in_step, 2, signal.SIGINT), 130, 4),
     "a full disk": (fill_disk, 2, 4),
     "killed while writing a checkpoint": (partial(die_in_write, 2), KILLED, 5),
-    "killed while drawing": (
-        partial(stop_at, "common.report.figures", "save", 3, signal.SIGKILL),
-        KILLED,
-        EPOCHS,
-    ),
+    "killed while drawing": (partial(in_drawing, 3, signal.SIGKILL), KILLED, EPOCHS),
 }
 
 

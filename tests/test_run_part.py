@@ -15,20 +15,6 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 ON_CPU = ("--epochs", 1, "--device", "cpu")
 
 
-@pytest.fixture
-def call(capsys):
-    """Calls the command line within this process: exit status, stdout, the lines of stderr."""
-
-    def call(*line):
-        capsys.readouterr()
-        status = run_part.main([str(word) for word in line])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return status, out, err.splitlines()
-
-    return call
-
-
 def python(code, *line, **settings):
     """Runs ``code`` in a Python of its own, in the repository."""
     return subprocess.run(
@@ -76,13 +62,12 @@ def test_a_closed_pipe_is_not_an_error():
 
 
 @pytest.mark.parametrize(("part", "name"), [("1", "imm"), ("3", "ibug")])
-def test_a_requested_data_set_that_is_missing_ends_in_one_line(call, tmp_path, part, name):
+def test_a_requested_data_set_that_is_missing_ends_in_one_line(command, tmp_path, part, name):
     reports = tmp_path / "reports"
-    status, out, errors = call(part, "--dataset", name, "--data", tmp_path, "--reports", reports)
+    status, out, errors = command(part, "--dataset", name, "--data", tmp_path, "--reports", reports)
     assert (status, out) == (2, "")
     (line,) = errors
-    assert line.startswith(f"error: {name}: not found")
-    assert str(tmp_path) in line
+    assert line.startswith(f"error: {name}: not found") and str(tmp_path) in line
     assert f"run_part.py data {name} --download" in line
     assert not reports.exists()
 
@@ -91,12 +76,12 @@ def test_a_requested_data_set_that_is_missing_ends_in_one_line(call, tmp_path, p
     ("part", "usual"), [("1", "imm"), pytest.param("3", "ibug", marks=pytest.mark.slow)]
 )
 def test_without_any_data_set_a_part_says_so_and_runs_on_synthetic_faces(
-    call, tmp_path, monkeypatch, small_runs, part, usual
+    command, tmp_path, monkeypatch, small_runs, part, usual
 ):
     few = {key: 6 if key[1] == "train" else 3 for key in cached.COUNTS}
     monkeypatch.setattr(cached, "COUNTS", few)
     line = ["--data", tmp_path, "--reports", tmp_path / "reports", *ON_CPU]
-    status, _, errors = call(part, *line)
+    status, _, errors = command(part, *line)
     assert status == 0
     (first,) = [text for text in errors if "not found" in text]
     assert f"run_part.py data {usual} --download" in first
@@ -105,8 +90,7 @@ def test_without_any_data_set_a_part_says_so_and_runs_on_synthetic_faces(
     assert (metrics["synthetic"], metrics["dataset"]) == (True, "synthetic")
     assert (metrics["n_train"], metrics["n_test"]) == (6, 3)
     assert "Synthetic faces." in (folder / "index.html").read_text()
-    status, out, _ = call("evaluate", folder / "checkpoint.pt", "--json", "--data", tmp_path)
-    assert status == 0
+    _, out, _ = command("evaluate", folder / "checkpoint.pt", "--json", "--data", tmp_path)
     assert json.loads(out)["nme"] == pytest.approx(metrics["nme"], rel=1e-5)
 
 
@@ -118,14 +102,10 @@ def test_the_whole_program_ends_with_status_2_and_no_traceback():
     assert line.startswith("error: --download: name the data set")
 
 
-def test_the_data_folder_comes_from_the_environment_too(call, small_root, monkeypatch, tmp_path):
+def test_the_data_folder_comes_from_the_environment_too(command, small_root, monkeypatch, tmp_path):
     monkeypatch.setenv("FACE_DATA", str(small_root))
-    status, out, _ = call("data")
-    assert status == 0
-    assert f"found in {small_root}" in out
-    status, out, _ = call("data", "--data", tmp_path)
-    assert status == 0
-    assert f"not found in {tmp_path}" in out
+    assert f"found in {small_root}" in command("data")[1]
+    assert f"not found in {tmp_path}" in command("data", "--data", tmp_path)[1]
 
 
 @pytest.mark.parametrize(
@@ -143,14 +123,13 @@ def test_the_data_folder_comes_from_the_environment_too(call, small_root, monkey
         ("evaluate pyproject.toml", "pyproject.toml"),
     ],
 )
-def test_a_users_mistake_ends_in_one_line(call, small_root, tmp_path, monkeypatch, line, named):
+def test_a_users_mistake_ends_in_one_line(command, small_root, tmp_path, monkeypatch, line, named):
     monkeypatch.chdir(REPOSITORY)
     reports = ["--reports", tmp_path / "reports"] if line[0] in "123" else []
-    status, _, errors = call(*line.split(), "--data", small_root, *reports)
+    status, _, errors = command(*line.split(), "--data", small_root, *reports)
     assert status == 2
-    (last,) = [text for text in errors if text.startswith("error: ")]
-    assert last == errors[-1]
-    assert named in last
+    assert [text for text in errors if text.startswith("error: ")] == errors[-1:]
+    assert named in errors[-1]
 
 
 @pytest.mark.parametrize(
@@ -166,10 +145,10 @@ def test_an_unknown_word_is_reported_with_the_usage(line, capsys):
 
 
 def test_a_reports_folder_that_cannot_be_written_is_reported_before_training(
-    call, small_root, tmp_path
+    command, small_root, tmp_path
 ):
     (tmp_path / "file").write_text("")
-    status, _, errors = call("1", "--data", small_root, "--reports", tmp_path / "file")
+    status, _, errors = command("1", "--data", small_root, "--reports", tmp_path / "file")
     assert status == 2
     assert "cannot be written" in errors[-1]
     assert not any("training" in line for line in errors)
@@ -199,13 +178,11 @@ def test_at_the_second_signal_the_process_ends_at_once(monkeypatch):
     """torchrun passes Ctrl-C on to processes that have received it already."""
     monkeypatch.setattr(run_part, "stops", [])
     ends = []
-    monkeypatch.setattr(os, "_exit", lambda status: ends.append(status))
-    with pytest.raises(KeyboardInterrupt):
-        run_part.stop(2, None)
-    assert ends == []
-    with pytest.raises(KeyboardInterrupt):
-        run_part.stop(15, None)
-    assert ends == [130]
+    monkeypatch.setattr(os, "_exit", ends.append)
+    for number, expected in ((2, []), (15, [130])):
+        with pytest.raises(KeyboardInterrupt):
+            run_part.stop(number, None)
+        assert ends == expected
 
 
 def interrupted(*_):
@@ -220,9 +197,9 @@ def interrupted_in_a_library(*_):
 
 
 @pytest.mark.parametrize("interrupt", [interrupted, interrupted_in_a_library])
-def test_ctrl_c_ends_with_one_line(call, small_root, tmp_path, monkeypatch, interrupt):
+def test_ctrl_c_ends_with_one_line(command, small_root, tmp_path, monkeypatch, interrupt):
     monkeypatch.setattr(run_part, "stops", [])
     monkeypatch.setattr(training, "train_epoch", interrupt)
-    status, _, errors = call("1", "--data", small_root, "--reports", tmp_path, *ON_CPU)
+    status, _, errors = command("1", "--data", small_root, "--reports", tmp_path, *ON_CPU)
     assert status == 130
     assert errors[-1].startswith("stopped; parts go on with --resume")

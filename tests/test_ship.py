@@ -47,10 +47,8 @@ def test_half_the_bits_predict_nearly_the_same_and_need_no_more_than_25_megabyte
     torch.manual_seed(0)
     faces = torch.randint(0, 256, (4, 1, *recipe.cached_size), dtype=torch.uint8)
     order = torch.arange(68)
-    one, other = (
-        predict_keypoints(checkpoints.network_of(kind), faces, order, recipe)
-        for kind in (full, half)
-    )
+    networks = map(checkpoints.network_of, (full, half))
+    one, other = (predict_keypoints(network, faces, order, recipe) for network in networks)
     assert 0 < (one - other).abs().max() < 0.05  # of a pixel
 
 
@@ -58,8 +56,7 @@ def test_the_card_names_data_licence_recipe_and_measured_figures(shipped):
     card = (shipped[1] / "README.md").read_text()
     for words in ("no commercial use", "6 of 3148 faces", "recipe `best`, seed 0", "1 epochs"):
         assert words in card
-    row = next(line for line in card.splitlines() if line.startswith("| lfpw/testset |"))
-    assert row.split("|")[2].strip() == str(small_sets.FOLDERS["lfpw/testset"])
+    assert f"\n| lfpw/testset | {small_sets.FOLDERS['lfpw/testset']} |" in card
     train = {name for name in small_sets.FOLDERS if "train" in name or name == "afw"}
     assert all(f"{name} {small_sets.FOLDERS[name]}" in card for name in train)
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-import run_part
 from common.system.errors import UserError
 from exercises import check as checking
 from exercises import judge as judging
@@ -177,16 +176,15 @@ def test_a_file_that_cannot_be_run_is_refused_with_one_line(write, text, message
 
 @pytest.mark.slow
 def test_the_command_names_the_mistake_and_draws_it_and_removes_old_pictures(
-    write, tmp_path, capfd
+    write, tmp_path, command
 ):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     (pictures / "part2-turning.png").touch()
     file = write(f"import torch\nfrom exercises.checks_part2 import *\n{HANDWRITTEN['mirror'][1]}")
-    status = run_part.main(["check", "2", "--file", str(file), "--save-dir", str(pictures)])
-    out, err = capfd.readouterr()
+    status, out, errors = command("check", "2", "--file", file, "--save-dir", pictures)
     (picture,) = pictures.iterdir()
-    assert (status, err, picture.name) == (1, "", "part2-mirror.png")
+    assert (status, errors, picture.name) == (1, [], "part2-mirror.png")
     lines = dict(re.findall(r"^(\w+)  +(.+)$", out, re.MULTILINE))
     assert lines.pop("mirror").startswith("mirrored, but left and right not exchanged")
     assert lines == dict.fromkeys(["turning", "move_both", "nme", "flip_tta"], "done")
@@ -235,20 +233,17 @@ def training_step(*given):
 
 @pytest.mark.slow
 def test_a_file_that_never_ends_or_is_missing_ends_the_command_with_one_line(
-    write, tmp_path, capfd
+    write, tmp_path, command
 ):
     file = write("while True:\n    pass\n")
     reason = r"still running after 1 seconds: .* \(line [12]\); correct"
     with pytest.raises(UserError, match=reason):
         check("1", file, tmp_path, seconds_to_start=1)
-    missing = tmp_path / "none.py"
-    assert run_part.main(["check", "1", "--file", str(missing), "--save-dir", str(tmp_path)]) == 2
     remedy = "No such file or directory; name the file with --file"
-    assert capfd.readouterr() == ("", f"error: {missing}: {remedy}\n")
+    line = ["check", "1", "--file", "none.py", "--save-dir", tmp_path]
+    assert command(*line) == (2, "", [f"error: none.py: {remedy}"])
 
 
-def test_a_folder_for_pictures_that_cannot_be_written_ends_with_one_line(write, capsys):
-    file = write("")
-    assert run_part.main(["check", "1", "--save-dir", str(file)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: {file}")
+def test_a_folder_for_pictures_that_cannot_be_written_ends_with_one_line(write, command):
+    status, _, (line,) = command("check", "1", "--save-dir", write(""))
+    assert status == 2 and line.startswith("error: ") and "mine.py" in line

@@ -1,24 +1,21 @@
 import pytest
 import torch
 import torchvision
+from small_network import checkpoint_of
 from torch import nn
 
 from common import checkpoints
 from common.recipe import Options, Recipe, reasons
 from common.system.errors import UserError
-from parts import (
-    part1_nose_tip,
-    part2_full_face,
-    part3_large_dataset,
-    part3_variants,
-    udacity_networks,
-)
+from parts import part1_nose_tip as part1
+from parts import part2_full_face as part2
+from parts import part3_large_dataset as part3
+from parts import part3_variants, udacity_networks
 from parts.part1_nose_tip import NoseNet
 from parts.part2_full_face import FaceNet
 from parts.part3_large_dataset import HeatmapResNet18, ResNet18
 from parts.part3_variants import NETWORKS, load_imagenet, new_network
 
-PARTS = (part1_nose_tip, part2_full_face, part3_large_dataset)
 IMAGENET = torchvision.models.ResNet18_Weights
 
 
@@ -127,12 +124,11 @@ def test_the_other_head_begins_with_what_a_checkpoint_learned_and_its_own_seeds_
     tmp_path,
 ):
     torch.manual_seed(7)
-    taught = HeatmapResNet18()
-    state = {"network": "", "arguments": {}, "recipe": {}, "scheme": "ibug68"}
-    checkpoints.save({**state, "weights": taught.half().state_dict()}, tmp_path / "taught.pt")
-    recipe = part3_large_dataset.Best(head="coordinates")
+    taught = HeatmapResNet18().half()
+    path = checkpoint_of(tmp_path / "taught.pt", taught)
+    recipe = part3.Best(head="coordinates")
     random = new_network(recipe, Options(seed=3), 68)
-    begun = new_network(recipe, Options(seed=3, pretrained=str(tmp_path / "taught.pt")), 68)
+    begun = new_network(recipe, Options(seed=3, pretrained=str(path)), 68)
     for name, values in begun.state_dict().items():
         assert values.dtype != torch.float16
         if name.startswith("resnet.fc"):
@@ -143,14 +139,12 @@ def test_the_other_head_begins_with_what_a_checkpoint_learned_and_its_own_seeds_
 
 
 def test_a_checkpoint_of_which_nothing_fits_is_refused(tmp_path):
-    state = {"network": "", "arguments": {}, "recipe": {}, "scheme": "imm58"}
-    path = tmp_path / "nose.pt"
-    checkpoints.save({**state, "weights": NoseNet().state_dict()}, path)
+    path = checkpoint_of(tmp_path / "nose.pt", NoseNet())
     with pytest.raises(UserError, match=rf"{path}: none of its weights fits; take"):
-        new_network(part3_large_dataset.Best(), Options(pretrained=str(path)), 68)
+        new_network(part3.Best(), Options(pretrained=str(path)), 68)
 
 
-@pytest.mark.parametrize("part", [*PARTS, udacity_networks, part3_variants])
+@pytest.mark.parametrize("part", [part1, part2, part3, udacity_networks, part3_variants])
 def test_every_line_of_a_recipe_has_its_reason(part):
     for kind in part.RECIPES.values():
         own = [field for each in kind.__mro__[-3::-1] for field in each.__annotations__]
@@ -162,20 +156,13 @@ def test_every_line_of_a_recipe_has_its_reason(part):
 
 @pytest.mark.parametrize(
     ("part", "rate", "rotation"),
-    list(zip(PARTS, (1e-3, 1e-4, 1e-3), (0.0, 10.0, 10.0), strict=True)),
-    ids=("part1", "part2", "part3"),
+    [(part1, 1e-3, 0.0), (part2, 1e-4, 10.0), (part3, 1e-3, 10.0)],
 )
 def test_the_course_recipe_is_the_reports(part, rate, rotation):
     course = part.RECIPES["course"]()
     assert (course.optimizer, course.loss, course.batch) == ("adam", "mse", 1)
     assert (course.flip, course.cosine, course.ema_decay) == (0.0, False, 0.0)
     assert (course.learning_rate, course.rotation) == (rate, rotation)
-    if part is part2_full_face:
+    if part is part2:
         assert course.colour
         assert min(course.brightness, course.contrast, course.saturation, course.hue) > 0
-
-
-def test_both_recipes_of_a_part_show_crops_that_its_network_takes():
-    for part, kind in ((part1_nose_tip, NoseNet), (part2_full_face, FaceNet)):
-        for recipe in part.RECIPES.values():
-            shapes(meta(kind), recipe().height, recipe().width)

@@ -3,10 +3,9 @@
 import csv
 import json
 import re
+from functools import partial
 
 import pytest
-
-import run_part
 
 pytestmark = pytest.mark.slow
 RECIPES = ("course", "best")
@@ -23,17 +22,8 @@ def run(request, small_reports):
 
 
 @pytest.fixture
-def evaluate(small_root, capsys):
-    """Calls ``run_part.py evaluate``; the exit status, stdout and the lines of stderr."""
-
-    def call(checkpoint, *more):
-        capsys.readouterr()
-        line = ["evaluate", str(checkpoint), "--data", str(small_root), "--device", "cpu"]
-        status = run_part.main([*line, *more])
-        out, err = capsys.readouterr()
-        return status, out, err.strip().splitlines()
-
-    return call
+def evaluate(small_root, command):
+    return partial(command, "evaluate", "--data", small_root, "--device", "cpu")
 
 
 def test_the_run_leaves_metrics_and_history(run):
@@ -73,16 +63,11 @@ def test_the_page_plays_the_snapshots_and_claims_no_cause_from_a_few_faces(run):
 
 def test_evaluate_repeats_the_numbers_of_the_run(run, evaluate):
     _, folder, metrics = run
-    status, out, _ = evaluate(folder / "checkpoint.pt", "--json")
-    assert status == 0
-    repeated = json.loads(out)
-    for before, after in (
-        (metrics, repeated),
-        (metrics["baseline_mean_face"], repeated["baseline_mean_face"]),
-    ):
-        assert [after[name] for name in UNITS] == pytest.approx(
-            [before[name] for name in UNITS], rel=1e-5
-        )
+    repeated = json.loads(evaluate(folder / "checkpoint.pt", "--json")[1])
+    pairs = [(metrics, repeated), [each["baseline_mean_face"] for each in (metrics, repeated)]]
+    for before, after in pairs:
+        expected = pytest.approx([before[name] for name in UNITS], rel=1e-5)
+        assert [after[name] for name in UNITS] == expected
     assert repeated["per_group"].keys() == metrics["per_group"].keys()
     for group, values in repeated["per_group"].items():
         assert values == pytest.approx(metrics["per_group"][group], rel=1e-5)
@@ -94,20 +79,20 @@ def test_evaluate_repeats_the_numbers_of_the_run(run, evaluate):
     assert f"{metrics['nme']:.5g}" in rows["all"]
 
 
-def test_a_run_from_other_initial_weights_says_so(small_reports, small_root, tmp_path, small_runs):
+def test_a_run_from_other_initial_weights_says_so(
+    small_reports, small_root, tmp_path, small_runs, command
+):
     trained = small_reports["best"] / "part3" / "checkpoint.pt"
-    line = ["3", "--recipe", "from-heatmaps", "--pretrained", str(trained)]
-    line += ["--epochs", "1", "--device", "cpu", "--data", str(small_root)]
-    assert run_part.main([*line, "--reports", str(tmp_path)]) == 0
+    line = ["3", "--recipe", "from-heatmaps", "--pretrained", trained, "--epochs", 1]
+    line += ["--device", "cpu", "--data", small_root, "--reports", tmp_path]
+    assert command(*line)[0] == 0
     assert f"--pretrained {trained}." in (tmp_path / "part3" / "index.html").read_text()
 
 
 def test_evaluate_takes_one_folder_and_other_boxes(small_reports, evaluate):
     def measured(*more):
         checkpoint = small_reports["best"] / "part3" / "checkpoint.pt"
-        status, out, _ = evaluate(checkpoint, "--json", *more)
-        assert status == 0
-        return json.loads(out)
+        return json.loads(evaluate(checkpoint, "--json", *more)[1])
 
     assert measured("--split", "train")["n_test"] == 6
     one = measured("--split", "lfpw/testset")
@@ -133,4 +118,3 @@ def test_evaluate_names_in_one_line_what_does_not_fit(small_reports, evaluate, p
     status, out, errors = evaluate(small_reports["best"] / part / "checkpoint.pt", *more)
     assert (status, out) == (2, "")
     assert errors[-1].startswith("error: ") and named in errors[-1]
-    assert not any("Traceback" in line for line in errors)

@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-import small_sets
 import torch
+from handmade import write_picture
 
 from common.crops import read_picture, square_boxes
 from common.faces import Faces, landmark_boxes
@@ -32,10 +32,7 @@ def by_picture(faces, values):
 
 
 def test_the_face_that_overlaps_the_annotated_one_most_is_the_one_that_was_found(tmp_path):
-    files = []
-    for name in ("two.png", "one.png"):
-        small_sets.Image.new("RGB", (200, 100)).save(tmp_path / name)
-        files.append(tmp_path / name)
+    files = [write_picture(tmp_path / name, 200, 100) for name in ("two.png", "one.png")]
     boxes = torch.tensor([[10.0, 10, 40, 40], [120, 10, 40, 40], [50, 50, 30, 40]])
     three = (files[0], files[0], files[1])
     faces = Faces("a/test", "a", IBUG_68, three, torch.zeros(3, 68, 2), boxes, ("",) * 3, ("",) * 3)
@@ -67,9 +64,7 @@ def test_found_faces_are_measured_and_the_others_counted(
     found[1] = []
     seen = by_picture(faces, found)
     monkeypatch.setattr(FaceKeypoints, "predict", lambda _, image: seen[int(image.sum())])
-    status, out, _ = evaluate("--json")
-    assert status == 0
-    metrics = json.loads(out)
+    metrics = json.loads(evaluate("--json")[1])
     assert metrics["n_test"] == 2
     assert metrics["found"] == pytest.approx(100 * 2 / 3)
     errors = 300 / IBUG_68.eye_distance(faces.points[[0, 2]])  # % of the eye distance
@@ -98,10 +93,8 @@ def test_protocols_accept_faces_by_the_networks_own_flip_disagreement(small_root
     network, recipe = ResNet18(68), Recipe(height=32, width=32, margin=4, box_scale=1.3)
     train = load_crops(ibug.load(small_root, "train"), recipe)
     monkeypatch.setattr(splits, "protocols", lambda data: {"lfpw/testset": ""})
-    for disagreement, found in ((0.0, 0.0), (10.0, 100.0)):
-        monkeypatch.setattr(
-            protocols_300w, "flip_disagreement_p99", lambda *_, known=disagreement: known
-        )
+    for p99, found in ((0.0, 0.0), (10.0, 100.0)):
+        monkeypatch.setattr(protocols_300w, "flip_disagreement_p99", lambda *_, known=p99: known)
         (row,) = protocols_300w.protocols(network, train, recipe, small_root)
         assert row["boxes"]["haar"]["found"] == found
 

@@ -34,8 +34,7 @@ class Seer:
         self.seen = []
 
     def predict(self, image):
-        assert image.dtype == np.uint8
-        assert image.shape[2] == 3
+        assert image.dtype == np.uint8 and image.shape[2] == 3
         self.seen.append(image)
         height, width = image.shape[:2]
         points = (MEAN_HEAD[:, :2] * width / 300 + (width / 2, height / 3)).astype("f4")
@@ -88,12 +87,11 @@ def test_a_photo_is_drawn_and_written_as_json(seer, predict, tmp_path):
     assert out == f"me.png: 1 face, see {os.path.join('predictions', 'me.faces.jpg')}\n"
     assert names(tmp_path / "predictions") == ["me.faces.jpg", "me.json"]
     written = (tmp_path / "predictions" / "me.json").read_text()
-    assert {"me.json": written} == as_json(
-        "me.png", "me", (60, 90), [(None, seer.predict(seer.seen[0]))]
-    )
+    image, faces = seer.seen[0], seer.predict(seer.seen[0])
+    assert {"me.json": written} == as_json("me.png", "me", (60, 90), [(None, faces)])
     drawn = np.asarray(Image.open(tmp_path / "predictions" / "me.faces.jpg")).astype(int)
-    expected = draw_faces(seer.seen[0], seer.predict(seer.seen[0]), ("boxes", "points"))
-    assert np.abs(drawn - expected).mean() < np.abs(drawn - seer.seen[0]).mean() / 3  # JPEG
+    expected = draw_faces(image, faces, ("boxes", "points"))
+    assert np.abs(drawn - expected).mean() < np.abs(drawn - image).mean() / 3  # JPEG
 
 
 def test_every_format_is_written(seer, predict, tmp_path):
@@ -116,12 +114,10 @@ def test_a_folder_gives_its_pictures_and_other_files_are_counted(seer, predict, 
     (tmp_path / "album" / "inner").mkdir(parents=True)
     for name in ("a.jpg", "B.PNG", "c.webp"):
         photo(tmp_path / "album" / name)
-    (tmp_path / "album" / "notes.txt").write_text("summer")
-    (tmp_path / "album" / ".DS_Store").write_text("x")
-    (tmp_path / "album" / "bad.jpg").write_text("no picture")
+    for name in ("notes.txt", ".DS_Store", "bad.jpg"):
+        (tmp_path / "album" / name).write_text("no picture")
     status, out, (counted, error) = predict("album")
-    assert status == 2
-    assert len(out.splitlines()) == 3
+    assert (status, len(out.splitlines())) == (2, 3)
     assert counted == "album: 2 other files left out"
     assert error.startswith(f"error: {os.path.join('album', 'bad.jpg')}: ")
     written = names(tmp_path / "predictions")
@@ -131,47 +127,34 @@ def test_a_folder_gives_its_pictures_and_other_files_are_counted(seer, predict, 
 def test_a_picture_comes_from_stdin(seer, predict, tmp_path, monkeypatch):
     content = photo(tmp_path / "me.png").read_bytes()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    status, out, _ = predict("-")
-    assert status == 0
-    assert out.startswith("-: 1 face")
+    assert predict("-")[1].startswith("-: 1 face")
     assert json.loads((tmp_path / "predictions" / "stdin.json").read_text())["image"] == "-"
 
 
-def sixteen_bits(path):
-    Image.fromarray(np.linspace(0, 65535, 5400).astype(np.uint16).reshape(60, 90)).save(path)
-
-
-def turned(path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn clockwise
-    photo(path, exif=exif)
-
-
-def animated(path):
-    frames = [Image.new("RGB", (90, 60), colour) for colour in ("red", "green", "blue")]
-    frames[0].save(path, save_all=True, append_images=frames[1:])
-
-
+TURNED = Image.Exif()
+TURNED[0x0112] = 6  # a quarter turn clockwise
+FRAMES = [Image.new("RGB", (90, 60), colour) for colour in ("red", "green")]
 KINDS = {
-    "sixteen.png": sixteen_bits,
-    "cmyk.jpg": lambda path: photo(path, "CMYK"),
-    "palette.png": lambda path: photo(path, "P"),
-    "grey.jpg": lambda path: photo(path, "L"),
-    "black-and-white.png": lambda path: photo(path, "1"),
-    "transparent.png": lambda path: photo(path, "RGBA"),
-    "dot.png": lambda path: photo(path, size=(1, 1)),
-    "thin.png": lambda path: photo(path, size=(1, 700)),
-    "turned.jpg": turned,  # as a viewer shows it
-    "animated.gif": animated,  # of which the first frame counts
+    "cmyk.jpg": {"mode": "CMYK"},
+    "palette.png": {"mode": "P"},
+    "grey.jpg": {"mode": "L"},
+    "black-and-white.png": {"mode": "1"},
+    "transparent.png": {"mode": "RGBA"},
+    "dot.png": {"size": (1, 1)},
+    "thin.png": {"size": (1, 700)},
+    "turned.jpg": {"exif": TURNED},  # as a viewer shows it
+    "animated.gif": {"save_all": True, "append_images": FRAMES},  # the first frame counts
 }
 
 
 def test_every_kind_of_picture_is_read(seer, predict, tmp_path):
-    for name, write in KINDS.items():
-        write(tmp_path / name)
-    status, _, errors = predict(*KINDS)
+    for name, how in KINDS.items():
+        photo(tmp_path / name, **how)
+    grey = np.linspace(0, 65535, 5400).astype(np.uint16).reshape(60, 90)
+    Image.fromarray(grey).save(tmp_path / "16-bits.png")
+    status, _, errors = predict("16-bits.png", *KINDS)
     assert (status, errors) == (0, [])
-    for name, seen in zip(KINDS, seer.seen, strict=True):
+    for name, seen in zip(("16-bits.png", *KINDS), seer.seen, strict=True):
         with Image.open(tmp_path / name) as file:
             original = ImageOps.exif_transpose(file)
         wide = original.convert("I" if original.mode.startswith("I") else "RGB")
@@ -202,37 +185,34 @@ def test_what_cannot_be_read_is_one_line_and_the_rest_is_done(seer, predict, tmp
     status, out, errors = predict("first.png", *BAD, "last.png")
     assert status == 2
     for name, line in zip(BAD, errors, strict=True):
-        assert line.startswith(f"error: {name}: ")
-        assert ";" in line  # and what to do
+        assert line.startswith(f"error: {name}: ") and ";" in line  # and what to do
     assert [line.partition(":")[0] for line in out.splitlines()] == ["first.png", "last.png"]
     written = names(tmp_path / "predictions")
     assert written == ["first.faces.jpg", "first.json", "last.faces.jpg", "last.json"]
 
 
 def test_nothing_is_overwritten_unless_it_may_be(seer, predict, tmp_path):
-    photo(tmp_path / "me.png")
+    def written():
+        return {file: file.read_bytes() for file in (tmp_path / "predictions").iterdir()}
+
+    line = [photo(tmp_path / "me.png"), "--format", "json,pts"]
     seer.count = 2
-    assert predict("me.png", "--format", "json,pts")[0] == 0
-    before = {file: file.read_bytes() for file in (tmp_path / "predictions").iterdir()}
-    seer.count = 1
-    status, out, errors = predict("me.png", "--format", "json,pts")
-    assert (status, out) == (2, "")
-    assert "--overwrite" in errors[0]
-    assert {file: file.read_bytes() for file in (tmp_path / "predictions").iterdir()} == before
+    assert predict(*line)[0] == 0
+    before, seer.count = written(), 1
+    status, out, errors = predict(*line)
+    assert (status, out) == (2, "") and "--overwrite" in errors[0]
+    assert written() == before
     assert len(seer.seen) == 1  # checked before the work
-    assert predict("me.png", "--format", "json,pts", "--overwrite")[0] == 0
+    assert predict(*line, "--overwrite")[0] == 0
     assert names(tmp_path / "predictions") == ["me.face1.pts", "me.faces.jpg", "me.json"]
 
 
 def test_two_pictures_of_one_name_do_not_overwrite_each_other(seer, predict, tmp_path):
     photo(tmp_path / "me.png")
     photo(tmp_path / "me.jpg")
-    status, out, errors = predict("me.png", "me.jpg", "--overwrite")
-    assert status == 2
-    assert out.startswith("me.png: ")
-    (line,) = errors
-    assert "me.jpg" in line
-    assert "results of me.png" in line
+    status, out, (error,) = predict("me.png", "me.jpg", "--overwrite")
+    assert status == 2 and out.startswith("me.png: ")
+    assert "me.jpg" in error and "results of me.png" in error
     assert json.loads((tmp_path / "predictions" / "me.json").read_text())["image"] == "me.png"
 
 
@@ -252,11 +232,9 @@ def test_a_mistake_that_concerns_all_is_reported_before_the_first_picture(
     predict, untrained, tmp_path, line, named
 ):
     photo(tmp_path / "me.png")
-    status, out, errors = predict("me.png", "--checkpoint", untrained, *line)
+    status, out, (error,) = predict("me.png", "--checkpoint", untrained, *line)
     assert (status, out) == (2, "")
-    (error,) = errors
-    assert error.startswith("error: ")
-    assert named in error
+    assert error.startswith("error: ") and named in error
     assert not (tmp_path / "predictions").exists()
 
 
@@ -275,16 +253,14 @@ def test_a_video_gives_a_line_of_json_a_frame_and_a_video(seer, predict, clip, t
     assert out.startswith("clip.avi: 5 frames, see ")
     folder = tmp_path / "predictions"
     frames = [json.loads(line) for line in (folder / "clip.jsonl").read_text().splitlines()]
-    assert [frame["frame"] for frame in frames] == [0, 1, 2, 3, 4]
-    assert all(frame["width"] == 96 and len(frame["faces"]) == 1 for frame in frames)
+    assert [(frame["frame"], frame["width"]) for frame in frames] == [(n, 96) for n in range(5)]
     assert [round(float(image.mean()) / 40) for image in seer.seen] == [0, 1, 2, 3, 4]
-    assert [frame["faces"][0]["number"] for frame in frames] == [1] * 5
+    assert [[face["number"] for face in frame["faces"]] for frame in frames] == [[1]] * 5
     rows = (folder / "clip.csv").read_text().splitlines()
-    assert [row.split(",")[1] for row in rows[1:]] == ["0", "1", "2", "3", "4"]
+    assert [row.split(",")[1] for row in rows[1:]] == list("01234")
     assert sum(name.endswith(".pts") for name in names(folder)) == 5
     with closing(Frames(folder / "clip.faces.mp4")) as drawn:
-        assert len(list(drawn)) == 5
-        assert drawn.rate == pytest.approx(12)
+        assert (len(list(drawn)), drawn.rate) == (5, pytest.approx(12))
     assert not [name for name in names(folder) if "tmp" in name]
 
 

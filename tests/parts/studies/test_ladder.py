@@ -21,7 +21,8 @@ from parts.studies.experiment import Experiment
 from parts.studies.ladder_plans import PART1, PART2, PART3, STUDIES, Change, Study
 
 TOGETHER = (  # values of which one without the others means nothing
-    *("optimizer weight_decay", "colour saturation hue", "scale box_shift box_scale_spread"),
+    *("colour saturation hue", "colour saturation hue brightness contrast"),
+    *("optimizer weight_decay", "scale box_shift box_scale_spread"),
     *("height width", "height width margin", "faces epochs", "flip flip_tta"),
 )
 TWO = Change("flip", "Mirrored.", {"flip": 0.5}), Change("falling", "Small.", {"cosine": True})
@@ -40,37 +41,16 @@ def line(study, root, reports, *more):
 
 
 @pytest.fixture
-def climb(monkeypatch, tmp_path, small_root, capsys):
+def climb(monkeypatch, tmp_path, small_root, command):
     """Calls the command line with a small study: status, page's folder, lines of stderr."""
 
     def climb(study, *more):
         part = study.start.part
         monkeypatch.setitem(ladder.STUDIES, part, study)
-        capsys.readouterr()
-        status = run_part.main(line(study, small_root, tmp_path, "--at-once", 1, *more))
-        return status, tmp_path / f"ladder{part}", capsys.readouterr().err.splitlines()
+        status, _, errors = command(*line(study, small_root, tmp_path, "--at-once", 1, *more))
+        return status, tmp_path / f"ladder{part}", errors
 
     return climb
-
-
-class Trained(list):
-    """The recipe of every epoch that is trained; a KeyboardInterrupt ends it at ``stop_at``."""
-
-    stop_at = None
-
-    def epoch(self, network, crops, optimizer, schedule, ema, once=training.train_epoch):
-        if len(self) == self.stop_at:
-            self.stop_at = None
-            raise KeyboardInterrupt
-        self.append(schedule.whole)
-        return once(network, crops, optimizer, schedule, ema)
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    seen = Trained()
-    monkeypatch.setattr(training, "train_epoch", seen.epoch)
-    return seen
 
 
 def page_of(folder):
@@ -81,24 +61,21 @@ def errors_of(folder):
     return [[row["errors"] for row in table["results"]] for table in page_of(folder)["tables"]]
 
 
-def unnamed(row):
-    return row | {"name": "", "change": "", "why": ""}
-
-
 @pytest.mark.slow
 def test_each_experiment_is_trained_once_and_read_afterwards(climb, trained, tmp_path, small_runs):
     study = small("1", quick_seeds=2)
-    status, _, _ = climb(study, "--quick")
+    assert climb(study, "--quick")[0] == 0
     quick = page_of(tmp_path / "ladder1-quick")
-    assert (status, quick["seeds"], len(quick["tables"]), len(trained)) == (0, 2, 1, 2 * 3)
+    assert (quick["seeds"], len(quick["tables"]), len(trained)) == (2, 1, 2 * 3)
 
     status, folder, _ = climb(study, "--seeds", 2)
     # Two changes on the course's recipe; without flip is new, without a falling rate is the first.
     assert (status, len(trained)) == (0, 2 * 4)
-    assert len({(recipe.flip, recipe.cosine) for recipe in trained}) == 4
+    assert len({(recipe.flip, recipe.cosine) for _, recipe in trained}) == 4
     first = page_of(folder)["tables"]
     assert [len(row) for table in errors_of(folder) for row in table] == [2] * 6
-    assert unnamed(first[0]["results"][1]) == unnamed(first[1]["results"][2])
+    unnamed = {"name": "", "change": "", "why": ""}
+    assert first[0]["results"][1] | unnamed == first[1]["results"][2] | unnamed
     assert first[1]["results"][1]["change"] == "flip=0.0"
     runs = list((folder / "runs").iterdir())
     assert len(runs) == 8 and {file.suffix for file in runs} == {".json"}
@@ -123,14 +100,12 @@ def test_a_stopped_ladder_resumes_in_the_middle_of_a_run(climb, trained, monkeyp
     study = small("1", values={"epochs": 3})
     trained.stop_at = 4  # the second epoch of the second run
     status, folder, _ = climb(study, "--seeds", 1)
-    assert status == 130
-    assert not (folder / "index.html").exists()
+    assert status == 130 and not (folder / "index.html").exists()
     assert sorted(file.suffix for file in (folder / "runs").iterdir()) == [".json", ".pt"]
     status, _, lines = climb(study, "--seeds", 1)
     assert (status, len(trained)) == (0, 3 * 4)  # none twice
-    assert [line.partition(",")[0] for line in lines if line.startswith("run ")] == [
-        f"run {n} of 4" for n in (2, 3, 4)
-    ]
+    begun = [line.partition(",")[0] for line in lines if line.startswith("run ")]
+    assert begun == [f"run {n} of 4" for n in (2, 3, 4)]
 
     resumed = errors_of(folder)
     for file in (folder / "runs").iterdir():
@@ -150,9 +125,9 @@ def test_so_far_shows_what_is_trained(climb, trained, small_runs):
     assert climb(small("1"), "--seeds", 3, "--so-far")[0] == 0
     page = page_of(folder)
     assert page["command"] == "python run_part.py ladder 1 --seeds 3 --so-far"
-    assert [len(errors) for (table,) in [errors_of(folder)] for errors in table] == [1, 1, 0]
-    missing = [row["missing"] for row in page["tables"][0]["results"]]
-    assert missing == ["", "", "not trained yet"]
+    (table,) = page["tables"]
+    shown = [(len(row["errors"]), row["missing"]) for row in table["results"]]
+    assert shown == [(1, ""), (1, ""), (0, "not trained yet")]
     assert "So far 2 of 4 experiments" in page["setting"]
     assert len(trained) == 2
 
@@ -161,10 +136,9 @@ def test_quick_is_shortened_as_the_study_says(climb, trained, tmp_path, small_ru
     quick = {"epochs": 2, "max_steps": 1}
     study = small("1", changes=TWO[:1], values={"epochs": 6}, quick=quick, quick_seeds=1)
     assert climb(study, "--quick")[0] == 0
-    assert [(recipe.epochs, recipe.max_steps) for recipe in trained] == [(2, 1)] * 4
+    assert [(recipe.epochs, recipe.max_steps) for _, recipe in trained] == [(2, 1)] * 4
     setting = page_of(tmp_path / "ladder1-quick")["setting"]
-    assert "epochs 2 instead of 300" in setting
-    assert "max_steps 1 instead of all" in setting
+    assert "epochs 2 instead of 120" in setting and "max_steps 1 instead of all" in setting
 
 
 @pytest.mark.slow
@@ -180,10 +154,9 @@ def test_questions_have_measures_baselines_and_figures_of_their_own(climb, train
     flips, points, rates = page_of(folder)["tables"][2:]
     assert len({row["parameters"] for row in points["results"]}) == 3  # 58, 11, 1 points
     assert points["results"][0]["errors"] != flips["results"][0]["errors"]  # the nose alone
-    assert [(row["name"], row["change"]) for row in rates["results"]] == [
-        ("L1", "loss=l1"), ("small rate", "learning_rate=1e-05")
-    ]  # fmt: skip
-    assert [(r.loss, r.learning_rate) for r in trained[-2:]] == [("l1", 1e-4), ("l1", 1e-5)]
+    changes = {row["name"]: row["change"] for row in rates["results"]}
+    assert changes == {"L1": "loss=l1", "small rate": "learning_rate=1e-05"}
+    assert [(r.loss, r.learning_rate) for _, r in trained[-2:]] == [("l1", 1e-4), ("l1", 1e-5)]
 
 
 def test_what_cannot_be_run_here_is_tried_once_and_its_row_says_why(
@@ -213,18 +186,19 @@ def test_what_cannot_be_run_here_is_tried_once_and_its_row_says_why(
 
 
 def test_faults_before_the_training_end_in_one_line(climb, trained, tmp_path):
-    for option in ("--seeds", "--at-once"):
-        status, folder, errors = climb(small("1"), option, 0)
-        assert (status, errors) == (
-            2, [f"error: {option} 0: nothing would be done; take 1 or more"]
-        )  # fmt: skip
-    status, _, errors = climb(small("1"), "--device", "nonsense")
-    assert (status, errors) == (2, ["error: --device nonsense: not on this machine; leave it out"])
+    nothing = "0: nothing would be done; take 1 or more"
+    for option, fault in (
+        ("--seeds 0", nothing),
+        ("--at-once 0", nothing),
+        ("--device nonsense", "nonsense: not on this machine; leave it out"),
+    ):
+        status, folder, errors = climb(small("1"), *option.split())
+        assert (status, errors) == (2, [f"error: {option.split()[0]} {fault}"])
     assert not folder.exists()
     (tmp_path / "ladder1").write_text("a file in its place")
-    status, _, errors = climb(small("1"), "--seeds", 1)
-    assert (status, trained, len(errors)) == (2, [], 1)
-    assert errors[0].startswith("error: ") and "cannot be written" in errors[0]
+    status, _, (error,) = climb(small("1"), "--seeds", 1)
+    assert (status, trained) == (2, [])
+    assert error.startswith("error: ") and "cannot be written" in error
 
 
 def test_the_setting_names_devices_and_counts_what_is_trained():
@@ -233,14 +207,14 @@ def test_the_setting_names_devices_and_counts_what_is_trained():
 
     def text(*runs, so_far=False):
         runs = dict(zip((one, two, three), runs, strict=False))
-        facts = {"train": 2794, "held_out": 311, "dataset": "ibug", "seeds": 2, "so_far": so_far}
-        return ladder.setting(PART1.top, runs, **facts)
+        facts = {"train": 2794, "held_out": 311, "dataset": "ibug", "seeds": 2, "folds": False}
+        return ladder.setting(PART1.top.changed(epochs=60), runs, so_far=so_far, **facts)
 
     assert ladder.noted([[new, here]], "torch") == ["2.8", "2.9"]
     assert "one network on cpu; other seeds were trained on H100." in text([here, new], [], [here])
     assert "one network on cpu. " in text([here, here])
     assert "on what older runs did not note. " in text([old])
-    assert text([here]).endswith(" the recipe with all changes has epochs 60 instead of 300.")
+    assert text([here]).endswith(" the recipe with all changes has epochs 60 instead of 120.")
     uneven = text([here, new], [], [here], so_far=True)
     assert uneven.endswith("2 of 3 experiments are trained, 1 of them with all 2 seeds.")
     assert text([here] * 2, [here] * 2, so_far=True).endswith("2 of 2 experiments are trained.")
@@ -282,10 +256,8 @@ def test_two_at_once_end_together_and_gave_what_one_gives(tmp_path, small_root, 
     try:
         until(lambda: "run 1 of 36, about " in said.read_text())
         assert "36 of 36 runs to train, 2 at once, about " in said.read_text()
-        if number == signal.SIGINT:
-            os.killpg(process.pid, number)  # as a terminal does
-        else:
-            process.kill()
+        end = os.killpg if number == signal.SIGINT else os.kill  # a terminal stops the group
+        end(process.pid, number)
         process.join(60)
         until(lambda: is_gone(process.pid))
         if number == signal.SIGINT:
