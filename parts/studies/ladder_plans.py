@@ -178,7 +178,7 @@ QUESTIONS1 = {
         ("9-7-3", "Large shapes.", {"kernels": (9, 7, 3)}),
     ],
 }
-LATER = [COSINE, SMOOTH_L1, HE_INIT, ROTATION, SCALE, FLIP, FLIP_TTA]
+LATER = [COSINE, HE_INIT, ROTATION, SCALE, FLIP, FLIP_TTA]
 PART1 = _study(
     "1",
     part1_nose_tip.Course(),
