@@ -138,10 +138,9 @@ def test_a_users_mistake_ends_in_one_line(command, small_root, tmp_path, monkeyp
 def test_an_unknown_word_is_reported_with_the_usage(line, capsys):
     with pytest.raises(SystemExit) as end:
         run_part.main(line.split())
+    usage, *_, error = capsys.readouterr().err.splitlines()
     assert end.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith("usage: ")
-    assert "error: " in error.splitlines()[-1]
+    assert usage.startswith("usage: ") and "error: " in error
 
 
 def test_a_reports_folder_that_cannot_be_written_is_reported_before_training(
@@ -149,8 +148,7 @@ def test_a_reports_folder_that_cannot_be_written_is_reported_before_training(
 ):
     (tmp_path / "file").write_text("")
     status, _, errors = command("1", "--data", small_root, "--reports", tmp_path / "file")
-    assert status == 2
-    assert "cannot be written" in errors[-1]
+    assert status == 2 and "cannot be written" in errors[-1]
     assert not any("training" in line for line in errors)
 
 
@@ -160,10 +158,9 @@ def test_without_torch_one_line_says_what_to_install(tmp_path):
         "import run_part; sys.exit(run_part.main(sys.argv[1:]))"
     )
     done = python(code, "1", "--data", str(tmp_path))
-    assert done.returncode == 2
     (error,) = done.stderr.splitlines()
+    assert done.returncode == 2 and "pip install -e ." in error
     assert error.startswith("error: the package torch is missing")
-    assert "pip install -e ." in error
 
 
 @pytest.mark.parametrize("module", ["common", "common.training", "parts.part1_nose_tip"])
@@ -201,5 +198,4 @@ def test_ctrl_c_ends_with_one_line(command, small_root, tmp_path, monkeypatch, i
     monkeypatch.setattr(run_part, "stops", [])
     monkeypatch.setattr(training, "train_epoch", interrupt)
     status, _, errors = command("1", "--data", small_root, "--reports", tmp_path, *ON_CPU)
-    assert status == 130
-    assert errors[-1].startswith("stopped; parts go on with --resume")
+    assert status == 130 and errors[-1].startswith("stopped; parts go on with --resume")

@@ -162,11 +162,10 @@ def test_other_faults_are_described_in_one_line(write, body, message):
     [
         ("x = 1\ndef to_pixels(:\n", ", line 2: invalid syntax"),
         ("x = 1\n\ny = x + z\n", ": NameError: name 'z' is not defined (line 3)"),
-        ("import no_such_library\n",
-         ": ModuleNotFoundError: No module named 'no_such_library' (line 1)"),
+        ("import nolib\n", ": ModuleNotFoundError: No module named 'nolib' (line 1)"),
         ("x = 1\0", ": source code string cannot contain null bytes"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_cannot_be_run_is_refused_with_one_line(write, text, message):
     file = write(text)
     with pytest.raises(UserError) as refused:
@@ -224,8 +223,7 @@ def training_step(*given):
     assert check("1", write(text), tmp_path / "pictures", seconds=3) == 1
     out = dict(re.findall(r"^(\w+)  +(.+)$", capfd.readouterr().out, re.MULTILINE))
     endless = "still running after 3 seconds: is there a loop that never ends? (line "
-    assert out["to_pixels"][: len(endless)] == endless
-    assert out["to_pixels"][len(endless) :] in ("4)", "5)", "6)", "7)", "8)")
+    assert out["to_pixels"] in [f"{endless}{line})" for line in range(4, 9)]
     assert out["nose_net"] == f"{endless}11)"
     assert out["training_step"] == "Python itself ended: a crash, or too little memory"
     assert [out[name] for name in ("read_asf", "to_fractions", "mean_face_error")] == ["done"] * 3
@@ -235,15 +233,14 @@ def training_step(*given):
 def test_a_file_that_never_ends_or_is_missing_ends_the_command_with_one_line(
     write, tmp_path, command
 ):
-    file = write("while True:\n    pass\n")
     reason = r"still running after 1 seconds: .* \(line [12]\); correct"
     with pytest.raises(UserError, match=reason):
-        check("1", file, tmp_path, seconds_to_start=1)
+        check("1", write("while True:\n    pass\n"), tmp_path, seconds_to_start=1)
     remedy = "No such file or directory; name the file with --file"
     line = ["check", "1", "--file", "none.py", "--save-dir", tmp_path]
     assert command(*line) == (2, "", [f"error: none.py: {remedy}"])
 
 
 def test_a_folder_for_pictures_that_cannot_be_written_ends_with_one_line(write, command):
-    status, _, (line,) = command("check", "1", "--save-dir", write(""))
+    status, _, (line,) = command("check", "1", "--save-dir", write("\n"))
     assert status == 2 and line.startswith("error: ") and "mine.py" in line

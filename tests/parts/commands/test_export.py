@@ -162,14 +162,6 @@ def test_a_file_that_would_predict_otherwise_is_not_written(
     assert not (tmp_path / "nose.onnx").exists()
 
 
-def test_a_damaged_checkpoint_is_one_line(open_onnx, tmp_path, command):
-    (tmp_path / "damaged.pt").write_bytes(b"no checkpoint")
-    for name in ("damaged.pt", "missing.pt"):
-        status, _, (error,) = command("export", name, "out.onnx")
-        assert status == 2 and name in error
-    assert not (tmp_path / "out.onnx").exists()
-
-
 def test_licences_are_those_of_the_training_faces():
     assert catalog.licence("ibug") == catalog.licence("mixed") == ibug.LICENCE
     assert "research" in ibug.LICENCE

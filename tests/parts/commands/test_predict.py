@@ -97,15 +97,16 @@ def test_a_photo_is_drawn_and_written_as_json(seer, predict, tmp_path):
 def test_every_format_is_written(seer, predict, tmp_path):
     seer.count = 2
     photo(tmp_path / "two.jpg")
-    assert predict("two.jpg", "--format", "json,csv,pts", "--save-dir", "out")[0] == 0
+    line = ["two.jpg", "--format", "json,csv,pts", "--save-dir"]
+    assert predict(*line, "out")[0] == 0
     expected = ["two.csv", "two.face1.pts", "two.face2.pts", "two.faces.jpg", "two.json"]
     assert names(tmp_path / "out") == expected
     assert predict("two.jpg", "--format", "csv", "--save-dir", "other")[0] == 0
     assert names(tmp_path / "other") == ["two.csv", "two.faces.jpg"]
 
     seer.count = 0  # which is not an error
-    line = ["two.jpg", "--format", "json,csv,pts", "--save-dir", "none"]
-    assert predict(*line)[1:] == (f"two.jpg: 0 faces, see {Path('none/two.faces.jpg')}\n", [])
+    shown = f"two.jpg: 0 faces, see {Path('none/two.faces.jpg')}\n"
+    assert predict(*line, "none") == (0, shown, [])
     assert json.loads((tmp_path / "none" / "two.json").read_text())["faces"] == []
     assert names(tmp_path / "none") == ["two.csv", "two.faces.jpg", "two.json"]
 
