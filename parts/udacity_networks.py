@@ -17,7 +17,7 @@ fix the input: other sides than 224 fail.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -220,11 +220,5 @@ RECIPES = {"course": Course, "best": Best}
 
 def lesson(network: str) -> Lesson:
     """The words for the page of one of these networks."""
-    words = read_lesson(Path(__file__).parent / "pages" / "part3-udacity.md")
-    named = {
-        key: value.replace("NETWORK", network)
-        if isinstance(value, str)
-        else tuple(line.replace("NETWORK", network) for line in value)
-        for key, value in asdict(words).items()
-    }
-    return Lesson(**named | {"folder": f"part3-{network}"})
+    words = read_lesson(Path(__file__).parent / "pages" / "part3-udacity.md", NETWORK=network)
+    return replace(words, folder=f"part3-{network}")

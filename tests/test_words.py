@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,20 +28,23 @@ BANNED = {  # a pattern: what to write instead
     r"\bcalm end\b": "no_aug_fraction",
     r"\brungs?\b|\bclimb(s|ing)?\b": "row, change, ablation",
 }
+READ = (".md", ".html", ".py")
 MEANS_WHAT_IT_SAYS = {("common/checkpoints.py", "doubt")}  # a name that old files have
 
 
+@cache
 def texts():
     """(file, text) of every docstring, comment, template and document."""
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
-    for name in listed:
-        path = ROOT / name
-        if path.suffix in (".md", ".html"):
-            yield name, path.read_text(encoding="utf-8")
-        elif path.suffix == ".py" and name != "tests/test_words.py":
-            yield name, "\n".join(strings(path.read_text(encoding="utf-8")))
+    found = []
+    for path in map(Path, listed):
+        text = (ROOT / path).read_text(encoding="utf-8") if path.suffix in READ else ""
+        if path.suffix == ".py" and path.name != "test_words.py":
+            text = "\n".join(strings(text))
+        found.append((str(path), text))
+    return [(name, text) for name, text in found if name != "tests/test_words.py"]
 
 
 def strings(source):

@@ -27,12 +27,18 @@ SECTIONS = {
 }
 
 
-def read_lesson(path: Path, base: Lesson | None = None, ablation: Path | None = None) -> Lesson:
+def read_lesson(
+    path: Path, base: Lesson | None = None, ablation: Path | None = None, **named: str
+) -> Lesson:
     """The lesson in ``path``, whose folder is named like the file; ``base`` has missing sections.
 
-    The file has a title (``# ``) and ``SECTIONS`` (``## ``), of which notes and try_next are lists.
+    named: words that are replaced in the text, and by what.
+    The file has a title (``# ``) and ``SECTIONS`` (``## ``); notes and try_next are lists.
     """
-    title, *sections = path.read_text(encoding="utf-8").removeprefix("# ").split("\n## ")
+    text = path.read_text(encoding="utf-8").removeprefix("# ")
+    for name, value in named.items():
+        text = text.replace(name, value)
+    title, *sections = text.split("\n## ")
     lesson = replace(base or Lesson(path.stem), folder=path.stem, title=title.strip())
     lesson = replace(lesson, ablation=ablation or lesson.ablation)
     for section in sections:

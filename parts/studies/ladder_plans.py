@@ -234,7 +234,6 @@ PART2 = _study(
     questions=_questions(QUESTIONS2),
     folds=True,
     minutes=0.8,
-    quick={"epochs": 20},
     quick_seeds=2,
 )
 
