@@ -43,12 +43,11 @@ def write_run_report(
 
     lesson: its ``folder`` below ``options.reports`` holds the checkpoint that ``fit`` wrote.
     beside: other networks of the same recipe by their names, measured on the same faces.
-    protocols: rows as ``parts.commands.evaluate.protocols`` measures them.
+    protocols: rows as ``parts.protocols_300w.protocols`` measures them.
     Returns the page's path.
     """
     checkpoint = options.reports / lesson.folder / "checkpoint.pt"
-    state = checkpoints.load(checkpoint)
-    history = state["training"]["history"]
+    history = (state := checkpoints.load(checkpoint))["training"]["history"]
     seen = test.images, test.flip_order, recipe
     predicted = predict_keypoints(network, *seen)
     others = {
