@@ -228,7 +228,7 @@ def run(options: Options) -> list[dict[str, float]]:
     network = new_network(recipe, options, train.faces.scheme.n_points)
 
     # 4. Training: the same loop as in parts 1 and 2.
-    lesson = LESSON if options.recipe == "course" else LESSONS[options.step]
+    lesson = LESSONS[options.step]
     folder = options.reports / lesson.folder
     history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
     finish_workers()  # where torchrun started several processes

@@ -27,7 +27,7 @@ from common.training import fit
 from datasets.splits import train_and_test
 from datasets.youtube_faces import people_in_both
 from parts import part3_large_dataset, udacity_networks
-from parts.part3_large_dataset import LESSON, PAGES, UNMEASURED, Best, ResNet18, lesson_recipes
+from parts.part3_large_dataset import LESSONS, PAGES, UNMEASURED, Best, ResNet18, lesson_recipes
 from parts.protocols_300w import protocols
 
 NETWORKS: dict[str, type[nn.Module]] = {**udacity_networks.NETWORKS, "ResNet18": ResNet18}
@@ -81,9 +81,11 @@ def run(options: Options) -> list[dict[str, float]]:
     ``real_alone``, for ``reports/part3-mixed/``; with ``--network NAME`` that network, for
     ``reports/part3-NAME/``.
     """
+    check_step(options)
     if not is_variant(options):
         return part3_large_dataset.run(options)
-    recipe, lesson, beside = options.choose(RECIPES | lesson_recipes(options)), LESSON, {}
+    recipe, beside = options.choose(RECIPES | lesson_recipes(options)), {}
+    lesson = LESSONS[options.step]
     if options.network:
         recipe = options.choose(udacity_networks.RECIPES)
         lesson = udacity_networks.lesson(options.network)
@@ -112,6 +114,22 @@ def run(options: Options) -> list[dict[str, float]]:
     page = write_run_report(network, train, test, recipe, lesson, options, beside, measured)
     print(f"the page: {page}")
     return history
+
+
+def check_step(options: Options) -> None:
+    """Raises UserError where a step of the lesson is requested with what is not the lesson's."""
+    others = {
+        f"--recipe {options.recipe}": options.recipe != "best",
+        f"--network {options.network}": options.network,
+        f"--dataset {options.dataset}": options.dataset in ("mixed", "youtube_faces"),
+        "--pretrained": options.pretrained and options.step == "crops",
+    }
+    clashes = [name for name, given in others.items() if given]
+    if clashes and options.step != "heatmaps":
+        raise UserError(
+            f"--step {options.step}: is of the lesson alone; leave out {' and '.join(clashes)}, or "
+            "--step"
+        )
 
 
 def is_variant(options: Options) -> bool:

@@ -110,6 +110,16 @@ def test_the_steps_are_trained_once_and_shown_side_by_side(small_root, tmp_path,
         assert f"{name}: NME {network['errors'][0]['nme']:.3g}" in words
 
 
+@pytest.mark.parametrize(
+    "more",
+    ["--recipe course", "--recipe long", "--dataset mixed", "--pretrained", "--network ResNet18"],
+)
+def test_a_step_with_what_is_not_the_lessons_is_refused_in_one_line(more, capsys):
+    assert run_part.main(["3", "--step", "crops", *more.split()]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: --step crops: is of the lesson alone") and more in line
+
+
 def test_steps_take_the_lessons_own_recipes_alone(capsys):
     assert run_part.main(["3", "--steps", "--recipe", "course"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: --steps: trains")
