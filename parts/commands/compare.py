@@ -119,7 +119,8 @@ def steps(options: Options) -> None:
         networks[name] = contestant({file: chosen}, train, test, recipe)
     page = comparison(networks, train, test, recipe, options.device)
     page.mean_face.pop("loss")  # each step has a loss of its own
-    print(f"the page: {write_comparison(folder, replace(page, stairs=True))}")
+    words = page.setting.replace("by one recipe", "each by the recipe of its step")
+    print(f"the page: {write_comparison(folder, replace(page, stairs=True, setting=words))}")
 
 
 def faces(dataset: str | None, data: Path | None) -> tuple[Faces, Faces]:

@@ -102,6 +102,7 @@ def test_the_steps_are_trained_once_and_shown_side_by_side(small_root, tmp_path,
         assert run_part.main([*line, "--reports", str(tmp_path)]) == 0
     numbers = json.loads((tmp_path / "part3-steps" / "comparison.json").read_text())
     sizes = [network["parameters"] for network in numbers["networks"].values()]
+    assert "each by the recipe of its step" in numbers["setting"]
     assert len(sizes) == 3 and sizes[0] < 1e6 < sizes[1] < sizes[2]
     kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "part3-steps").rglob("*.pt")}
     assert len(kept) == 3
