@@ -31,6 +31,7 @@ from common.report.page import (
 )
 from common.system.errors import UserError
 
+ALONE = 3  # values that have no meaning without each other, such as a colour jitter's
 STUCK = 0.9  # of the mean face's error: a run above it has learned next to nothing
 
 
@@ -168,13 +169,25 @@ class Ablation:
     tables: list[Table]  # the main one first
 
     def effects(self, field: str) -> dict[str, Effect]:
-        """What replacing one value of the recipe alone did, by the change that sets ``field``."""
+        """What replacing one value of the recipe alone did, by the change that sets ``field``.
+
+        A change of more than ``ALONE`` values is another recipe and is left out.
+        """
         found: dict[str, Effect] = {}
         for table in self.tables:
             for result, effect in () if table.cumulative else table.rows:
-                if effect and f" {field}=" in f" {result.change}":
+                alone = len(result.change.split()) <= ALONE
+                if effect and alone and f" {field}=" in f" {result.change}":
                     found.setdefault(result.change, effect)
         return found
+
+    def comparison(self, name: str) -> tuple[Result, Result, Effect] | None:
+        """The baseline, the change called ``name`` and its effect; None if it is not measured."""
+        for table in self.tables:
+            for result, effect in table.rows:
+                if effect and result.name == name:
+                    return table.measured[0], result, effect
+        return None
 
     def effect_in_words(self, field: str) -> str:
         """What replacing this value of the recipe alone did; "" where it was not measured."""

@@ -17,6 +17,7 @@ class Lesson:
     try_next: tuple[str, ...] = ()  # what to change, and what to look at then
     carries_over: str = ""  # what the next part takes from this one, for the start page
     ablation: Path | None = None  # committed results that measured the recipe ``best``
+    before: Path | None = None  # those of the part before, which tried this part's recipe
 
 
 SECTIONS = {

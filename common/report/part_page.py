@@ -87,6 +87,7 @@ def _contents(report: Report, folder: Path) -> dict[str, Any]:
         "meanings": METRICS,
         "recipe": report.recipe,
         "measured": _measured(report),
+        "before": _before(report),
         "samples": _samples(gallery, report),
         "layers": steps,
         "heaviest": max(range(len(steps)), key=lambda step: steps[step].parameters),
@@ -105,6 +106,15 @@ def _measured(report: Report) -> dict[str, str]:
         return {}
     ablation = read(path)
     return {name: ablation.effect_in_words(name) for name, _, _ in report.recipe}
+
+
+def _before(report: Report) -> dict[str, Any] | None:
+    """How well the network of the part before learns with this part's recipe."""
+    path = report.lesson.before
+    found = read(path).comparison(f"part {report.lesson.folder[-1]}'s recipe") if path else None
+    if found is None or report.recipe_name != "best":
+        return None
+    return dict(zip(("baseline", "changed", "effect"), found, strict=True))
 
 
 def _about(report: Report) -> dict[str, Any]:

@@ -178,17 +178,19 @@ QUESTIONS1 = {
         ("9-7-3", "Large shapes.", {"kernels": (9, 7, 3)}),
     ],
 }
-LATER = [COSINE, HE_INIT, ROTATION, SCALE, FLIP, FLIP_TTA]
+LATER = [SMOOTH_L1, COSINE, HE_INIT, ROTATION, SCALE, FLIP, FLIP_TTA]
+PART2_VALUES = "epochs loss learning_rate he_init rotation scale flip flip_tta"
+ALL_OF_PART2 = "part 2's recipe", PART2_VALUES, "All that part 2 changes but the picture's size."
 PART1 = _study(
     "1",
     part1_nose_tip.Course(),
     part1_nose_tip.Best(),
-    [BATCH, EPOCHS, MEAN_START, SMOOTH_L1, SHIFT],
+    [BATCH, EPOCHS, MEAN_START, SHIFT],
     questions=(
         Study(
             "More values",
-            "What later parts add, each alone with part 1's network, picture size and length.",
-            _changes(LATER, replace(part2_full_face.Best(), cosine=True)),
+            "What later parts add, each alone and then together, with part 1's network.",
+            _changes([*LATER, ALL_OF_PART2], replace(part2_full_face.Best(), cosine=True)),
         ),
         *_questions(QUESTIONS1),
     ),

@@ -34,12 +34,8 @@ def test_a_step_builds_on_the_one_before_and_adds_at_most_six_values(before, aft
 def test_a_recipe_lists_only_what_it_changes(recipe):
     before = asdict(recipe.__bases__[0]())
     listed = {name: value for name, value in vars(recipe).items() if name in before}
-    conventions = {
-        "batch",
-        "epochs",
-        "learning_rate",
-        "heatmap_sigma",
-    }  # said even where they are the usual ones
+    # said even where they are the usual ones
+    conventions = {"batch", "epochs", "learning_rate", "loss", "heatmap_sigma"}
     repeated = {name for name, value in listed.items() if value == before[name]} - conventions
     assert not repeated
 

@@ -102,6 +102,11 @@ def test_values_of_the_recipe_have_the_effects_of_changes_made_alone():
     words = ablation(ADDED, LEFT_OUT).effect_in_words
     assert words("a").startswith("NME 1.07 higher (") and words("a").endswith(") with `a=1`")
     assert words("noise") == ""
+    recipe = table(result("all", 5.0), replace(result("next", 4.0), change="a=1 b=2 c=3 d=4"))
+    assert ablation(ADDED, recipe).effects("d") == {}  # not a change of d alone
+    baseline, changed, effect = ablation(ADDED, recipe).comparison("next")
+    assert (baseline.name, changed.name, effect.mean) == ("all", "next", 1.0)
+    assert ablation(ADDED).comparison("next") is None
 
 
 def test_values_are_written_with_their_spread():

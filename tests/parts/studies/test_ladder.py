@@ -18,12 +18,12 @@ from common.recipe import Options, Recipe
 from common.system.errors import NotHereError, UserError
 from parts.studies import experiment, ladder
 from parts.studies.experiment import Experiment
-from parts.studies.ladder_plans import PART1, PART2, PART3, STUDIES, Change, Study
+from parts.studies.ladder_plans import PART1, PART2, PART2_VALUES, PART3, STUDIES, Change, Study
 
 TOGETHER = (  # values of which one without the others means nothing
     *("colour saturation hue", "colour saturation hue brightness contrast"),
     *("optimizer weight_decay", "scale box_shift box_scale_spread"),
-    *("height width", "height width margin", "faces epochs", "flip flip_tta"),
+    *("height width", "height width margin", "faces epochs", "flip flip_tta", PART2_VALUES),
 )
 TWO = Change("flip", "Mirrored.", {"flip": 0.5}), Change("falling", "Small.", {"cosine": True})
 
@@ -138,7 +138,7 @@ def test_quick_is_shortened_as_the_study_says(climb, trained, tmp_path, small_ru
     assert climb(study, "--quick")[0] == 0
     assert [(recipe.epochs, recipe.max_steps) for _, recipe in trained] == [(2, 1)] * 4
     setting = page_of(tmp_path / "ladder1-quick")["setting"]
-    assert "epochs 2 instead of 120" in setting and "max_steps 1 instead of all" in setting
+    assert "epochs 2 instead of 160" in setting and "max_steps 1 instead of all" in setting
 
 
 @pytest.mark.slow
@@ -214,7 +214,7 @@ def test_the_setting_names_devices_and_counts_what_is_trained():
     assert "one network on cpu; other seeds were trained on H100." in text([here, new], [], [here])
     assert "one network on cpu. " in text([here, here])
     assert "on what older runs did not note. " in text([old])
-    assert text([here]).endswith(" the recipe with all changes has epochs 60 instead of 120.")
+    assert text([here]).endswith(" the recipe with all changes has epochs 60 instead of 160.")
     uneven = text([here, new], [], [here], so_far=True)
     assert uneven.endswith("2 of 3 experiments are trained, 1 of them with all 2 seeds.")
     assert text([here] * 2, [here] * 2, so_far=True).endswith("2 of 2 experiments are trained.")
