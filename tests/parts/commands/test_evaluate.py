@@ -99,12 +99,6 @@ def test_protocols_accept_faces_by_the_networks_own_flip_disagreement(small_root
         assert row["boxes"]["haar"]["found"] == found
 
 
-def test_a_detector_needs_a_network_of_68_points(command, nose, small_root):
-    status, _, errors = command("evaluate", nose, "--boxes", "haar", "--data", small_root)
-    assert status == 2
-    assert "1 points of imm58, and photos need all of ibug68" in errors[-1]
-
-
 def test_without_any_checkpoint_the_error_names_the_one_to_train(command, tmp_path, monkeypatch):
     monkeypatch.setattr(toolkit, "WEIGHTS", tmp_path / "weights")
     status, _, (line,) = command("evaluate")
