@@ -87,7 +87,7 @@ def run_program(line, folder, stop):
     made_up_reports.draw_nothing(pytest.MonkeyPatch())  # drawing takes most of a run's time
     torch.set_num_threads(1)
     sys.argv = [str(PROGRAM), *line, "--reports", str(folder)]
-    sys.stdout, sys.stderr = Path(os.devnull).open("w"), (folder / "stderr").open("w", buffering=1)
+    sys.stdout = sys.stderr = (folder / "stderr").open("w", buffering=1)
     try:
         stop()
         runpy.run_path(str(PROGRAM), run_name="__main__")
