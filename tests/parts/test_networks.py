@@ -2,9 +2,11 @@ import pytest
 import torch
 import torchvision
 from small_network import checkpoint_of
+from states import same
 from torch import nn
 
 from common import checkpoints
+from common.heatmaps import soft_argmax
 from common.recipe import Options, Recipe, reasons
 from common.system.errors import UserError
 from parts import part1_nose_tip as part1
@@ -71,9 +73,6 @@ def test_face_net_is_the_courses_with_two_more_points():
 
 def test_resnet_takes_one_grey_channel_and_gives_136_numbers():
     network = meta(ResNet18)
-    convolution = network.resnet.conv1
-    assert convolution.weight.shape == (64, 1, 7, 7)
-    assert (convolution.stride, convolution.padding, convolution.bias) == ((2, 2), (3, 3), None)
     found = shapes(network, 112, 96)
     assert (found[0], found[-1]) == ((64, 56, 48), (136,))
     # torchvision's 11,689,512 less two channels of the first layer and 864 of the 1000 classes.
@@ -88,16 +87,15 @@ def test_every_network_predicts_fractions_and_is_rebuilt_from_its_arguments(name
     assert n_parameters(meta(kind, **network.arguments)) == n_parameters(network)
 
 
-def test_the_heatmap_network_draws_a_heatmap_a_point_at_a_quarter_of_the_side():
+def test_the_heatmap_network_predicts_by_a_heatmap_a_point_at_a_quarter_of_the_side():
     network = HeatmapResNet18(5).eval()
     faces = torch.randn(2, 1, 64, 96)
     heatmaps = network.heatmaps(faces)
-    assert heatmaps.shape == (2, 5, 16, 24)
+    assert heatmaps.shape == network.train()(faces).shape == (2, 5, 16, 24)
     torch.testing.assert_close(heatmaps.exp().sum(dim=(2, 3)), torch.ones(2, 5))
-    predicted, spread = network.with_spread(faces)
-    assert (predicted.shape, spread.shape) == ((2, 5, 2), (2, 5))
-    torch.testing.assert_close(network(faces), predicted)
-    assert network.train()(faces).shape == heatmaps.shape
+    network.eval()
+    torch.testing.assert_close(network.with_spread(faces), soft_argmax(network.heatmaps(faces)))
+    torch.testing.assert_close(network(faces), network.with_spread(faces)[0])
 
 
 def imagenet_weights():
@@ -120,22 +118,16 @@ def test_imagenet_weights_see_a_grey_picture_as_they_saw_it_in_colour(monkeypatc
     torch.testing.assert_close(network.resnet.layer1.eval()(block), loaded.layer1.eval()(block))
 
 
-def test_the_other_head_begins_with_what_a_checkpoint_learned_and_its_own_seeds_last_layer(
-    tmp_path,
-):
+def test_the_other_head_begins_with_a_checkpoints_weights_and_its_own_last_layer(tmp_path):
     torch.manual_seed(7)
     taught = HeatmapResNet18().half()
     path = checkpoint_of(tmp_path / "taught.pt", taught)
     recipe = part3.Best(head="coordinates")
     random = new_network(recipe, Options(seed=3), 68)
     begun = new_network(recipe, Options(seed=3, pretrained=str(path)), 68)
-    for name, values in begun.state_dict().items():
-        assert values.dtype != torch.float16
-        if name.startswith("resnet.fc"):
-            assert torch.equal(values, random.state_dict()[name])
-        else:
-            torch.testing.assert_close(values, taught.state_dict()[name].to(values.dtype))
-    assert not torch.equal(begun.resnet.conv1.weight, random.resnet.conv1.weight)
+    last = {name: values for name, values in random.state_dict().items() if "resnet.fc" in name}
+    expected = taught.float().state_dict() | last
+    assert same(begun.state_dict(), {name: expected[name] for name in begun.state_dict()})
 
 
 def test_a_checkpoint_of_which_nothing_fits_is_refused(tmp_path):
@@ -155,12 +147,17 @@ def test_every_line_of_a_recipe_has_its_reason(part):
 
 
 @pytest.mark.parametrize(
-    ("part", "rate", "rotation"),
-    [(part1, 1e-3, 0.0), (part2, 1e-4, 10.0), (part3, 1e-3, 10.0)],
+    ("part", "loss", "batch", "rate", "rotation"),
+    [
+        (part1, "mse", 1, 1e-3, 0.0),
+        (part2, "mse", 1, 1e-4, 10.0),
+        (part3, "mse", 1, 1e-3, 10.0),
+        (udacity_networks, "smooth_l1_course", 16, 1e-4, 0.0),
+    ],
 )
-def test_the_course_recipe_is_the_reports(part, rate, rotation):
+def test_the_course_recipe_is_that_of_its_source(part, loss, batch, rate, rotation):
     course = part.RECIPES["course"]()
-    assert (course.optimizer, course.loss, course.batch) == ("adam", "mse", 1)
+    assert (course.optimizer, course.loss, course.batch) == ("adam", loss, batch)
     assert (course.flip, course.cosine, course.ema_decay) == (0.0, False, 0.0)
     assert (course.learning_rate, course.rotation) == (rate, rotation)
     if part is part2:
