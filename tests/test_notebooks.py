@@ -125,10 +125,8 @@ def test_the_first_cell_takes_uploaded_files_and_refuses_damaged_ones(empty_fold
     assert not Path("course").exists() and called == []
     Path("course.zip").write_bytes(whole)
     run_cell(FIRST, {})
-    assert (
-        Path.cwd() == empty_folder / "course" and Path("run_part.py").read_text() == "a part" * 99
-    )
-    assert called == [INSTALL]
+    assert Path("run_part.py").read_bytes() == b"a part" * 99
+    assert (Path.cwd(), called) == (empty_folder / "course", [INSTALL])
 
 
 def test_an_address_that_cannot_be_cloned_ends_with_one_line_and_the_remedy(empty_folder):
