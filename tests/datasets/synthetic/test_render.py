@@ -166,7 +166,7 @@ def test_what_is_left_out_leaves_the_points_where_they_are():
     sides = (shapes.amax(1) - shapes.amin(1)).amax(1)[:, None, None]
     assert (shapes / sides).std(0).max() < 0.02  # only the distance of the camera is left
     for unknown in ({"leave_out": ("hats",)}, {"setting": "passport"}):
-        with pytest.raises(ValueError, match="hats|passport"):
+        with pytest.raises(ValueError, match=r"hats|passport"):
             render(seeds, IBUG_68, **unknown)
 
 
