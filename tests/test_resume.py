@@ -3,7 +3,6 @@
 Each process stops itself at a given point, so nothing depends on the machine's speed.
 """
 
-import io
 import multiprocessing
 import os
 import resource
@@ -42,29 +41,13 @@ def stop_at(module, name, call, number):
     setattr(sys.modules[module], name, counting)
 
 
-def die_in_write(call):
-    """SIGKILL when half of a checkpoint is on the disk."""
-    save, calls = torch.save, []
-
-    def half(checkpoint, file):
-        calls.append(file)
-        if len(calls) < call:
-            return save(checkpoint, file)
-        whole = io.BytesIO()
-        save(checkpoint, whole)
-        file.write(whole.getvalue()[: whole.tell() // 2])
-        file.flush()
-        return os.kill(os.getpid(), signal.SIGKILL)
-
-    torch.save = half
-
-
 def fill_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 
 
 KILLED = -signal.SIGKILL
 in_step = partial(stop_at, "common.training", "augment")
+in_writing = partial(stop_at, "os", "fsync")  # of the temporary file
 in_drawing = partial(stop_at, "common.report.figures", "save")
 STOPS = {  # what stops a process, its exit status, and the epochs done since the first start
     "killed before the first checkpoint": (partial(in_step, 1, signal.SIGKILL), KILLED, 0),
@@ -72,7 +55,7 @@ STOPS = {  # what stops a process, its exit status, and the epochs done since th
     "SIGTERM": (partial(in_step, 2, signal.SIGTERM), 130, 3),
     "Ctrl-C": (partial(in_step, 2, signal.SIGINT), 130, 4),
     "a full disk": (fill_disk, 2, 4),
-    "killed while writing a checkpoint": (partial(die_in_write, 2), KILLED, 5),
+    "killed while writing a checkpoint": (partial(in_writing, 3, signal.SIGKILL), KILLED, 5),
     "killed while drawing": (partial(in_drawing, 3, signal.SIGKILL), KILLED, EPOCHS),
 }
 

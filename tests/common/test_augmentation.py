@@ -23,6 +23,7 @@ PLACES = np.array(POINTS) - PLAIN.margin  # in the network's crop
 FLIP_ORDER = torch.tensor([1, 0, 3, 2, 4])
 LUMA = 0.299, 0.587, 0.114
 FACES = 40
+LOG = math.log(1.25)
 MOVES = {"rotation": 30.0, "scale": 0.25, "shift": 0.1, "flip": 0.5, "box_shift": 0.05}
 MOVES |= {"box_scale_spread": 0.1}
 LIGHT = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1, "occlusion": 0.7}
@@ -89,9 +90,13 @@ def test_rotation_is_uniform_up_to_its_limit_and_about_the_middle():
     np.testing.assert_allclose(np.linalg.norm(points - middle, axis=2), radius, atol=1e-3)
 
 
-def test_scale_is_a_factor_between_its_limits_as_often_smaller_as_larger():
-    turn, size = similarity(moved_points(1000, scale=0.25))
-    assert_law(np.log(size) / np.log(1.25), stats.uniform(-1, 2))
+@pytest.mark.parametrize(
+    ("name", "law"),
+    [("scale", stats.uniform(-LOG, 2 * LOG)), ("box_scale_spread", stats.norm(0, 0.1))],
+)
+def test_scale_is_as_often_smaller_as_larger_and_the_boxs_error_in_size_normal(name, law):
+    turn, size = similarity(moved_points(4000, **{name: MOVES[name]}))
+    assert_law(np.log(size), law)
     np.testing.assert_allclose(turn, 0, atol=1e-3)
 
 
@@ -103,11 +108,6 @@ def test_shifts_are_shares_of_each_side_and_the_boxs_error_is_normal(name, law):
     for axis in by.T:
         assert_law(axis, law)
     assert abs(np.corrcoef(by.T)[0, 1]) < 0.1  # x and y on their own
-
-
-def test_the_boxs_error_in_size_is_normal_too():
-    _, size = similarity(moved_points(4000, box_scale_spread=0.1))
-    assert_law(np.log(size), stats.norm(0, 0.1))
 
 
 def test_a_flipped_face_has_its_pairs_exchanged():

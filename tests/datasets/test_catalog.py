@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
-from bad_server import serve, tar_gz
+from bad_server import CONTENT, PATH, serve, tar_gz
 from handmade import write_asf, write_pts
 
 from datasets import catalog, ibug, imm, youtube_faces, yunet
@@ -83,17 +83,14 @@ def test_yunet_is_listed_and_fetched_once_from_a_good_address(server, tmp_path, 
     text = catalog.list_sets(tmp_path)
     assert f"not found: {file}; fetch it: python run_part.py data yunet --download" in text
     assert yunet.LICENCE in text
-    content = b"a small network"
-    server.files |= {"/damaged": b"damaged", "/net.onnx": content}
-    damaged, gone, good = (f"{server.url}/{name}" for name in ("damaged", "gone", "net.onnx"))
-    sha256 = hashlib.sha256(content).hexdigest()
-    remote = RemoteFile(yunet.FILE.name, damaged, sha256, (gone, good))
-    monkeypatch.setattr(yunet, "FILE", remote)
+    server.files |= {"/damaged": b"damaged"}
+    damaged, gone, good = (f"{server.url}{path}" for path in ("/damaged", "/gone", PATH))
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    monkeypatch.setattr(yunet, "FILE", RemoteFile(file.name, damaged, sha256, (gone, good)))
     assert f"found: {file}" in catalog.download("yunet", tmp_path)
-    assert yunet.place(tmp_path) == file and file.read_bytes() == content
-    requests = len(server.requests)
-    assert "already" in catalog.download("yunet", tmp_path)
-    assert len(server.requests) == requests
+    assert yunet.place(tmp_path) == file and file.read_bytes() == CONTENT
+    server.requests.clear()
+    assert "already" in catalog.download("yunet", tmp_path) and server.requests == []
 
 
 def test_the_real_file_of_yunet_is_the_expected_one(real_data):

@@ -13,12 +13,9 @@ from common.faces import landmark_boxes
 from common.keypoints import IBUG_68
 from common.photos.detectors import Detection
 from common.photos.finder import FaceKeypoints, face_from_keypoints
-from common.recipe import Recipe
 from common.report import explanation_page
 from datasets.synthetic.render import render
-from parts.part3_large_dataset import HeatmapResNet18, ResNet18
-
-RECIPE = Recipe(height=64, width=64, margin=8, box_scale=1.3)
+from parts.part3_large_dataset import HeatmapResNet18
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +35,6 @@ def found(monkeypatch, photo):
     monkeypatch.setattr(explanation_page, "PLACES", 6)
 
 
-def write_checkpoint(path, network, points):
-    """``network``, whose coordinates start at the mean face; its batch normalisation saw noise."""
-    if isinstance(network, ResNet18):
-        low, high = points.min(axis=0), points.max(axis=0)
-        mean = torch.from_numpy(0.5 + (points - (low + high) / 2) / (1.3 * (high - low).max()))
-        network.resnet.fc.weight.data *= 0.01
-        network.resnet.fc.bias.data = mean.float().flatten()
-    network.train()(torch.rand(4, 1, 64, 64) - 0.5)
-    return checkpoint_of(path, network, RECIPE)
-
-
 @pytest.fixture
 def explain(command, photo):
     def call(checkpoint, *more, of=photo[0]):
@@ -59,9 +45,8 @@ def explain(command, photo):
 
 
 @pytest.mark.slow
-def test_the_page_is_whole_and_small(explain, found, photo, tmp_path):
-    checkpoint = write_checkpoint(tmp_path / "net.pt", ResNet18(), photo[1])
-    assert explain(checkpoint)[:2] == (0, "the page: r/explain/index.html\n")
+def test_the_page_shows_four_points_of_the_photo(explain, found, untrained, tmp_path):
+    assert explain(untrained)[:2] == (0, "the page: r/explain/index.html\n")
     page = tmp_path / "r" / "explain" / "index.html"
     text = page.read_text()
     assert "Ada &amp; friends.png" in text
@@ -78,7 +63,7 @@ def test_a_point_of_the_detectors_face(explain, found, photo, tmp_path, monkeypa
     (box,) = landmark_boxes(torch.from_numpy(photo[1])[None]).tolist()
     monkeypatch.setattr(FaceKeypoints, "predict", lambda *_: [])
     monkeypatch.setattr(FaceKeypoints, "detect", lambda *_: [Detection(tuple(box), 1.0)])
-    checkpoint = write_checkpoint(tmp_path / "net.pt", HeatmapResNet18(channels=16), photo[1])
+    checkpoint = checkpoint_of(tmp_path / "net.pt", HeatmapResNet18(channels=16))
     assert explain(checkpoint, "--point", "57")[0] == 0
     page = (tmp_path / "r" / "explain" / "index.html").read_text()
     assert re.findall(r"figures/point-\d+", page) == ["figures/point-57"]

@@ -211,16 +211,11 @@ def in_a_session(study, root, reports):
     sys.exit(run_part.main(line(study, root, reports, "--at-once", 2, "--seeds", 9)))
 
 
-def until(true):
-    while not true():  # or until pytest's time limit
-        time.sleep(0.1)
-
-
-def is_gone(session):
-    try:
-        os.killpg(session, 0)
-    except ProcessLookupError:
-        return True
+def wait_for_end(session):
+    with suppress(ProcessLookupError):
+        while True:  # or until pytest's time limit
+            os.killpg(session, 0)
+            time.sleep(0.1)
 
 
 @pytest.mark.slow
@@ -228,17 +223,17 @@ def is_gone(session):
 def test_two_at_once_end_together_and_gave_what_one_gives(tmp_path, small_root, number):
     study, said = small("1", values={"epochs": 4}), tmp_path / "stderr"
     said.touch()
-    process = multiprocessing.get_context("forkserver").Process(
-        target=in_a_session, args=(study, small_root, tmp_path)
-    )
+    processes, given = multiprocessing.get_context("forkserver"), (study, small_root, tmp_path)
+    process = processes.Process(target=in_a_session, args=given)
     process.start()
     try:
-        until(lambda: "run 1 of 36, about " in said.read_text())
+        while "run 1 of 36, about " not in said.read_text():
+            time.sleep(0.1)
         assert "36 of 36 runs to train, 2 at once, about " in said.read_text()
         end = os.killpg if number == signal.SIGINT else os.kill  # a terminal stops the group
         end(process.pid, number)
         process.join(60)
-        until(lambda: is_gone(process.pid))
+        wait_for_end(process.pid)
         if number == signal.SIGINT:
             _, *lines, last = said.read_text().partition("run 1 of")[2].splitlines()
             assert process.exitcode == 130
