@@ -128,7 +128,7 @@ def test_predict_writes_where_the_face_of_a_picture_is(tmp_path):
     boxes = torch.cat([torch.tensor([face["box"]]), landmark_boxes(truth)])  # (2, 4)
     one, other = boxes[:, :2] + boxes[:, 2:] / 2
     assert (one - other).abs().max() < 0.05 * eyes
-    assert boxes[0, 2:].max() == pytest.approx(boxes[1, 2:].max(), rel=0.2)
+    assert float(boxes[0, 2:].max()) == pytest.approx(float(boxes[1, 2:].max()), rel=0.2)
     off = np.linalg.norm(np.array(face["keypoints"]) - truth[0].numpy(), axis=1) / eyes  # (68,)
     assert off.mean() < 0.045
     assert off[[30, 36, 45]].max() < 0.045  # the tip of the nose, the outer corners of the eyes

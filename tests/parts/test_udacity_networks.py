@@ -3,7 +3,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
-from test_networks import IMAGENET, imagenet_weights, kinds, meta, n_parameters, shapes
+from test_networks import IMAGENET, imagenet_weights, meta
 from torch import nn
 
 import run_part
@@ -14,50 +14,6 @@ from common.training import init_bias_to_mean
 from parts import udacity_networks
 from parts.part3_variants import NETWORKS, new_network
 from parts.udacity_networks import FourConvNet, LightNet, LightNetBN, NaimishNet
-
-LIGHT = {  # of each convolution: channels, size of its kernels, side before and after pooling
-    "convolutions": ((32, 5, 220, 110), (64, 3, 108, 54), (128, 3, 52, 26), (256, 3, 24, 12),
-                     (512, 1, 12, 6)),
-    "dense": (1024, 512), "after": (nn.MaxPool2d, nn.ReLU), "dropouts": [0.25, 0.25],
-}  # fmt: skip
-ROUTE = {
-    NaimishNet: {
-        "convolutions": ((32, 5, 224, 112), (64, 3, 112, 56), (128, 3, 56, 28), (256, 3, 28, 14)),
-        "dense": (2048, 1024), "after": (nn.MaxPool2d, nn.ELU, nn.Dropout),
-        "dropouts": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
-    },
-    LightNet: LIGHT,
-    LightNetBN: LIGHT | {"after": (nn.BatchNorm2d, nn.MaxPool2d, nn.ReLU)},
-    FourConvNet: {
-        "convolutions": ((32, 5, 220, 110), (64, 5, 106, 53), (128, 3, 51, 25), (256, 3, 23, 23)),
-        "dense": (512, 256), "after": (nn.MaxPool2d, nn.ReLU), "dropouts": [0.25, 0.2],
-    },
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", ROUTE)
-def test_layers_are_those_of_the_source(kind):
-    network, source, expected, weights, inputs = meta(kind), ROUTE[kind], [], 0, 1
-    for n, size, before, side in source["convolutions"]:
-        weights += n * (inputs * size**2 + 1)
-        expected.append((nn.Conv2d, (n, before, before)))
-        for layer in source["after"]:
-            if layer is nn.MaxPool2d and side == before:
-                continue
-            weights += 2 * n * (layer is nn.BatchNorm2d)
-            place = before if layer is nn.BatchNorm2d else side
-            expected.append((layer, (n, place, place)))
-        inputs = n
-    inputs *= side**2
-    activation = source["after"][source["after"].index(nn.MaxPool2d) + 1]
-    for n in source["dense"]:
-        weights, inputs = weights + n * (inputs + 1), n
-        expected += [(layer, (n,)) for layer in (nn.Linear, activation, nn.Dropout)]
-    expected.append((nn.Linear, (136,)))
-    assert list(zip(kinds(network), shapes(network, 224, 224), strict=True)) == expected
-    assert n_parameters(network) == weights + 136 * (inputs + 1)
-    dropouts = [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)]
-    assert dropouts == source["dropouts"]
 
 
 @pytest.mark.parametrize("kind", [NaimishNet, LightNet, LightNetBN, FourConvNet])
