@@ -8,6 +8,8 @@ import torch
 from hypothesis import settings
 
 from datasets import ibug, imm
+from datasets.synthetic import cached
+from datasets.synthetic.cached import COUNTS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -43,6 +45,13 @@ def command(capfd, monkeypatch, tmp_path):
         return status, out, err.splitlines()
 
     return call
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Synthetic sets of 6 training and 3 test faces, small enough to be rendered in a test."""
+    monkeypatch.setattr(cached, "COUNTS", {key: 6 if key[1] == "train" else 3 for key in COUNTS})
+    monkeypatch.setattr(cached, "SIZES", {"portrait": (48, 64), "crop": (48, 48)})
 
 
 @pytest.fixture(scope="session")

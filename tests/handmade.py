@@ -5,19 +5,20 @@ from PIL import Image
 
 from datasets import ibug, youtube_faces
 
-ORIENTATION = 0x0112
-few_examples = settings(
-    max_examples=20,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example writes one file
+few_examples = settings(  # each of them writes one file
+    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
-def write_picture(file, width=100, height=80, orientation=None):
+def exif_of(orientation):
     exif = Image.Exif()
-    if orientation:
-        exif[ORIENTATION] = orientation
+    exif[0x0112] = orientation
+    return exif
+
+
+def write_picture(file, width=100, height=80, orientation=1):
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (width, height), "gray").save(file, exif=exif)
+    Image.new("RGB", (width, height), "gray").save(file, exif=exif_of(orientation))
     return file
 
 

@@ -26,29 +26,26 @@ LAYERS = (  # from the lowest; a module imports its own layer and those below
 )
 
 
+NUMBERS = {name: number for number, names in enumerate(LAYERS) for name in names}
+
+
 def module_name(file):
     return ".".join(file.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
 
 
 FILES = {
     module_name(file): file
-    for file in [
-        REPOSITORY / "run_part.py",
-        *(file for folder in FOLDERS for file in sorted((REPOSITORY / folder).rglob("*.py"))),
-    ]
+    for pattern in ("run_part.py", *(f"{folder}/**/*.py" for folder in FOLDERS))
+    for file in sorted(REPOSITORY.glob(pattern))
     if "files" not in file.relative_to(REPOSITORY).parts[1:-1]  # data sets, not code
 }
 
 
 def layer(name):
-    """The number of the layer whose name is the longest beginning of ``name``."""
-    fitting = [
-        (len(prefix), number)
-        for number, prefixes in enumerate(LAYERS)
-        for prefix in prefixes
-        if name == prefix or name.startswith(f"{prefix}.")
-    ]
-    return max(fitting, default=(0, len(LAYERS)))[1]
+    """The number of the layer that holds a module, or the closest package around it."""
+    while name not in NUMBERS:
+        name = name.rpartition(".")[0]
+    return NUMBERS[name]
 
 
 @cache

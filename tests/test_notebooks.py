@@ -27,10 +27,8 @@ def cells(name, kind):
 def run_cell(source, names):
     """Run a cell as Jupyter does; what it shows of its last value."""
     tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else ast.Expr(ast.Constant(None))
     exec(compile(tree, "cell", "exec"), names)
-    if last is None:
-        return ""
     value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
     return "" if value is None else value._repr_html_()
 
@@ -94,18 +92,22 @@ def test_the_notebook_runs_and_shows_its_steps(name, small_root, tmp_path, monke
 INSTALL = [sys.executable, "-m", "pip", "install", "--quiet", "-e", "course"]
 
 
-def test_on_an_empty_machine_the_first_cell_fetches_and_installs_the_project(
-    empty_folder, monkeypatch
-):
-    called = []
+@pytest.fixture
+def called(monkeypatch):
+    """The commands that a cell runs; each leaves the project's folder behind."""
+    commands = []
 
     def run(command, check=False):
-        called.append(command)
+        commands.append(command)
         Path("course").mkdir(exist_ok=True)
         Path("course/run_part.py").touch()
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr("subprocess.run", run)
+    return commands
+
+
+def test_the_first_cell_fetches_and_installs_the_project(empty_folder, called):
     for _ in range(2):  # Colab, restarted, starts above the project again
         os.chdir(empty_folder)
         run_cell(FIRST, {})
@@ -113,9 +115,7 @@ def test_on_an_empty_machine_the_first_cell_fetches_and_installs_the_project(
     assert called == [["git", "clone", "--depth", "1", make.REPOSITORY, "course"], INSTALL]
 
 
-def test_the_first_cell_takes_uploaded_files_and_refuses_damaged_ones(empty_folder, monkeypatch):
-    called = []
-    monkeypatch.setattr("subprocess.run", lambda command, check: called.append(command))
+def test_the_first_cell_takes_uploaded_files_and_refuses_damaged_ones(empty_folder, called):
     with zipfile.ZipFile("course.zip", "w") as files:
         files.writestr("run_part.py", "a part" * 99)
     whole = Path("course.zip").read_bytes()
@@ -125,8 +125,8 @@ def test_the_first_cell_takes_uploaded_files_and_refuses_damaged_ones(empty_fold
     assert not Path("course").exists() and called == []
     Path("course.zip").write_bytes(whole)
     run_cell(FIRST, {})
-    assert Path.cwd() == empty_folder / "course" and Path("run_part.py").is_file()
-    assert called == [INSTALL]
+    assert Path("run_part.py").read_bytes() == b"a part" * 99
+    assert (Path.cwd(), called) == (empty_folder / "course", [INSTALL])
 
 
 def test_an_address_that_cannot_be_cloned_ends_with_one_line_and_the_remedy(empty_folder):

@@ -3,9 +3,6 @@
 Each process stops itself at a given point, so nothing depends on the machine's speed.
 """
 
-import contextlib
-import io
-import json
 import multiprocessing
 import os
 import resource
@@ -20,6 +17,7 @@ import made_up_reports
 import pytest
 import small_sets
 import torch
+from states import same, state_of
 
 from common import checkpoints, training
 
@@ -43,29 +41,13 @@ def stop_at(module, name, call, number):
     setattr(sys.modules[module], name, counting)
 
 
-def die_in_write(call):
-    """SIGKILL when half of a checkpoint is on the disk."""
-    save, calls = torch.save, []
-
-    def half(checkpoint, file):
-        calls.append(file)
-        if len(calls) < call:
-            return save(checkpoint, file)
-        whole = io.BytesIO()
-        save(checkpoint, whole)
-        file.write(whole.getvalue()[: whole.tell() // 2])
-        file.flush()
-        return os.kill(os.getpid(), signal.SIGKILL)
-
-    torch.save = half
-
-
 def fill_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 
 
 KILLED = -signal.SIGKILL
 in_step = partial(stop_at, "common.training", "augment")
+in_writing = partial(stop_at, "os", "fsync")  # of the temporary file
 in_drawing = partial(stop_at, "common.report.figures", "save")
 STOPS = {  # what stops a process, its exit status, and the epochs done since the first start
     "killed before the first checkpoint": (partial(in_step, 1, signal.SIGKILL), KILLED, 0),
@@ -73,7 +55,7 @@ STOPS = {  # what stops a process, its exit status, and the epochs done since th
     "SIGTERM": (partial(in_step, 2, signal.SIGTERM), 130, 3),
     "Ctrl-C": (partial(in_step, 2, signal.SIGINT), 130, 4),
     "a full disk": (fill_disk, 2, 4),
-    "killed while writing a checkpoint": (partial(die_in_write, 2), KILLED, 5),
+    "killed while writing a checkpoint": (partial(in_writing, 3, signal.SIGKILL), KILLED, 5),
     "killed while drawing": (partial(in_drawing, 3, signal.SIGKILL), KILLED, EPOCHS),
 }
 
@@ -88,18 +70,13 @@ def run_program(line, folder, stop):
     made_up_reports.draw_nothing(pytest.MonkeyPatch())  # drawing takes most of a run's time
     torch.set_num_threads(1)
     sys.argv = [str(PROGRAM), *line, "--reports", str(folder)]
-    with (
-        open(os.devnull, "w") as nowhere,
-        open(folder / "stderr", "w") as errors,
-        contextlib.redirect_stdout(nowhere),
-        contextlib.redirect_stderr(errors),
-    ):
-        try:
-            stop()
-            runpy.run_path(str(PROGRAM), run_name="__main__")
-        except Exception:
-            traceback.print_exc()
-            raise
+    sys.stdout = sys.stderr = (folder / "stderr").open("w", buffering=1)
+    try:
+        stop()
+        runpy.run_path(str(PROGRAM), run_name="__main__")
+    except Exception:
+        traceback.print_exc()
+        raise
 
 
 def run(line, folder, stop=tuple):
@@ -115,29 +92,12 @@ def epochs_done(checkpoint):
     return len(checkpoints.load(checkpoint)["training"]["history"]) if checkpoint.exists() else 0
 
 
-def assert_same_end(one, other):
-    """Both reports hold the same weights, bit for bit, and the same metrics."""
-    first, second = (checkpoints.load(folder / "checkpoint.pt") for folder in (one, other))
-    assert first["weights"].keys() == second["weights"].keys()
-    for name, weights in first["weights"].items():
-        assert torch.equal(weights, second["weights"][name])
-    frames = [checkpoint["training"]["snapshots"]["frames"] for checkpoint in (first, second)]
-    assert frames[0].keys() == frames[1].keys()
-    assert all(torch.equal(frame, frames[1][epoch]) for epoch, frame in frames[0].items())
-    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (one, other)]
-    for measured in metrics:
-        measured.pop("seconds")
-    assert metrics[0] == metrics[1]
-    assert len(second["training"]["history"]) == EPOCHS
-    assert (other / "index.html").is_file()
-
-
 def test_stopped_runs_end_with_the_weights_of_an_undisturbed_one(tmp_path):
     root = small_sets.write_imm(tmp_path / "sets")
     line = ["1", "--data", str(root), "--epochs", str(EPOCHS), "--device", "cpu", "--resume"]
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
-    for folder in (undisturbed, stopped):
-        folder.mkdir()
+    undisturbed.mkdir()
+    stopped.mkdir()
     checkpoint = stopped / "part1" / "checkpoint.pt"
     last_lines = {130: "stopped; parts go on with --resume", 2: f"error: {checkpoint}: cannot be"}
     for name, (stop, status, epochs) in STOPS.items():
@@ -148,6 +108,8 @@ def test_stopped_runs_end_with_the_weights_of_an_undisturbed_one(tmp_path):
             assert not any("Traceback" in text for text in errors)
             assert [file.name for file in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
         assert not (checkpoint.parent / "index.html").exists()
-    for folder in (undisturbed, stopped):
-        assert run(line, folder)[0] == 0
-    assert_same_end(undisturbed / "part1", stopped / "part1")
+    assert [run(line, folder)[0] for folder in (undisturbed, stopped)] == [0, 0]
+    # The weights, snapshots and metrics in the checkpoints are the same, bit for bit.
+    assert same(state_of(undisturbed / "part1" / checkpoint.name), state_of(checkpoint))
+    assert epochs_done(checkpoint) == EPOCHS
+    assert (checkpoint.parent / "index.html").is_file()

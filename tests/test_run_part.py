@@ -4,12 +4,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 import run_part
 from common import training
-from datasets.synthetic import cached
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ON_CPU = ("--epochs", 1, "--device", "cpu")
@@ -63,25 +63,18 @@ def test_a_closed_pipe_is_not_an_error():
 
 @pytest.mark.parametrize(("part", "name"), [("1", "imm"), ("3", "ibug")])
 def test_a_requested_data_set_that_is_missing_ends_in_one_line(command, tmp_path, part, name):
-    reports = tmp_path / "reports"
-    status, out, errors = command(part, "--dataset", name, "--data", tmp_path, "--reports", reports)
+    status, out, (line,) = command(part, "--dataset", name, "--data", tmp_path)
     assert (status, out) == (2, "")
-    (line,) = errors
     assert line.startswith(f"error: {name}: not found") and str(tmp_path) in line
     assert f"run_part.py data {name} --download" in line
-    assert not reports.exists()
+    assert not (tmp_path / "reports").exists()
 
 
 @pytest.mark.parametrize(
     ("part", "usual"), [("1", "imm"), pytest.param("3", "ibug", marks=pytest.mark.slow)]
 )
-def test_without_any_data_set_a_part_says_so_and_runs_on_synthetic_faces(
-    command, tmp_path, monkeypatch, small_runs, part, usual
-):
-    few = {key: 6 if key[1] == "train" else 3 for key in cached.COUNTS}
-    monkeypatch.setattr(cached, "COUNTS", few)
-    line = ["--data", tmp_path, "--reports", tmp_path / "reports", *ON_CPU]
-    status, _, errors = command(part, *line)
+def test_without_data_synthetic_faces_are_taken(command, tmp_path, few, small_runs, part, usual):
+    status, _, errors = command(part, "--data", tmp_path, *ON_CPU)
     assert status == 0
     (first,) = [text for text in errors if "not found" in text]
     assert f"run_part.py data {usual} --download" in first
@@ -102,36 +95,6 @@ def test_the_whole_program_ends_with_status_2_and_no_traceback():
     assert line.startswith("error: --download: name the data set")
 
 
-def test_the_data_folder_comes_from_the_environment_too(command, small_root, monkeypatch, tmp_path):
-    monkeypatch.setenv("FACE_DATA", str(small_root))
-    assert f"found in {small_root}" in command("data")[1]
-    assert f"not found in {tmp_path}" in command("data", "--data", tmp_path)[1]
-
-
-@pytest.mark.parametrize(
-    ("line", "named"),
-    [
-        ("1 --dataset nothing", "--dataset nothing"),
-        ("1 --dataset ibug", "--dataset ibug"),
-        ("3 --dataset imm", "--dataset imm"),
-        ("1 --epochs 0", "--epochs 0"),
-        ("2 --epochs -5", "--epochs -5"),
-        ("1 --device nonsense", "--device nonsense"),
-        ("1 --device cuda:99", "--device cuda:99"),
-        ("data nothing --download", "nothing"),
-        ("evaluate none.pt", "none.pt"),
-        ("evaluate pyproject.toml", "pyproject.toml"),
-    ],
-)
-def test_a_users_mistake_ends_in_one_line(command, small_root, tmp_path, monkeypatch, line, named):
-    monkeypatch.chdir(REPOSITORY)
-    reports = ["--reports", tmp_path / "reports"] if line[0] in "123" else []
-    status, _, errors = command(*line.split(), "--data", small_root, *reports)
-    assert status == 2
-    assert [text for text in errors if text.startswith("error: ")] == errors[-1:]
-    assert named in errors[-1]
-
-
 @pytest.mark.parametrize(
     "line", ["", "4", "1 --recipe none", "1 --epochs many", "predict", "1 --no"]
 )
@@ -143,21 +106,16 @@ def test_an_unknown_word_is_reported_with_the_usage(line, capsys):
     assert usage.startswith("usage: ") and "error: " in error
 
 
-def test_a_reports_folder_that_cannot_be_written_is_reported_before_training(
-    command, small_root, tmp_path
-):
+def test_reports_that_cannot_be_written_end_before_the_training(command, small_root, tmp_path):
     (tmp_path / "file").write_text("")
     status, _, errors = command("1", "--data", small_root, "--reports", tmp_path / "file")
     assert status == 2 and "cannot be written" in errors[-1]
     assert not any("training" in line for line in errors)
 
 
-def test_without_torch_one_line_says_what_to_install(tmp_path):
-    code = (
-        "import sys; sys.modules['torch'] = None\n"  # importing it then fails as if it were missing
-        "import run_part; sys.exit(run_part.main(sys.argv[1:]))"
-    )
-    done = python(code, "1", "--data", str(tmp_path))
+def test_without_torch_one_line_says_what_to_install():
+    missing = "import sys; sys.modules['torch'] = None"  # importing it fails as if it were missing
+    done = python(f"{missing}; import run_part; sys.exit(run_part.main(['1']))")
     (error,) = done.stderr.splitlines()
     assert done.returncode == 2 and "pip install -e ." in error
     assert error.startswith("error: the package torch is missing")
@@ -173,17 +131,13 @@ def test_an_error_in_our_own_imports_is_not_reported_as_a_missing_package(module
 
 def test_at_the_second_signal_the_process_ends_at_once(monkeypatch):
     """torchrun passes Ctrl-C on to processes that have received it already."""
-    monkeypatch.setattr(run_part, "stops", [])
     ends = []
+    monkeypatch.setattr(run_part, "stops", [])
     monkeypatch.setattr(os, "_exit", ends.append)
     for number, expected in ((2, []), (15, [130])):
         with pytest.raises(KeyboardInterrupt):
             run_part.stop(number, None)
         assert ends == expected
-
-
-def interrupted(*_):
-    raise KeyboardInterrupt
 
 
 def interrupted_in_a_library(*_):
@@ -193,9 +147,9 @@ def interrupted_in_a_library(*_):
         raise ValueError("Invalid affine transformation matrix") from None
 
 
-@pytest.mark.parametrize("interrupt", [interrupted, interrupted_in_a_library])
-def test_ctrl_c_ends_with_one_line(command, small_root, tmp_path, monkeypatch, interrupt):
+@pytest.mark.parametrize("stop", [Mock(side_effect=KeyboardInterrupt), interrupted_in_a_library])
+def test_ctrl_c_ends_with_one_line(command, small_root, monkeypatch, stop):
     monkeypatch.setattr(run_part, "stops", [])
-    monkeypatch.setattr(training, "train_epoch", interrupt)
-    status, _, errors = command("1", "--data", small_root, "--reports", tmp_path, *ON_CPU)
+    monkeypatch.setattr(training, "train_epoch", stop)
+    status, _, errors = command("1", "--data", small_root, *ON_CPU)
     assert status == 130 and errors[-1].startswith("stopped; parts go on with --resume")

@@ -35,16 +35,13 @@ MEANS_WHAT_IT_SAYS = {("common/checkpoints.py", "doubt")}  # a name that old fil
 @cache
 def texts():
     """(file, text) of every docstring, comment, template and document."""
-    listed = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
+    listed = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).split()
     found = []
-    for path in map(Path, listed):
-        text = (ROOT / path).read_text(encoding="utf-8") if path.suffix in READ else ""
-        if path.suffix == ".py" and path.name != "test_words.py":
-            text = "\n".join(strings(text))
-        found.append((str(path), text))
-    return [(name, text) for name, text in found if name != "tests/test_words.py"]
+    for name in listed:
+        if name.endswith(READ) and name != "tests/test_words.py":
+            text = (ROOT / name).read_text(encoding="utf-8")
+            found.append((name, "\n".join(strings(text)) if name.endswith(".py") else text))
+    return found
 
 
 def strings(source):

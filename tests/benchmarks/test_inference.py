@@ -10,8 +10,7 @@ from parts.part1_nose_tip import NoseNet
 
 @pytest.fixture(scope="module")
 def network():
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
+    list(map(pytest.importorskip, ("onnx", "onnxscript", "onnxruntime")))
     torch.manual_seed(0)
     network = NoseNet().eval()
     return network, export.as_onnx(network, 60, 80, {})
@@ -27,8 +26,7 @@ def test_int8_predicts_nearly_as_float_does_and_is_a_quarter_as_large(network, h
     with torch.inference_mode():
         expected = network(faces)
     off = (export.OnnxNetwork(small)(faces) - expected).abs().mean()
-    rounded = 2**-8 * expected.abs().mean()  # half a step of 127 in both directions
-    assert 0 < off < 10 * rounded
+    assert 0 < off < 10 * 2**-8 * expected.abs().mean()  # half a step of 127 in both directions
 
 
 def test_every_way_takes_its_turn_and_is_timed_for_each_face(monkeypatch):

@@ -1,10 +1,12 @@
 import pickle
+from contextlib import suppress
 from unittest.mock import Mock
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from states import same
 
 from common import checkpoints
 from common.system.errors import UserError
@@ -25,16 +27,6 @@ def fault_of(action, path):
     line = str(raised.value)
     assert "\n" not in line
     return line
-
-
-def assert_sound(loaded):
-    assert torch.equal(loaded.pop("weights")["weight"], SOUND["weights"]["weight"])
-    assert loaded == {key: value for key, value in SOUND.items() if key != "weights"}
-
-
-def test_what_was_saved_is_loaded(tmp_path):
-    checkpoints.save(SOUND, tmp_path / "one.pt")
-    assert_sound(checkpoints.load(tmp_path / "one.pt"))
 
 
 def test_a_missing_checkpoint_is_named_with_the_way_to_make_one(tmp_path):
@@ -75,21 +67,15 @@ def test_what_is_no_checkpoint_of_ours_is_refused_in_one_line(tmp_path, write):
 def test_damage_never_changes_what_is_loaded(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("damage") / "one.pt"
     checkpoints.save(SOUND, path)
+    assert same(checkpoints.load(path), SOUND)
     content = bytearray(path.read_bytes())
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content[: data.draw(st.integers(len(content) - 100, len(content)))])
-    try:
-        loaded = checkpoints.load(path)
-    except UserError:
-        return
-    assert_sound(loaded)
+    with suppress(UserError):
+        assert same(checkpoints.load(path), SOUND)
 
 
-@pytest.mark.parametrize(
-    "network",
-    ["NoseNet", "parts.part1_nose_tip.NoNet", "os.system", "torch.nn.Identity", ""],
-    ids=["other weights", "no network", "a function", "torch's", "nothing"],
-)
+@pytest.mark.parametrize("network", ["NoseNet", "parts.part1.NoNet", "os.system", "torch.nn.ReLU"])
 def test_nothing_but_a_network_of_ours_that_fits_its_weights_is_taken(monkeypatch, network):
     monkeypatch.setitem(checkpoints.NETWORKS, "NoseNet", torch.nn.Identity)  # without weights
     line = fault_of(checkpoints.network_of, {**SOUND, "network": network})

@@ -18,10 +18,7 @@ def test_a_point_is_in_one_pair_at_most_and_the_rest_lie_on_the_middle_line(sche
     middle = set(range(scheme.n_points)) - set(paired)
     # Counted on the annotators' drawings: chin, mouth (2) and nose base; chin, bridge (4), nose
     # base, and four on the lips.
-    expected = {
-        "imm58": {6, 41, 45, 52},
-        "ibug68": {8, 27, 28, 29, 30, 33, 51, 57, 62, 66},
-    }
+    expected = {"imm58": {6, 41, 45, 52}, "ibug68": {8, 27, 28, 29, 30, 33, 51, 57, 62, 66}}
     assert middle == expected[scheme.name]
     assert {index for line in scheme.lines for index in line} == set(range(scheme.n_points))
 
@@ -53,21 +50,13 @@ def test_a_choice_without_its_mirror_image_is_refused():
     assert flip_order_within(IMM_58, (52,)).tolist() == [0]
 
 
-def mean_upright_shape(faces):
-    """Mean of the faces (K, 2), eyes level, the middle between them at 0, their distance 1."""
-    left, right = (faces.points[:, index] for index in faces.scheme.outer_eyes)  # (N, 2)
-    axis = torch.view_as_complex((right - left).contiguous())  # (N,)
-    centred = faces.points - ((left + right) / 2)[:, None]
-    upright = torch.view_as_complex(centred.contiguous()) / axis[:, None]  # (N, K)
-    return torch.view_as_real(upright.mean(dim=0))
-
-
 def test_real_faces_are_nearly_their_own_mirror_image_point_by_point(real_data):
     faces = imm.load(real_data)
-    shape = mean_upright_shape(faces)  # (K, 2)
-    assert shape[faces.scheme.outer_eyes[0], 0] < shape[faces.scheme.outer_eyes[1], 0]
-    mirrored = shape * torch.tensor([-1.0, 1.0])
-    renamed = mirrored[faces.scheme.flip_order]
+    left, right = (faces.points[:, index, None] for index in faces.scheme.outer_eyes)  # (N, 1, 2)
+    axis, centred = torch.view_as_complex(right - left), faces.points - (left + right) / 2
+    # Eyes level, the middle between them at 0, their distance 1.
+    shape = torch.view_as_real((torch.view_as_complex(centred) / axis).mean(dim=0))  # (K, 2)
+    renamed = (shape * torch.tensor([-1.0, 1.0]))[faces.scheme.flip_order]
     assert (renamed - shape).norm(dim=-1).max() < 0.05  # of the eyes' distance
     # Point by point: no other point lies nearer to a mirrored one than the one it is paired with.
     assert torch.cdist(renamed, shape).argmin(dim=1).tolist() == list(range(faces.scheme.n_points))

@@ -5,12 +5,13 @@ import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from dots import centre_near, draw
-from handmade import ORIENTATION, few_examples
+from handmade import exif_of, few_examples, write_picture
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -29,18 +30,18 @@ from common.training import fit
 SMALL = Recipe(height=9, width=12)
 
 
-def faces_in(files, name="imm/train", boxes=None):
-    """Faces whose points are 58 whole numbers, their boxes 40 x 30 pixels."""
+def faces_in(files, size=(40, 30)):
+    """Faces whose points are 58 whole numbers, their boxes pictures of that size."""
     count = len(files)
     points = torch.arange(count * 58 * 2.0).view(count, 58, 2) % 29
-    boxes = torch.tensor([[0.0, 0, 40, 30]] * count) if boxes is None else boxes
+    boxes = torch.tensor([[0.0, 0, *size]] * count)
     groups = tuple(f"{i}" for i in range(count))
-    return Faces(name, name.partition("/")[0], IMM_58, tuple(files), points, boxes, groups, groups)
+    return Faces("imm/train", "imm", IMM_58, tuple(files), points, boxes, groups, groups)
 
 
-def write_noise(file, seed, mode="RGB", size=(40, 30)):
-    values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(values).convert(mode).save(file)
+def write_noise(file, seed):
+    values = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(values).save(file)
     return file
 
 
@@ -51,15 +52,9 @@ def five(tmp_path):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The names of the pictures that are opened, in any order."""
-    names = []
-
-    def counting(path, colour):
-        names.append(path.name)
-        return read_picture(path, colour)
-
-    monkeypatch.setattr(crop_cache, "read_picture", counting)
-    return names
+    """The calls that open a picture, in any order."""
+    monkeypatch.setattr(crop_cache, "read_picture", Mock(wraps=read_picture))
+    return crop_cache.read_picture.call_args_list
 
 
 def same(one, other):
@@ -69,8 +64,7 @@ def same(one, other):
 def test_crops_stand_beside_their_points_in_the_same_pixels(five):
     recipe = Recipe(height=24, width=24, margin=3, box_scale=1.5)
     crops = load_crops(five, recipe, (52, 13, 21))
-    assert crops.images.shape == (5, 1, 30, 30)
-    assert crops.images.dtype == torch.uint8
+    assert (crops.images.shape, crops.images.dtype) == ((5, 1, 30, 30), torch.uint8)
     # The box's middle is 20, 15; the square around it has a side of 40 * 1.5 * 30 / 24 = 75.
     # Its first pixel lies 3 pixels, the margin, outside the network's crop.
     expected = (five.points + 0.5 - torch.tensor([20 - 37.5, 15 - 37.5])) * (30 / 75) - 3.5
@@ -79,7 +73,7 @@ def test_crops_stand_beside_their_points_in_the_same_pixels(five):
     eyes = (five.points[:, 13] - five.points[:, 21]).norm(dim=-1) * (30 / 75)
     torch.testing.assert_close(crops.eye_distance, eyes)
     assert crops.flip_order.tolist() == [0, 2, 1]
-    assert load_crops(five, recipe).points.shape == (5, 58, 2)
+    torch.testing.assert_close(load_crops(five, recipe).points, expected)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -92,7 +86,7 @@ def test_every_crop_shows_its_own_picture(five, mode):
 
 def test_the_second_time_nothing_is_decoded_whatever_else_the_recipe_says(five, decoded):
     first = load_crops(five, SMALL)
-    assert sorted(decoded) == [file.name for file in five.files]
+    assert sorted(call.args[0] for call in decoded) == list(five.files)
     decoded.clear()
     assert same(load_crops(five, SMALL), first)
     load_crops(five, replace(SMALL, rotation=10.0, epochs=7), (52,))
@@ -100,8 +94,7 @@ def test_the_second_time_nothing_is_decoded_whatever_else_the_recipe_says(five, 
 
 
 def another_picture(faces):
-    write_noise(faces.files[3], 99)
-    os.utime(faces.files[3], ns=(1, 1))
+    os.utime(write_noise(faces.files[3], 99), ns=(1, 1))
     return faces
 
 
@@ -152,33 +145,26 @@ def replace_file(file, content):
 
 @few_examples
 @given(data=st.data())
-def test_a_damaged_cache_is_made_again(tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("damage")
-    faces = faces_in([write_noise(folder / f"{i}.png", i) for i in range(2)])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACE_CACHE", str(folder / "cache"))
-        good = load_crops(faces, SMALL)
-        (file,) = cache_folder().glob(data.draw(st.sampled_from(["*.npy", "*.json"])))
-        damaged = bytearray(file.read_bytes())
-        place = data.draw(st.integers(0, len(damaged) - 1))
-        damaged[place] ^= data.draw(st.integers(1, 255))
-        for content in (damaged[:place], damaged):
-            replace_file(file, content)
-            assert same(load_crops(faces, SMALL), good)
-
-
-@pytest.mark.parametrize("damage", ["truncated", "flipped"])
-def test_the_warning_is_one_line_and_the_new_cache_is_whole(five, decoded, capfd, damage):
+def test_a_damaged_cache_is_made_again(five, data):
     good = load_crops(five, SMALL)
+    (file,) = cache_folder().glob(data.draw(st.sampled_from(["*.npy", "*.json"])))
+    damaged = bytearray(file.read_bytes())
+    place = data.draw(st.integers(0, len(damaged) - 1))
+    damaged[place] ^= data.draw(st.integers(1, 255))
+    for content in (damaged[:place], damaged):
+        replace_file(file, content)
+        assert same(load_crops(five, SMALL), good)
+
+
+def test_the_warning_is_one_line_and_the_new_cache_is_whole(five, decoded, capfd):
+    load_crops(five, SMALL)
     (file,) = cache_folder().glob("*.npy")
     whole = file.read_bytes()
-    place = whole.index(good.images[4].numpy().tobytes())  # within the pixels
-    flipped = whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]
-    replace_file(file, flipped if damage == "flipped" else whole[:-200])
+    replace_file(file, whole[:-1] + bytes([whole[-1] ^ 4]))
     decoded.clear()
     capfd.readouterr()
     for _ in range(2):
-        assert same(load_crops(five, SMALL), good)
+        load_crops(five, SMALL)
     warnings = [line for line in capfd.readouterr().err.splitlines() if "damaged" in line]
     assert warnings == [f"{file}: the cache is damaged and is made again"]
     assert len(decoded) == 5
@@ -199,7 +185,7 @@ VIEWED = draw([PLACE], 50, 70, sigma=2.5)  # (50, 70)
 def seen_in(file, colour=False):
     """Where the dot lies in the crop of a whole picture, and the crop."""
     recipe = Recipe(height=50, width=70, colour=colour)
-    image = load_crops(faces_in([file], boxes=torch.tensor([[0.0, 0, 70, 50]])), recipe).images[0]
+    image = load_crops(faces_in([file], (70, 50)), recipe).images[0]
     return centre_near(image[0].numpy(), PLACE), image.float()
 
 
@@ -212,9 +198,7 @@ STORED = dict(enumerate([*VIEWS, *(view.T for view in VIEWS)], start=1))
 @pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("ending", ["jpg", "png"])
 def test_a_turned_picture_is_cut_as_the_viewer_sees_it(tmp_path, orientation, ending):
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    file = tmp_path / f"turned.{ending}"
+    exif, file = exif_of(orientation), tmp_path / f"turned.{ending}"
     Image.fromarray(STORED[orientation]).convert("RGB").save(file, exif=exif, quality=95)
     place, _ = seen_in(file)
     assert np.abs(place - PLACE).max() <= 0.1
@@ -259,9 +243,8 @@ def test_every_kind_of_picture_shows_the_same_dot(tmp_path, capfd, name, colour)
 
 def test_black_and_white_pictures_are_read(tmp_path):
     Image.fromarray(VIEWED > 128).save(tmp_path / "one bit.png")
-    place, image = seen_in(tmp_path / "one bit.png")
-    assert set(image.unique().tolist()) == {0, 255}
-    assert np.abs(place - PLACE).max() <= 0.2
+    _, image = seen_in(tmp_path / "one bit.png")
+    assert np.array_equal(image[0], 255 * (VIEWED > 128))
 
 
 def truncate(file):
@@ -270,15 +253,12 @@ def truncate(file):
 
 def damage_exif(file):
     """A text that claims to be a fraction: Pillow fails while it turns the picture."""
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
+    exif = exif_of(6)
     exif[0x010F] = "maker"
     Image.new("RGB", (40, 30)).save(file, "JPEG", exif=exif)
-    content = bytearray(file.read_bytes())
-    maker = content.index(b"Exif\0\0") + 6 + 10  # tag, type, count, place
-    assert content[maker : maker + 4] == b"\x01\x0f\x00\x02"
-    content[maker + 1] = 0
-    file.write_bytes(content)
+    maker = b"\x01\x0f\x00\x02"  # its tag and type
+    assert maker in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(maker, b"\x01\0\0\x02", 1))
 
 
 @pytest.fixture
@@ -296,16 +276,15 @@ def damaged(tmp_path):
     return damage
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        truncate,
-        lambda file: file.write_bytes(b""),
-        lambda file: file.write_text("<html>not found</html>"),
-        damage_exif,
-    ],
-    ids=["truncated", "empty", "not a picture", "EXIF"],
-)
+def empty(file):
+    file.write_bytes(b"")
+
+
+def become_a_page(file):
+    file.write_text("<html>not found</html>")
+
+
+@pytest.mark.parametrize("how", [truncate, empty, become_a_page, damage_exif])
 def test_one_damaged_picture_in_a_hundred_is_left_out_and_named(damaged, decoded, capfd, how):
     faces = damaged([77], how)
     for _ in range(2):  # decoded, then from the cache
@@ -336,32 +315,22 @@ def test_a_picture_that_went_missing_is_named(five):
 
 @few_examples
 @given(data=st.data())
-def test_whatever_is_wrong_with_a_picture_it_is_read_or_named(tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("bytes")
-    ending = data.draw(st.sampled_from(["jpg", "png"]))
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    file = folder / f"one.{ending}"
-    Image.new("RGB", (16, 12), "red").save(file, exif=exif)
-    content = bytearray(file.read_bytes())
+def test_whatever_is_wrong_with_a_picture_it_is_read_or_named(tmp_path, data):
+    file = tmp_path / data.draw(st.sampled_from(["one.jpg", "one.png"]))
+    content = bytearray(write_picture(file, 16, 12, orientation=6).read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     file.write_bytes(content[: data.draw(st.integers(1, len(content)))])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACE_CACHE", str(folder / "cache"))
-        try:
-            crops = load_crops(faces_in([file]), SMALL)
-        except UserError as fault:
-            assert "one." in str(fault) and "\n" not in str(fault)
-        else:
-            assert crops.images.shape == (1, 1, 9, 12)
+    try:
+        crops = load_crops(faces_in([file]), SMALL)
+    except UserError as fault:
+        assert "one." in str(fault) and "\n" not in str(fault)
+    else:
+        assert crops.images.shape == (1, 1, 9, 12)
 
 
 def _cut_and_train(folder, granted):
-    """Cut and train on crops that do not fit into the memory that the system grants.
-
-    Writes the check of the test itself: whether a copy of all crops is refused.
-    """
+    """Cut and train on crops that do not fit into the memory that the system grants."""
     os.environ["FACE_CACHE"] = str(folder)
     crop_cache.STRIP = 16
     os.cpu_count = lambda: 2  # of 16 the threads' stacks alone would take what is granted
@@ -374,10 +343,8 @@ def _cut_and_train(folder, granted):
     crops = load_crops(faces, recipe, (52,))
     assert crops.images.nbytes > granted
     fit(network, crops, crops.take(range(4)), recipe, Options(device="cpu"), folder / "one.pt")
-    try:
+    with pytest.raises(RuntimeError):  # the test's own: a copy of all crops is refused
         crops.images.clone()
-    except RuntimeError as fault:
-        (folder / "refused").write_text(str(fault))
 
 
 @pytest.mark.slow
@@ -389,6 +356,4 @@ def test_crops_larger_than_memory_are_cut_and_trained_on(tmp_path):
     process.start()
     process.join(120)
     process.kill()
-    assert process.exitcode == 0
-    assert (tmp_path / "one.pt").is_file()
-    assert (tmp_path / "refused").is_file()
+    assert process.exitcode == 0 and (tmp_path / "one.pt").is_file()

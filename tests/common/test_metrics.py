@@ -41,9 +41,8 @@ def test_nme_of_a_three_four_five_triangle():
 @example([4.0, 8.0, 8.001, 12.0, 100.0])  # 8 % is no failure
 def test_failure_rate_and_area_agree_with_counting_and_integrating(values):
     errors = torch.tensor(values, dtype=torch.float64)
-    assert metrics.failure_rate(errors) == pytest.approx(
-        100 * sum(e > 8 for e in values) / len(values)
-    )
+    above = 100 * sum(e > 8 for e in values) / len(values)
+    assert metrics.failure_rate(errors) == pytest.approx(above)
     assert metrics.failure_rate(errors / 2, limit=4) == metrics.failure_rate(errors)
     # The cumulative curve itself, integrated in steps of a thousandth of a percent.
     at = (np.arange(8000) + 0.5) / 1000
@@ -62,18 +61,16 @@ def test_errors_in_every_unit_by_hand(crops):
         "smooth_l1_224": ((3 * scaled) ** 2 + scaled**2) / 2 / 2,
         "nme": 100 * 10**0.5 / 40,  # eyes are 80 pixels of the picture apart, 40 of the crop
     }
-    assert errors.keys() == expected.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(errors[name], torch.full((3,), value), rtol=1e-4, atol=0)
+    found = {name: values.tolist() for name, values in errors.items()}
+    assert found == {name: pytest.approx([value] * 3, rel=1e-4) for name, value in expected.items()}
 
 
 def test_the_nanodegrees_loss_is_its_own_code_on_its_own_unit():
     torch.manual_seed(1)
     truth, predicted = 224 * torch.rand(3, 68, 2), 224 * torch.rand(3, 68, 2)
     loss = torch.nn.SmoothL1Loss()
-    expected = torch.stack(
-        [loss((p - 100) / 50, (t - 100) / 50) for p, t in zip(predicted, truth, strict=True)]
-    )
+    pairs = zip((predicted - 100) / 50, (truth - 100) / 50, strict=True)
+    expected = torch.stack([loss(*pair) for pair in pairs])
     torch.testing.assert_close(metrics.smooth_l1_224(predicted - truth, 224), expected)
     # The same faces in crops of half the size, whose pixels count twice.
     torch.testing.assert_close(metrics.smooth_l1_224((predicted - truth) / 2, 112), expected)
@@ -91,12 +88,11 @@ def test_groups_and_the_mean_face_are_measured_by_themselves(crops):
     off = torch.tensor([1.0, 4.0, 3.0])[:, None, None] * torch.tensor([1.0, 0.0])
     shape = torch.tensor([[0.5, 0.5], [0.4, 0.4], [0.6, 0.4]])
     found = metrics.measure(truth + off, crops, shape, RECIPE)
-    assert found["nme"] == pytest.approx(100 * (1 + 4 + 3) / 3 / 40, rel=1e-4)
     assert found["per_group"].keys() == {"front", "side"}
     front, side = found["per_group"]["front"], found["per_group"]["side"]
     assert (front["n"], side["n"]) == (2, 1)
-    assert front["nme"] == pytest.approx(5, rel=1e-4)  # (2.5 + 7.5) / 2
-    assert side["nme"] == pytest.approx(10, rel=1e-4)
+    nme = [each["nme"] for each in (front, side, found)]
+    assert nme == pytest.approx([(2.5 + 7.5) / 2, 10, 100 * (1 + 4 + 3) / 3 / 40], rel=1e-4)
     assert (front["fr8"], side["fr8"], found["fr8"]) == pytest.approx((0, 100, 100 / 3))
     assert front["auc8"] == pytest.approx(100 * (5.5 + 0.5) / 8 / 2, rel=1e-3)
     always = shape * torch.tensor([100.0, 50.0]) - 0.5

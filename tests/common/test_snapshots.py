@@ -3,7 +3,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from test_training import CPU, FULL, TRAIN, VALIDATION, same, stopped_in, tiny, train
+from states import same
+from test_training import FULL, RESUME, TRAIN, VALIDATION, stopped_in, tiny, train
 
 from common import checkpoints, snapshots, training
 from common.inference import predict_keypoints
@@ -70,7 +71,7 @@ def test_a_checkpoint_without_snapshots_can_be_resumed(tmp_path):
     old = checkpoints.load(path)
     del old["training"]["snapshots"]
     checkpoints.save(old, path)
-    train(path, FULL, replace(CPU, resume=True))
+    train(path, FULL, RESUME)
     assert list(training_of(path)["snapshots"]["frames"]) == [2, 3, 4, 5]
 
 
@@ -81,8 +82,6 @@ def test_the_other_processes_of_a_training_record_nothing(monkeypatch):
     assert recorder.frames == {}
 
 
-@pytest.mark.parametrize(
-    "state", [{}, {"snapshots": {"faces": [0], "frames": {3: torch.ones(1, 1, 2)}}}]
-)
-def test_fewer_than_two_frames_are_no_snapshots(state):
-    assert load_snapshots(state, VALIDATION, FULL) is None
+def test_fewer_than_two_frames_are_no_snapshots():
+    one = {"snapshots": {"faces": [0], "frames": {3: torch.ones(1, 1, 2)}}}
+    assert load_snapshots({}, VALIDATION, FULL) is load_snapshots(one, VALIDATION, FULL) is None

@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from states import same, state_of
 from torch import nn
 
 from common import checkpoints, training
@@ -19,7 +20,7 @@ from common.losses import wing
 from common.metrics import nme
 from common.recipe import Options, Recipe
 from common.system.errors import UserError
-from common.training import fit, he_init, init_bias_to_mean, learning_rate
+from common.training import fit, he_init, learning_rate
 
 # Everything that has a state or draws random numbers is switched on.
 FULL = Recipe(
@@ -80,21 +81,6 @@ def stopped_in(epoch):
         patch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0)
         patch.setattr(training, "train_epoch", stop)
         yield
-
-
-def state_of(path):
-    """All that a checkpoint holds, but for the seconds that its epochs took."""
-    checkpoint = checkpoints.load(path)
-    for row in checkpoint["training"]["history"]:
-        del row["seconds"]
-    return checkpoint
-
-
-def same(one, other):
-    """Whether two states are equal, their tensors bit for bit."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 @pytest.fixture(scope="module")
@@ -241,10 +227,9 @@ def test_an_epoch_shows_no_face_twice_and_the_next_in_another_order(tmp_path, sh
     train(tmp_path / "one.pt", replace(FULL, epochs=2, max_steps=len(sizes) % 4))
     points = [call.args[1][:, 0] for call in shown.call_args_list]
     assert [len(batch) for batch in points] == sizes * 2
-    first, second = torch.cat(points).chunk(2)
-    assert not torch.equal(first, second)
-    for epoch in (first, second):
-        assert len(epoch.unique(dim=0)) == sum(sizes)
+    epochs = torch.cat(points).chunk(2)
+    assert not torch.equal(*epochs)
+    assert [len(epoch.unique(dim=0)) for epoch in epochs] == [sum(sizes)] * 2
 
 
 def test_in_each_cycle_the_learning_rate_rises_then_stays_or_falls_along_a_cosine():
@@ -304,25 +289,10 @@ def test_the_optimizer_decays_the_weights_as_the_recipe_says():
     torch.testing.assert_close(network[1].weight, before * (1 - 3e-3 * 10))
 
 
-def test_networks_start_at_the_mean_shape():
-    network, shape = tiny().eval(), torch.tensor([[0.3, 0.7]])
-    init_bias_to_mean(network, shape)
-    torch.testing.assert_close(network(torch.rand(1, 1, 12, 16))[0], shape)
-
-
-def test_a_folder_that_cannot_be_written_is_reported_before_training(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setattr(training, "train_epoch", None)  # would fail as soon as it is called
-    with pytest.raises(UserError, match="cannot be written"):
-        train(tmp_path / "file" / "part1" / "one.pt")
-
-
 def test_he_weights_keep_the_size_of_what_passes_five_relu_layers():
     torch.manual_seed(0)
     layers = [layer for _ in range(5) for layer in (nn.Conv2d(16, 16, 3, bias=False), nn.ReLU())]
-    network = nn.Sequential(*layers)
-    before = torch.randn(8, 16, 32, 32)
-    faded = network(before).square().mean()
+    network, before = nn.Sequential(*layers), torch.randn(8, 16, 32, 32)
+    assert network(before).square().mean() < 0.01
     he_init(network)
-    kept = network(before).square().mean()
-    assert faded < 0.01 and 0.3 < kept < 3
+    assert 0.3 < network(before).square().mean() < 3

@@ -1,11 +1,11 @@
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
-from bad_server import serve, tar_gz
+from bad_server import CONTENT, PATH, serve, tar_gz
 from handmade import write_asf, write_pts
 
-from common.system.errors import UserError
 from datasets import catalog, ibug, imm, youtube_faces, yunet
 from datasets.download import RemoteFile
 from datasets.location import data_folder, find_folder, not_found
@@ -45,15 +45,13 @@ def test_the_list_shows_what_is_there_and_what_is_not(imm_folder):
     frames.mkdir()
     (frames / "training_frames_keypoints.csv").write_text("")
     text = catalog.list_sets(imm_folder.parent)
-    assert f"found in {imm_folder}" in text
-    assert "train               2 of 192 faces" in text
-    assert "test                1 of 48 faces" in text
-    assert f"not found in {imm_folder.parent / ibug.FOLDER}" in text
-    assert "data ibug --download" in text and "data imm --download" not in text
-    assert imm.LICENCE in text and ibug.LICENCE in text
-    assert "error: " in text and "test_frames_keypoints.csv" in text
     alone = catalog.list_sets(imm_folder.parent, "imm")
     assert alone.startswith("imm ") and alone in text and ibug.LICENCE not in alone
+    assert f"found in {imm_folder}" in alone and imm.LICENCE in alone
+    assert re.search(r"train +2 of 192 faces\n.*test +1 of 48 faces", alone)
+    assert f"not found in {imm_folder.parent / ibug.FOLDER}" in text
+    assert "data ibug --download" in text and "data imm --download" not in text
+    assert "error: " in text and "test_frames_keypoints.csv" in text
 
 
 def test_the_list_counts_every_folder_of_300w(ibug_folder):
@@ -64,12 +62,6 @@ def test_the_list_counts_every_folder_of_300w(ibug_folder):
     assert found["train"] == ["2", "of", "3148"]
     assert found["test"] == ["1", "of", "689"]
     assert found["ibug"] == ["0", "of", "135"]
-
-
-def test_an_unknown_set_is_an_error_that_names_the_known_ones(tmp_path):
-    for call in (catalog.download, lambda name, data: catalog.list_sets(data, name)):
-        with pytest.raises(UserError, match="lfw: no such data set; known are imm, ibug"):
-            call("lfw", tmp_path)
 
 
 def test_a_set_is_fetched_with_its_warnings_and_once(server, tmp_path, imm_folder, monkeypatch):
@@ -91,17 +83,14 @@ def test_yunet_is_listed_and_fetched_once_from_a_good_address(server, tmp_path, 
     text = catalog.list_sets(tmp_path)
     assert f"not found: {file}; fetch it: python run_part.py data yunet --download" in text
     assert yunet.LICENCE in text
-    content = b"a small network"
-    server.files |= {"/damaged": b"damaged", "/net.onnx": content}
-    damaged, gone, good = (f"{server.url}/{name}" for name in ("damaged", "gone", "net.onnx"))
-    sha256 = hashlib.sha256(content).hexdigest()
-    remote = RemoteFile(yunet.FILE.name, damaged, sha256, (gone, good))
-    monkeypatch.setattr(yunet, "FILE", remote)
+    server.files |= {"/damaged": b"damaged"}
+    damaged, gone, good = (f"{server.url}{path}" for path in ("/damaged", "/gone", PATH))
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    monkeypatch.setattr(yunet, "FILE", RemoteFile(file.name, damaged, sha256, (gone, good)))
     assert f"found: {file}" in catalog.download("yunet", tmp_path)
-    assert yunet.place(tmp_path) == file and file.read_bytes() == content
-    requests = len(server.requests)
-    assert "already" in catalog.download("yunet", tmp_path)
-    assert len(server.requests) == requests
+    assert yunet.place(tmp_path) == file and file.read_bytes() == CONTENT
+    server.requests.clear()
+    assert "already" in catalog.download("yunet", tmp_path) and server.requests == []
 
 
 def test_the_real_file_of_yunet_is_the_expected_one(real_data):

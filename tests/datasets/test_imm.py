@@ -1,4 +1,5 @@
 import hashlib
+import re
 from collections import Counter
 
 import numpy as np
@@ -33,20 +34,14 @@ def test_points_are_fractions_counted_from_the_edge(imm_folder, columns, separat
     torch.testing.assert_close(points[:3], torch.tensor([[49.5, 39.5], [-0.5, 79.5], [24.5, 7.5]]))
 
 
-def test_what_was_written_is_read_and_mirrors_within_the_picture(imm_folder):
+def test_what_was_written_is_read_in_pixels_of_the_picture(imm_folder):
     fractions = np.random.default_rng(0).uniform(-0.1, 1.1, (58, 2))
     for corners in ([17, 13], [21, 25]):  # the outer ones lie outside
         fractions[corners] = sorted(fractions[corners].tolist())
-    mirrored = (fractions * [-1, 1] + [1, 0])[IMM_58.flip_order]
     write_picture(imm_folder / "one.png", 640, 480)
-    read, flipped = (
-        imm.read_asf(write_asf(imm_folder, "01-1m", points.tolist(), picture="one.png")).points
-        for points in (fractions, mirrored)
-    )
+    file = write_asf(imm_folder, "01-1m", fractions.tolist(), picture="one.png")
     expected = torch.tensor(fractions * [640, 480] - 0.5, dtype=torch.float32)
-    torch.testing.assert_close(read, expected, atol=1e-3, rtol=0)
-    partners = expected[IMM_58.flip_order]
-    torch.testing.assert_close(flipped[:, 0], 640 - 1 - partners[:, 0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(imm.read_asf(file).points, expected, atol=1e-3, rtol=0)
 
 
 def test_a_face_carries_its_person_its_view_and_the_whole_picture(imm_folder):
@@ -54,8 +49,8 @@ def test_a_face_carries_its_person_its_view_and_the_whole_picture(imm_folder):
     write_asf(imm_folder, "07-3m", picture="my photo 1.jpg")  # the last line names it
     write_asf(imm_folder, "12-2f")
     faces = imm.load(imm_folder.parent)
-    assert faces.groups == ("07", "12")
     assert faces.views == ("turned about 30° to the person's right", "frontal, happy")
+    assert faces.groups == ("07", "12")
     assert faces.boxes.tolist() == [[0, 0, 200, 100], [0, 0, 100, 80]]
     assert faces.files == (imm_folder / "my photo 1.jpg", imm_folder / "12-2f.jpg")
 
@@ -104,16 +99,13 @@ DAMAGE = {  # the fault, and what is written in place of a sound file
 def test_damage_is_one_line_that_starts_with_the_file(imm_folder, fault):
     damage = DAMAGE[fault]
     (imm_folder / "text.jpg").write_text("not a picture")
-    settings = damage if isinstance(damage, dict) else {}
-    file = write_asf(imm_folder, **{"stem": "99-1m"} | settings)
+    file = write_asf(imm_folder, **{"stem": "99-1m"} | (damage if isinstance(damage, dict) else {}))
     if damage is None:
         file.unlink()
     elif callable(damage):
         file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(DamagedError) as error:
+    with pytest.raises(DamagedError, match=rf"^{imm_folder}.*{re.escape(fault)}\Z"):
         imm.read_asf(file)
-    line = str(error.value)
-    assert line.startswith(str(imm_folder)) and line.endswith(fault) and "\n" not in line
 
 
 def test_one_damaged_face_in_a_hundred_is_left_out_and_named_and_two_stop_the_run(imm_folder):
@@ -132,10 +124,8 @@ def test_one_damaged_face_in_a_hundred_is_left_out_and_named_and_two_stop_the_ru
 def test_a_missing_or_empty_set_is_reported_with_place_and_remedy(imm_folder):
     with pytest.raises(UserError, match="no annotated face"):
         imm.load(imm_folder.parent)
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=f"{imm_folder}/imm_face_db.*run_part.py data imm --down"):
         imm.load(imm_folder)
-    assert str(imm_folder / "imm_face_db") in str(error.value)
-    assert "python run_part.py data imm --download" in str(error.value)
 
 
 def test_differing_files_are_named_and_unreadable_or_missing_ones_refused(imm_folder, monkeypatch):
@@ -147,33 +137,29 @@ def test_differing_files_are_named_and_unreadable_or_missing_ones_refused(imm_fo
     monkeypatch.setattr(imm, "SHA256_SUMS", sums)
     assert imm.verify(imm_folder) == []
     annotation, picture = imm_folder / "05-2m.asf", imm_folder / "06-1m.jpg"
+    half = picture.read_bytes()[:-200]
     annotation.write_text(annotation.read_text() + "\n")
     assert imm.verify(imm_folder) == ["imm: differs from the original: 05-2m.asf"]
-    picture.write_bytes(picture.read_bytes()[:-200])
-    with pytest.raises(UserError, match=r"06-1m\.jpg: not a readable picture"):
-        imm.verify(imm_folder)
-    annotation.write_text("")
-    with pytest.raises(UserError, match=r"05-2m\.asf: not an \.asf file"):
-        imm.verify(imm_folder)
-    picture.unlink()
-    with pytest.raises(UserError, match=r"1 of 4 files missing, the first is 06-1m\.jpg"):
-        imm.verify(imm_folder)
+    for damage, fault in (
+        (lambda: picture.write_bytes(half), r"06-1m\.jpg: not a readable picture"),
+        (lambda: annotation.write_text(""), r"05-2m\.asf: not an \.asf file"),
+        (picture.unlink, r"1 of 4 files missing, the first is 06-1m\.jpg"),
+    ):
+        damage()
+        with pytest.raises(UserError, match=fault):
+            imm.verify(imm_folder)
 
 
 def test_an_eye_numbered_from_the_inner_corner_is_numbered_from_the_outer_one():
     points = torch.zeros(58, 2)
     ring = torch.tensor([[0, 0], [1, -1], [2, -1], [3, -1], [4, 0], [3, 1], [2, 1], [1, 1]])
-    left_eye, right_eye = ring, ring * torch.tensor([-1, 1]) + torch.tensor([20, 0])
-    from_inside = [4, 3, 2, 1, 0, 7, 6, 5]  # the same eight spots, the upper lid still first
-    for left, right in (
-        (left_eye, right_eye),
-        (left_eye[from_inside], right_eye),
-        (left_eye, right_eye[from_inside]),
-    ):
-        points[21:29], points[13:21] = left, right
-        numbered = imm.number_eyes_from_outside(points)
-        assert torch.equal(numbered[21:29], left_eye.float())
-        assert torch.equal(numbered[13:21], right_eye.float())
+    points[21:29], points[13:21] = ring, ring * torch.tensor([-1, 1]) + torch.tensor([20, 0])
+    from_inside = torch.tensor([4, 3, 2, 1, 0, 7, 6, 5])  # the same spots, the upper lid first
+    for first in (13, 21):
+        given = points.clone()
+        given[first : first + 8] = points[first + from_inside]
+        assert torch.equal(imm.number_eyes_from_outside(given), points)
+    assert torch.equal(imm.number_eyes_from_outside(points), points)
 
 
 @pytest.fixture(scope="module")

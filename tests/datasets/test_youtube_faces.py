@@ -1,3 +1,4 @@
+import re
 import shutil
 from collections import Counter
 
@@ -66,8 +67,7 @@ def test_the_courses_own_folder_is_found_too(folder, tmp_path, place):
     assert len(youtube_faces.load(root, "train")) == 20
     text = catalog.list_sets(root, "youtube_faces")
     assert f"found in {root / place}" in text
-    assert "training           24 of 3462 faces" in text
-    assert "test               12 of 770 faces" in text
+    assert re.search(r"training +24 of 3462 faces\n.*test +12 of 770 faces", text, re.DOTALL)
     text = catalog.download("youtube_faces", root)
     assert text.startswith(f"youtube_faces: is at {root / place} already")
 
@@ -93,18 +93,18 @@ def test_a_damaged_line_is_left_out_and_named(folder, row, fault):
     file = write_frames(folder, [("Person_A_00.jpg", None)] * 99)
     file.write_text(file.read_text() + row + "\n")
     faces = load(folder, "training")
-    assert len(faces) == 99
     (line,) = faces.left_out
     assert line.startswith(f"{folder / 'training' / row.partition(',')[0]}: {fault}")
+    assert len(faces) == 99
 
 
-@pytest.mark.parametrize("fault", ["unpack the data set again", "not a list of frames"])
-def test_a_list_that_cannot_be_read_is_an_error(folder, fault):
+def test_a_list_that_cannot_be_read_is_an_error(folder):
     file = folder / youtube_faces.LISTS["test"]
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=f"^{file}: .*not a list of frames"):
+        load(folder, "test")
     file.unlink()
-    if fault.startswith("not"):
-        file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match=f"^{file}: .*{fault}"):
+    with pytest.raises(UserError, match=f"^{file}: .*unpack the data set again"):
         load(folder, "test")
 
 
@@ -120,10 +120,8 @@ def test_the_real_set_is_as_its_docstring_says(real_data):
     if youtube_faces.find(real_data) is None:
         pytest.skip("the frames are not here")
     training, test = (youtube_faces.load(real_data, split) for split in ("training", "test"))
-    assert (len(training), len(test)) == (3462, 770)
-    assert not training.left_out and not test.left_out
-    assert set(training.groups) == set(test.groups)
-    assert len(set(test.groups)) == 347
+    assert (len(training), len(test), training.left_out, test.left_out) == (3462, 770, (), ())
+    assert set(training.groups) == set(test.groups) and len(set(test.groups)) == 347
     videos = [{file.stem[:-1] for file in faces.files} for faces in (training, test)]
     assert videos[1] < videos[0] and len(videos[1]) == 770
     assert (training.points == training.points.round()).all()

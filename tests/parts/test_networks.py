@@ -1,10 +1,14 @@
+import math
+
 import pytest
 import torch
 import torchvision
 from small_network import checkpoint_of
+from states import same
 from torch import nn
 
 from common import checkpoints
+from common.heatmaps import soft_argmax
 from common.recipe import Options, Recipe, reasons
 from common.system.errors import UserError
 from parts import part1_nose_tip as part1
@@ -15,6 +19,7 @@ from parts.part1_nose_tip import NoseNet
 from parts.part2_full_face import FaceNet
 from parts.part3_large_dataset import HeatmapResNet18, ResNet18
 from parts.part3_variants import NETWORKS, load_imagenet, new_network
+from parts.udacity_networks import FourConvNet, LightNet, LightNetBN, NaimishNet
 
 IMAGENET = torchvision.models.ResNet18_Weights
 
@@ -26,56 +31,86 @@ def meta(kind, **arguments):
 
 
 def shapes(network, height, width):
-    """The shape (C, H, W) or (features) that every leaf of the network puts out, in order."""
+    """The class of every leaf of the network, and the (C, H, W) or (features) that it puts out."""
     found = []
+
+    def note(layer, _, out):
+        found.append((type(layer), tuple(out.shape[1:])))
+
     for layer in network.modules():
         if not list(layer.children()):
-            layer.register_forward_hook(lambda _, __, out: found.append(tuple(out.shape[1:])))
+            layer.register_forward_hook(note)
     network.eval()(torch.zeros(2, 1, height, width, device="meta"))
     return found
-
-
-def kinds(network):
-    return [type(layer) for layer in network.modules() if not list(layer.children())]
 
 
 def n_parameters(network):
     return sum(weight.numel() for weight in network.parameters())
 
 
-def test_nose_net_is_the_courses():
-    network = meta(NoseNet)
-    assert shapes(network, 60, 80) == [
-        (12, 54, 74), (12, 54, 74), (12, 26, 36),
-        (16, 22, 32), (16, 22, 32), (16, 10, 15),
-        (32, 8, 13), (32, 8, 13), (32, 3, 6),
-        (200,), (200,), (2,),
-    ]  # fmt: skip
-    convolution = [nn.Conv2d, nn.ReLU, nn.MaxPool2d]
-    assert kinds(network) == convolution * 3 + [nn.Linear, nn.ReLU, nn.Linear]
-    # 12(49 + 1) + 16(12·25 + 1) + 32(16·9 + 1) + 200(576 + 1) + 2(200 + 1)
-    assert n_parameters(network) == 600 + 4816 + 4640 + 115400 + 402
+LIGHT = {
+    "convolutions": ((32, 5, 220, 110), (64, 3, 108, 54), (128, 3, 52, 26), (256, 3, 24, 12),
+                     (512, 1, 12, 6)),
+    "after": (nn.MaxPool2d, nn.ReLU), "dense": (1024, 512), "dropouts": [0.25, 0.25],
+}  # fmt: skip
+SOURCES = {  # of each convolution: channels, side of its kernels, size before and after pooling
+    NoseNet: {
+        "convolutions": ((12, 7, (54, 74), (26, 36)), (16, 5, (22, 32), (10, 15)),
+                         (32, 3, (8, 13), (3, 6))),
+        "after": (nn.ReLU, nn.MaxPool2d), "dense": (200,), "dropouts": [], "numbers": 2,
+        "size": (60, 80),
+    },
+    FaceNet: {
+        "convolutions": ((4, 7, (114, 154), (57, 77)), (8, 5, (53, 73), (26, 36)),
+                         (16, 3, (24, 34), (12, 17)), (32, 3, (10, 15), (5, 7)),
+                         (56, 3, (3, 5), (3, 5))),
+        "after": (nn.ReLU, nn.MaxPool2d), "dense": (420,), "dropouts": [], "numbers": 116,
+        "size": (120, 160),
+    },
+    NaimishNet: {
+        "convolutions": ((32, 5, 224, 112), (64, 3, 112, 56), (128, 3, 56, 28), (256, 3, 28, 14)),
+        "after": (nn.MaxPool2d, nn.ELU, nn.Dropout), "dense": (2048, 1024),
+        "dropouts": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
+    },
+    LightNet: LIGHT,
+    LightNetBN: LIGHT | {"after": (nn.BatchNorm2d, nn.MaxPool2d, nn.ReLU)},
+    FourConvNet: {
+        "convolutions": ((32, 5, 220, 110), (64, 5, 106, 53), (128, 3, 51, 25), (256, 3, 23, 23)),
+        "after": (nn.MaxPool2d, nn.ReLU), "dense": (512, 256), "dropouts": [0.25, 0.2],
+    },
+}  # fmt: skip
 
 
-def test_face_net_is_the_courses_with_two_more_points():
-    network = meta(FaceNet)
-    found = shapes(network, 120, 160)
-    assert found[::3][:5] == [(4, 114, 154), (8, 53, 73), (16, 24, 34), (32, 10, 15), (56, 3, 5)]
-    assert found[2:12:3] == [(4, 57, 77), (8, 26, 36), (16, 12, 17), (32, 5, 7)]
-    assert found[-3:] == [(420,), (420,), (116,)]
-    assert kinds(network).count(nn.MaxPool2d) == 4
-    assert n_parameters(network) == (
-        200 + 808 + 1168 + 4640 + 56 * (32 * 9 + 1) + 420 * 841 + 116 * 421
-    )
+@pytest.mark.parametrize("kind", SOURCES)
+def test_layers_are_those_of_the_source(kind):
+    network, source, expected, weights, inputs = meta(kind), SOURCES[kind], [], 0, 1
+    for n, side, *sizes in source["convolutions"]:
+        before, after = ((n, *torch.broadcast_to(torch.tensor(s), (2,)).tolist()) for s in sizes)
+        weights, inputs, shape = weights + n * (inputs * side**2 + 1), n, before
+        expected.append((nn.Conv2d, before))
+        for layer in source["after"]:
+            weights += 2 * n * (layer is nn.BatchNorm2d)
+            shape = after if layer is nn.MaxPool2d else shape
+            if layer is not nn.MaxPool2d or after != before:
+                expected.append((layer, shape))
+    inputs = math.prod(after)
+    activation = nn.ELU if nn.ELU in source["after"] else nn.ReLU
+    dense = (nn.Linear, activation, nn.Dropout) if source["dropouts"] else (nn.Linear, activation)
+    for n in source["dense"]:
+        weights, inputs = weights + n * (inputs + 1), n
+        expected += [(layer, (n,)) for layer in dense]
+    numbers = source.get("numbers", 136)
+    expected.append((nn.Linear, (numbers,)))
+    assert shapes(network, *source.get("size", (224, 224))) == expected
+    assert n_parameters(network) == weights + numbers * (inputs + 1)
+    dropouts = [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)]
+    assert dropouts == source["dropouts"]
 
 
 def test_resnet_takes_one_grey_channel_and_gives_136_numbers():
     network = meta(ResNet18)
-    convolution = network.resnet.conv1
-    assert convolution.weight.shape == (64, 1, 7, 7)
-    assert (convolution.stride, convolution.padding, convolution.bias) == ((2, 2), (3, 3), None)
     found = shapes(network, 112, 96)
-    assert (found[0], found[-1]) == ((64, 56, 48), (136,))
+    assert (found[0][1], found[-1][1]) == ((64, 56, 48), (136,))
     # torchvision's 11,689,512 less two channels of the first layer and 864 of the 1000 classes.
     assert n_parameters(network) == 11_689_512 - 64 * 2 * 49 - 864 * 513
 
@@ -88,16 +123,15 @@ def test_every_network_predicts_fractions_and_is_rebuilt_from_its_arguments(name
     assert n_parameters(meta(kind, **network.arguments)) == n_parameters(network)
 
 
-def test_the_heatmap_network_draws_a_heatmap_a_point_at_a_quarter_of_the_side():
+def test_the_heatmap_network_predicts_by_a_heatmap_a_point_at_a_quarter_of_the_side():
     network = HeatmapResNet18(5).eval()
     faces = torch.randn(2, 1, 64, 96)
     heatmaps = network.heatmaps(faces)
-    assert heatmaps.shape == (2, 5, 16, 24)
+    assert heatmaps.shape == network.train()(faces).shape == (2, 5, 16, 24)
     torch.testing.assert_close(heatmaps.exp().sum(dim=(2, 3)), torch.ones(2, 5))
-    predicted, spread = network.with_spread(faces)
-    assert (predicted.shape, spread.shape) == ((2, 5, 2), (2, 5))
-    torch.testing.assert_close(network(faces), predicted)
-    assert network.train()(faces).shape == heatmaps.shape
+    network.eval()
+    torch.testing.assert_close(network.with_spread(faces), soft_argmax(network.heatmaps(faces)))
+    torch.testing.assert_close(network(faces), network.with_spread(faces)[0])
 
 
 def imagenet_weights():
@@ -120,22 +154,16 @@ def test_imagenet_weights_see_a_grey_picture_as_they_saw_it_in_colour(monkeypatc
     torch.testing.assert_close(network.resnet.layer1.eval()(block), loaded.layer1.eval()(block))
 
 
-def test_the_other_head_begins_with_what_a_checkpoint_learned_and_its_own_seeds_last_layer(
-    tmp_path,
-):
+def test_the_other_head_begins_with_a_checkpoints_weights_and_its_own_last_layer(tmp_path):
     torch.manual_seed(7)
     taught = HeatmapResNet18().half()
     path = checkpoint_of(tmp_path / "taught.pt", taught)
     recipe = part3.Best(head="coordinates")
     random = new_network(recipe, Options(seed=3), 68)
     begun = new_network(recipe, Options(seed=3, pretrained=str(path)), 68)
-    for name, values in begun.state_dict().items():
-        assert values.dtype != torch.float16
-        if name.startswith("resnet.fc"):
-            assert torch.equal(values, random.state_dict()[name])
-        else:
-            torch.testing.assert_close(values, taught.state_dict()[name].to(values.dtype))
-    assert not torch.equal(begun.resnet.conv1.weight, random.resnet.conv1.weight)
+    last = {name: values for name, values in random.state_dict().items() if "resnet.fc" in name}
+    expected = taught.float().state_dict() | last
+    assert same(begun.state_dict(), {name: expected[name] for name in begun.state_dict()})
 
 
 def test_a_checkpoint_of_which_nothing_fits_is_refused(tmp_path):
@@ -155,12 +183,17 @@ def test_every_line_of_a_recipe_has_its_reason(part):
 
 
 @pytest.mark.parametrize(
-    ("part", "rate", "rotation"),
-    [(part1, 1e-3, 0.0), (part2, 1e-4, 10.0), (part3, 1e-3, 10.0)],
+    ("part", "loss", "batch", "rate", "rotation"),
+    [
+        (part1, "mse", 1, 1e-3, 0.0),
+        (part2, "mse", 1, 1e-4, 10.0),
+        (part3, "mse", 1, 1e-3, 10.0),
+        (udacity_networks, "smooth_l1_course", 16, 1e-4, 0.0),
+    ],
 )
-def test_the_course_recipe_is_the_reports(part, rate, rotation):
+def test_the_course_recipe_is_that_of_its_source(part, loss, batch, rate, rotation):
     course = part.RECIPES["course"]()
-    assert (course.optimizer, course.loss, course.batch) == ("adam", "mse", 1)
+    assert (course.optimizer, course.loss, course.batch) == ("adam", loss, batch)
     assert (course.flip, course.cosine, course.ema_decay) == (0.0, False, 0.0)
     assert (course.learning_rate, course.rotation) == (rate, rotation)
     if part is part2:

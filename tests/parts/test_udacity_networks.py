@@ -3,7 +3,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
-from test_networks import IMAGENET, imagenet_weights, kinds, meta, n_parameters, shapes
+from test_networks import IMAGENET, imagenet_weights, meta
 from torch import nn
 
 import run_part
@@ -14,61 +14,6 @@ from common.training import init_bias_to_mean
 from parts import udacity_networks
 from parts.part3_variants import NETWORKS, new_network
 from parts.udacity_networks import FourConvNet, LightNet, LightNetBN, NaimishNet
-
-
-def kernels(network):
-    return [layer.kernel_size[0] for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-
-
-def dropouts(network):
-    return [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)]
-
-
-def test_naimish_net_shrinks_by_pooling_alone_and_its_dropout_rises():
-    network = meta(NaimishNet)
-    sides, channels = (224, 112, 56, 28, 14), (32, 64, 128, 256)
-    expected = []
-    for n, before, after in zip(channels, sides, sides[1:], strict=False):
-        expected += [(n, before, before)] + [(n, after, after)] * 3
-    assert shapes(network, 224, 224) == expected + [(2048,)] * 3 + [(1024,)] * 3 + [(136,)]
-    dense = [nn.Linear, nn.ELU, nn.Dropout]
-    assert kinds(network) == (
-        [nn.Conv2d, nn.MaxPool2d, nn.ELU, nn.Dropout] * 4 + dense * 2 + [nn.Linear]
-    )
-    assert dropouts(network) == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
-    assert kernels(network) == [5, 3, 3, 3]
-    assert n_parameters(network) == (  # counted by hand
-        32 * 26 + 64 * (32 * 9 + 1) + 128 * (64 * 9 + 1) + 256 * (128 * 9 + 1)
-        + 2048 * (50176 + 1) + 1024 * 2049 + 136 * 1025
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", [LightNet, LightNetBN])
-def test_light_net_ends_in_6_by_6_by_512_and_may_be_normalised(kind):
-    network = meta(kind)
-    norm = [nn.BatchNorm2d] if kind is LightNetBN else []
-    expected = []
-    for n, side in zip((32, 64, 128, 256, 512), (220, 108, 52, 24, 12), strict=True):
-        expected += [(n, side, side)] * (1 + len(norm)) + [(n, side // 2, side // 2)] * 2
-    assert shapes(network, 224, 224) == expected + [(1024,)] * 3 + [(512,)] * 3 + [(136,)]
-    dense = [nn.Linear, nn.ReLU, nn.Dropout]
-    assert kinds(network) == (
-        [nn.Conv2d, *norm, nn.MaxPool2d, nn.ReLU] * 5 + dense * 2 + [nn.Linear]
-    )
-    assert kernels(network) == [5, 3, 3, 3, 1]
-    assert dropouts(network) == [0.25, 0.25]
-
-
-def test_four_conv_net_hands_135424_numbers_to_its_dense_layers():
-    network = meta(FourConvNet)
-    expected = []
-    for n, side in zip((32, 64, 128), (220, 106, 51), strict=True):
-        expected += [(n, side, side)] + [(n, side // 2, side // 2)] * 2
-    expected += [(256, 23, 23)] * 2 + [(512,)] * 3 + [(256,)] * 3 + [(136,)]
-    assert shapes(network, 224, 224) == expected
-    assert network.head[0].in_features == 135424
-    assert kernels(network) == [5, 5, 3, 3]
-    assert dropouts(network) == [0.25, 0.2]
 
 
 @pytest.mark.parametrize("kind", [NaimishNet, LightNet, LightNetBN, FourConvNet])
@@ -107,13 +52,6 @@ def test_the_command_line_knows_every_network(capsys):
         run_part.main(["3", "--network", "nothing"])
     line = capsys.readouterr().err.splitlines()[-1]
     assert all(name in line for name in NETWORKS)
-
-
-def test_the_course_recipe_is_the_nanodegrees():
-    course = udacity_networks.Course()
-    assert (course.optimizer, course.batch, course.epochs) == ("adam", 16, 20)
-    assert (course.loss, course.height, course.width) == ("smooth_l1_course", 224, 224)
-    assert (course.cosine, course.ema_decay, course.flip, course.rotation) == (False, 0, 0, 0)
 
 
 def test_the_seed_draws_the_initial_weights():

@@ -106,9 +106,8 @@ def test_a_darkened_picture_is_poorer_in_contrast_but_no_less_sharp_as_a_blurred
 
 def test_only_the_pixels_of_the_face_count():
     points, image = symmetric_face(IMM_58), noise()
-    left, top = points[0].amin(dim=0).int().tolist()
-    right, bottom = points[0].amax(dim=0).int().tolist()
-    face = ..., slice(top - 3, bottom + 4), slice(left - 3, right + 4)
+    (left, top), (right, bottom) = points[0].aminmax(dim=0)
+    face = ..., slice(int(top) - 3, int(bottom) + 4), slice(int(left) - 3, int(right) + 4)
     around = torch.full_like(image, 255)
     around[face] = image[face]
     for key in ("brightness", "contrast", "sharpness", "side_light"):
@@ -125,10 +124,8 @@ def test_light_from_the_side_is_the_difference_of_the_halves():
 
 def test_openness_is_the_gap_over_the_width():
     points = symmetric_face(IBUG_68)
-    points[0, 48], points[0, 54] = torch.tensor([80.0, 150.0]), torch.tensor([120.0, 150.0])
-    points[0, [61, 62, 63]], points[0, [67, 66, 65]] = torch.tensor(
-        [[[100.0, 145.0]], [[100, 155]]]
-    )
+    corners_and_lips = torch.tensor([[80.0, 150], [120, 150], *[[100, 145]] * 3, *[[100, 155]] * 3])
+    points[0, [48, 54, 61, 62, 63, 65, 66, 67]] = corners_and_lips
     attributes = face_attributes(noise(), points, IBUG_68)
     assert attributes["mouth"].item() == pytest.approx(10 / 40)
 
@@ -148,8 +145,7 @@ def test_the_face_with_moved_points_is_the_one_far_from_the_mean_shape():
     faces = symmetric_face(IBUG_68).repeat(20, 1, 1)
     faces[3, 27:36, 1] += 10
     shape = face_attributes(noise(20), faces, IBUG_68)["shape"]
-    assert shape.argmax() == 3
-    assert shape[3] > 10 * shape[4]
+    assert shape[3] > 10 * shape[[*range(3), *range(4, 20)]].max()
 
 
 def test_the_dark_face_is_named_and_the_first_of_a_narrow_field_or_one_like_the_mean_is_not():
@@ -160,10 +156,8 @@ def test_the_dark_face_is_named_and_the_first_of_a_narrow_field_or_one_like_the_
     shape = torch.linspace(5, 6, 50)
     shape[0] = 0.1
     for key, values in (
-        ("brightness", torch.linspace(95, 130, 50)),
-        ("contrast", torch.full((50,), 30.0)),
-        ("contrast", torch.tensor([30.0])),
-        ("shape", shape),
+        *(("brightness", torch.linspace(95, 130, 50)), ("contrast", torch.full((50,), 30.0))),
+        *(("contrast", torch.tensor([30.0])), ("shape", shape)),
     ):
         assert what_stands_out({key: values}, 0) == []
 

@@ -33,9 +33,8 @@ def test_ring_and_cross_are_where_the_points_are(tmp_path):
     assert markers == {"o": figures.SKY, "x": figures.ORANGE}  # they differ in shape, too
     figures.save(figure, tmp_path / "face.png")
     for colour, (x, y) in ((figures.SKY, (20, 15)), (figures.ORANGE, (60, 44))):
-        where, count = pixels_like(tmp_path / "face.png", colour)
+        where, _ = pixels_like(tmp_path / "face.png", colour)
         assert where == pytest.approx(((x + 0.5) / 80, (y + 0.5) / 60), abs=0.01)
-        assert count > 30
 
 
 @pytest.mark.parametrize("centre", [(0.0, 0.0), (79.0, 59.0), (40.0, 30.0)])
@@ -44,29 +43,26 @@ def test_a_close_up_stays_in_the_picture_and_holds_the_points(centre):
     points = torch.minimum(points, torch.tensor([79.0, 59.0]))
     face = image_figures.face(torch.zeros(60, 80), points, IMM_58, ALL, around=points)
     (left, right), (bottom, top) = face.axes[0].get_xlim(), face.axes[0].get_ylim()
-    assert left >= -0.5 and right <= 79.5 and top >= -0.5 and bottom <= 59.5
-    assert left <= points[:, 0].min() and right >= points[:, 0].max()
-    assert top <= points[:, 1].min() and bottom >= points[:, 1].max()
+    (low_x, low_y), (high_x, high_y) = points.amin(dim=0), points.amax(dim=0)
+    assert -0.5 <= left <= low_x and high_x <= right <= 79.5
+    assert -0.5 <= top <= low_y and high_y <= bottom <= 59.5
     assert right - left == pytest.approx(bottom - top)
 
 
 def test_bytes_and_network_values_show_the_same_picture():
     image = torch.arange(0, 240, dtype=torch.uint8).reshape(12, 20)
-    points = torch.full((1, 2), 5.0)
-    shown = []
     for values in (image, image.float() / 255 - 0.5):
-        (drawn,) = image_figures.face(values, points, IMM_58, [52]).axes[0].images
-        shown.append(drawn.norm(drawn.get_array()))
-    np.testing.assert_allclose(*shown, atol=0.005)
+        (drawn,) = image_figures.face(values, torch.rand(1, 2), IMM_58, [52]).axes[0].images
+        np.testing.assert_allclose(drawn.norm(drawn.get_array()), image / 255, atol=0.005)
 
 
 def test_saved_figures_are_small_and_carry_their_mark(tmp_path):
     image = (torch.rand(112, 112) * 255).to(torch.uint8)
     face = image_figures.face(image, torch.rand(68, 2) * 100, IBUG_68, range(68))
-    width, height = figures.save(face, tmp_path / "face.png", "synthetic faces")
+    size = figures.save(face, tmp_path / "face.png", "synthetic faces")
     saved = Image.open(tmp_path / "face.png")
-    assert (saved.width, saved.height) == (width, height)
-    assert saved.mode == "P" and (tmp_path / "face.png").stat().st_size < 150_000
+    assert (saved.size, saved.mode) == (size, "P")
+    assert (tmp_path / "face.png").stat().st_size < 150_000
     assert [text.get_text() for text in face.texts] == ["synthetic faces"]
     assert pixels_like(tmp_path / "face.png", figures.VERMILION)[1] > 50
 
@@ -76,11 +72,8 @@ def test_the_baseline_is_drawn_where_it_is_known():
     above, below = figures.learning_curves(history, {"loss": 0.7, "nme": 8.0}).axes
     assert above.get_yscale() == below.get_yscale() == "log"
     drawn = {line.get_label(): list(line.get_ydata()) for line in above.lines}
-    assert drawn == {
-        "training": [1, 1 / 2, 1 / 3, 1 / 4],
-        "test": [2, 1, 2 / 3, 1 / 2],
-        "mean face": [0.7, 0.7],
-    }
+    losses = {"training": [1, 1 / 2, 1 / 3, 1 / 4], "test": [2, 1, 2 / 3, 1 / 2]}
+    assert drawn == losses | {"mean face": [0.7, 0.7]}
     assert list(below.lines[-1].get_ydata()) == [8.0, 8.0]
     above = figures.learning_curves(history[:1], {"nme": 8.0}).axes[0]
     assert [line.get_label() for line in above.lines] == ["training", "test"]

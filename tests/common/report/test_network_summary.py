@@ -1,3 +1,5 @@
+from unittest.mock import Mock
+
 import pytest
 import torch
 from made_up_reports import SmallNet
@@ -12,15 +14,10 @@ from parts.part3_large_dataset import ResNet18
 def test_layers_are_listed_with_shapes_and_parameters():
     rows = layers(SmallNet(), torch.zeros(1, 1, 48, 64))
     assert [(row.name, row.output, row.parameters) for row in rows] == [
-        ("Conv2d", "6 × 44 × 60", 6 * 26),
-        ("ReLU", "6 × 44 × 60", 0),
-        ("MaxPool2d", "6 × 22 × 30", 0),
-        ("Conv2d", "10 × 20 × 28", 10 * 55),
-        ("ReLU", "10 × 20 × 28", 0),
-        ("AdaptiveAvgPool2d", "10 × 1 × 1", 0),
-        ("Flatten", "10", 0),
-        ("Linear", "116", 11 * 116),
-        ("Unflatten", "58 × 2", 0),
+        *(("Conv2d", "6 × 44 × 60", 6 * 26), ("ReLU", "6 × 44 × 60", 0)),
+        *(("MaxPool2d", "6 × 22 × 30", 0), ("Conv2d", "10 × 20 × 28", 10 * 55)),
+        *(("ReLU", "10 × 20 × 28", 0), ("AdaptiveAvgPool2d", "10 × 1 × 1", 0)),
+        *(("Flatten", "10", 0), ("Linear", "116", 11 * 116), ("Unflatten", "58 × 2", 0)),
     ]
 
 
@@ -55,10 +52,6 @@ def test_multiply_adds_of_resnet18_are_the_papers_1800_million():
 def test_milliseconds_are_the_median_without_the_first_two(monkeypatch):
     took = iter([9.0, 9.0, 0.03, 0.01, 0.02])  # seconds a call; the clock is read before and after
     clock = [0.0]
-
-    def network(_image):
-        clock[0] += next(took)
-
-    network.eval = lambda: None
-    monkeypatch.setattr(network_summary.time, "perf_counter", lambda: clock[0])
+    network = Mock(side_effect=lambda _image: clock.append(clock[-1] + next(took)))
+    monkeypatch.setattr(network_summary.time, "perf_counter", lambda: clock[-1])
     assert milliseconds(network, torch.zeros(1, 1, 4, 4), times=3) == pytest.approx(20)

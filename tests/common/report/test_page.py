@@ -8,25 +8,10 @@ from common.report.page import Gallery, duration, hundredths, rounded, write_pag
 from common.system.errors import UserError
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0000884, "0.0000884"),
-        (-0.314, "−0.314"),
-        (0.000169234, "0.000169"),
-        (5.5, "5.5"),
-        (12345.6, "12,346"),
-        (12345, "12,345"),
-        (0.0, "0"),
-        (None, "–"),
-        (float("nan"), "–"),
-    ],
-)
-def test_numbers_are_written_without_an_exponent(value, text):
-    assert rounded(value) == text
-
-
-def test_two_decimals_and_times_are_written_as_a_person_would():
+def test_numbers_and_times_are_written_as_a_person_would():
+    numbers = 0.0000884, -0.314, 0.000169234, 5.5, 12345.6, 12345, 0.0, None, float("nan")
+    texts = "0.0000884", "−0.314", "0.000169", "5.5", "12,346", "12,345", "0", "–", "–"
+    assert tuple(map(rounded, numbers)) == texts
     assert [hundredths(value) for value in (-0.001, -0.314, 1)] == ["0.00", "−0.31", "1.00"]
     assert [duration(value) for value in (None, 75.4, 150.0)] == ["–", "75 s", "2.5 min"]
 

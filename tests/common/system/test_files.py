@@ -4,7 +4,9 @@ import resource
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -62,12 +64,11 @@ def test_a_killed_writer_leaves_what_was_there(tmp_path):
 
 
 def test_two_processes_that_write_one_file_do_not_meet(tmp_path):
-    path = tmp_path / "file"
-    both = [start_writer(path, letter) for letter in "ab"]
+    both = [start_writer(tmp_path / "file", letter) for letter in "ab"]
     for process in both:
         process.communicate(b"go on\n", timeout=60)
     assert [process.returncode for process in both] == [0, 0]
-    assert path.read_bytes() in (b"aa", b"bb")
+    assert (tmp_path / "file").read_bytes() in (b"aa", b"bb")
     assert names(tmp_path) == ["file"]
 
 
@@ -81,7 +82,7 @@ def test_what_killed_writers_left_long_ago_is_cleared_away(tmp_path):
 
 
 @pytest.fixture
-def disk_of_a_megabyte():
+def small_disk():
     """Files cannot grow over 1 MiB here: what a full disk looks like to who writes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -91,19 +92,12 @@ def disk_of_a_megabyte():
     signal.signal(signal.SIGXFSZ, handler)
 
 
-class Interrupted(io.BytesIO):
-    def write(self, content):
-        raise KeyboardInterrupt
+def writes_half(fault, file):
+    file.write(b"half")
+    raise fault
 
 
-def writes_half(fault):
-    def write(file):
-        file.write(b"half")
-        raise fault
-
-    return write
-
-
+INTERRUPTED = Mock(spec=io.BytesIO, write=Mock(side_effect=KeyboardInterrupt))
 FULL = r"^[^\n]*file: [^\n]*cannot be written[^\n]*$"
 LARGE = {"weights": torch.zeros(3 << 20, dtype=torch.uint8)}
 
@@ -111,17 +105,15 @@ LARGE = {"weights": torch.zeros(3 << 20, dtype=torch.uint8)}
 @pytest.mark.parametrize(
     ("write", "error", "message"),
     [
-        (writes_half(KeyboardInterrupt()), KeyboardInterrupt, None),
-        (lambda _: torch.save({"a": 1}, Interrupted()), KeyboardInterrupt, None),
-        (writes_half(RuntimeError("not the disk's")), RuntimeError, "^not the disk's$"),
+        (partial(writes_half, KeyboardInterrupt()), KeyboardInterrupt, None),
+        (lambda _: torch.save({"a": 1}, INTERRUPTED), KeyboardInterrupt, None),
+        (partial(writes_half, RuntimeError("not the disk's")), RuntimeError, "^not the disk's$"),
         (lambda file: file.write(bytes(3 << 20)), UserError, FULL),
         (lambda file: torch.save(LARGE, file), UserError, FULL),
     ],
     ids=["Ctrl-C", "Ctrl-C in torch", "another fault", "full disk", "full disk in torch"],
 )
-def test_a_writer_that_fails_says_why_and_leaves_what_was_there(
-    tmp_path, disk_of_a_megabyte, write, error, message
-):
+def test_a_writer_that_fails_leaves_what_was_there(tmp_path, small_disk, write, error, message):
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with pytest.raises(error, match=message):
@@ -130,19 +122,16 @@ def test_a_writer_that_fails_says_why_and_leaves_what_was_there(
     assert names(tmp_path) == ["file"]
 
 
-def test_a_folder_that_cannot_be_written_is_reported_before_the_work(tmp_path):
+def test_a_folder_is_proved_writable_also_by_two_processes_at_once(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         make_writable(tmp_path / "file" / "below")
-    make_writable(tmp_path / "new")
-    assert names(tmp_path / "new") == []
 
-
-def test_another_process_may_prove_the_same_folder_at_once(tmp_path, monkeypatch):
     def write_and_lose(path, write):
         write_atomically(path, write)
         path.unlink()  # what the other process does
 
-    monkeypatch.setattr(files, "write_atomically", write_and_lose)
-    make_writable(tmp_path)
-    assert names(tmp_path) == []
+    for way in (write_atomically, write_and_lose):
+        monkeypatch.setattr(files, "write_atomically", way)
+        make_writable(tmp_path / "new")
+        assert names(tmp_path / "new") == []

@@ -49,16 +49,14 @@ def test_jaw_points_on_the_far_side_lie_on_the_outline_of_the_head(scheme, yaw):
     subject = posed(3, scheme, (256, 256), (yaw, 0.0, 10.0))
     triangles = head.sheet_triangles(head.ROWS, head.COLUMNS)
     pixels, depth = subject.camera.project(subject.posed.reshape(-1, 3))
-    empty = np.full((256, 256), np.inf, np.float32)
+    empty, mask = np.full((256, 256), np.inf, np.float32), np.zeros((256, 256), np.uint8)
     hit, *_ = shading.rasterise(pixels, depth, triangles, depth[:, None], empty)
-    mask = np.zeros((256, 256), np.uint8)
     mask.ravel()[hit] = 1
     edge = sum(cv2.distanceTransform(side, cv2.DIST_L2, 5) for side in (mask, 1 - mask))
     jaw = subject.camera.project(subject.points)[0][list(scheme.lines[0])]
-    count = len(jaw)
     # From ear to the corner of the jaw; further down the neck's side of the chin is in the picture.
-    far = jaw[count * 3 // 4 :] if yaw > 0 else jaw[: count // 4]
-    columns, rows = np.round(far).astype(int).T
+    quarter = len(jaw) // 4
+    columns, rows = np.round(jaw[-quarter:] if yaw > 0 else jaw[:quarter]).astype(int).T
     assert edge[rows, columns].max() <= 2.0  # of 256 pixels
 
 
@@ -89,8 +87,7 @@ def test_a_triangle_covers_its_pixels_interpolates_and_hides_what_is_behind():
 def test_a_seed_gives_the_same_face_whatever_is_rendered_beside_it(seed, other, setting):
     alone = render([seed], IBUG_68, setting, (48, 64))
     among = render([other, seed], IBUG_68, setting, (48, 64))
-    for one, batch in zip(alone, among, strict=True):
-        assert torch.equal(one[0], batch[1])
+    assert all(torch.equal(one[0], batch[1]) for one, batch in zip(alone, among, strict=True))
     assert other == seed or not torch.equal(*among[0])
 
 
@@ -153,25 +150,24 @@ def test_closed_eyes_and_lips_meet():
         for expression in ({}, closed)
     )
     upper, lower = [37, 38, 43, 44, 62], [41, 40, 47, 46, 66]
-    assert np.linalg.norm((mean[upper] - mean[lower])[:, :2], axis=1).min() > 4  # mm
-    assert np.linalg.norm((shut[upper] - shut[lower])[:, :2], axis=1).max() < 1
+    opened, closed = (np.hypot(*(face[upper] - face[lower])[:, :2].T) for face in (mean, shut))
+    assert opened.min() > 4 and closed.max() < 1  # mm
 
 
 def test_what_is_left_out_leaves_the_points_where_they_are():
     seeds = range(30, 36)
-    whole = render(seeds, IBUG_68, size=(64, 64))
-    bare = render(seeds, IBUG_68, size=(64, 64), leave_out=(*BARE, "light"))
+    whole, bare, (_, points, _) = (
+        render(seeds, IBUG_68, size=(64, 64), leave_out=leave_out)
+        for leave_out in ((), (*BARE, "light"), ("proportions", "expression", "pose"))
+    )
     torch.testing.assert_close(whole[1], bare[1])
     assert all(not torch.equal(a, b) for a, b in zip(whole[0], bare[0], strict=True))
-    plain = ("proportions", "expression", "pose")
-    _, points, _ = render(seeds, IBUG_68, size=(64, 64), leave_out=plain)
     shapes = points - points.mean(1, keepdim=True)
     sides = (shapes.amax(1) - shapes.amin(1)).amax(1)[:, None, None]
     assert (shapes / sides).std(0).max() < 0.02  # only the distance of the camera is left
-    with pytest.raises(ValueError, match="hats"):
-        render(seeds, IBUG_68, leave_out=("hats",))
-    with pytest.raises(ValueError, match="passport"):
-        render(seeds, IBUG_68, setting="passport")
+    for unknown in ({"leave_out": ("hats",)}, {"setting": "passport"}):
+        with pytest.raises(ValueError, match=r"hats|passport"):
+            render(seeds, IBUG_68, **unknown)
 
 
 @pytest.mark.slow
@@ -190,5 +186,5 @@ def test_the_mean_shape_is_that_of_real_annotations(real_data):
 
     real = mean_shape(real, real[0])
     real, ours, _ = procrustes(real, mean_shape(ours, real))
-    distance = np.linalg.norm(ours - real, axis=1).mean()
-    assert distance < 0.015 * np.linalg.norm(real[36] - real[45])
+    eyes = np.linalg.norm(real[36] - real[45])
+    assert np.linalg.norm(ours - real, axis=1).mean() < 0.015 * eyes

@@ -4,7 +4,7 @@ import pytest
 import small_sets
 import torch
 
-from common.keypoints import IBUG_68
+from common.keypoints import IBUG_68, IMM_58
 from common.recipe import Options
 from common.system.errors import NotHereError
 from datasets import ibug, splits
@@ -13,6 +13,8 @@ from parts import udacity_networks
 from parts.studies import experiment
 from parts.studies.experiment import Experiment, crops_of, evaluate, is_held_out, network_of
 from parts.studies.ladder_plans import PART1, PART2, PART3
+
+ALL = torch.arange(58)
 
 
 def test_persons_are_held_out_whole_and_each_in_one_fold(small_root):
@@ -42,10 +44,8 @@ def test_of_faces_without_persons_every_tenth_is_held_out(small_root):
 def test_without_pairs_a_flip_keeps_all_names(small_root):
     with_pairs, _ = crops_of(PART2.start, small_root)
     without, held_out = crops_of(PART2.start.changed(pairs=False), small_root)
-    in_order = [
-        torch.equal(c.flip_order, torch.arange(58)) for c in (with_pairs, without, held_out)
-    ]
-    assert in_order == [False, True, True]
+    for crops, names in (with_pairs, IMM_58.flip_order), (without, ALL), (held_out, ALL):
+        assert torch.equal(crops.flip_order, names)
     assert torch.equal(with_pairs.points, without.points)
     assert torch.equal(with_pairs.eye_distance, without.eye_distance)
 
@@ -78,9 +78,8 @@ def test_synthetic_faces_have_no_lists(small_root, monkeypatch, change):
 def test_a_network_of_the_udacity_route_is_evaluated_on_people_it_never_saw(tmp_path):
     small_sets.write_youtube_faces(tmp_path)
     light = Experiment("3", udacity_networks.Course(), network="LightNet", seed=1)
-    train, held_out = crops_of(light, tmp_path)
-    assert train.faces.groups and held_out.faces.groups
-    assert not set(train.faces.groups) & set(held_out.faces.groups)
+    trained_on, held_out = (set(crops.faces.groups) for crops in crops_of(light, tmp_path))
+    assert trained_on and held_out and not trained_on & held_out
     assert isinstance(network_of(light), udacity_networks.LightNet)
 
 
@@ -102,9 +101,7 @@ def test_the_mean_face_is_that_of_the_training_faces(small_root):
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_run_is_repeated_by_its_seed_and_names_the_device_of_its_seconds(
-    small_root, tmp_path, monkeypatch
-):
+def test_a_run_is_repeated_by_its_seed_and_names_its_device(small_root, tmp_path, monkeypatch):
     start, options = PART1.start.changed(epochs=1, batch=4), Options(data=small_root, device="cpu")
     runs = []
     for number, (seed, can) in enumerate([(3, True), (3, False), (4, True)]):
