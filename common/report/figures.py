@@ -143,7 +143,7 @@ def cumulative_error(curves: dict[str, Tensor], limit: float = 8.0) -> Figure:
     axes.axvline(limit, color=VERMILION, linewidth=1)
     axes.text(limit, 104, f"failed beyond {limit:g} %", color=VERMILION, fontsize=9, ha="center")
     end = max(2 * limit, 1.1 * next(iter(curves.values())).double().quantile(0.95).item())
-    axes.set(xlim=(0, end), ylim=(0, 102), xlabel=NME_LABEL, ylabel="share of test faces, %")
+    axes.set(xlim=(0, end), ylim=(0, 102), xlabel=NME_LABEL, ylabel="share below, %")
     axes.legend(fontsize=9)
     return figure
 
@@ -213,8 +213,8 @@ def ladder(errors: dict[str, Sequence[float]], always: float | None, cumulative:
     """The NME in % of each change, one row each: a dot for the mean, a bar of one standard
     deviation to either side, a small dot a seed.
 
-    always: the mean face's NME, a dotted line. cumulative: join the dots; else a line marks the
-    first, the baseline of the others.
+    always: the mean face's NME, a dotted line.
+    cumulative: join the dots; else a line marks the first, the baseline of the others.
     """
     figure, axes = _plot(1.0 + 0.3 * len(errors))
     means = [np.mean(values) for values in errors.values()]
