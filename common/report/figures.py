@@ -61,7 +61,7 @@ def learning_curves(history: list[dict[str, float]], baseline: dict[str, float])
     history: one dict per epoch with ``epoch``, ``train_loss``, ``test_loss`` and ``test_nme``.
     baseline: ``loss`` and ``nme`` of always predicting the mean face; a line for each given.
     """
-    figure, above, below = _plot(5.6, 2)
+    figure, above, below = _plot(4.8, 2)
     epochs = [row["epoch"] for row in history]
     dot = "o" if len(history) < 3 else ""  # a line through a single epoch would not be seen
     for axes, name, key, colour, line in (
@@ -87,7 +87,7 @@ def curves_together(
 
     histories: by the network's name one history a seed, each as in ``learning_curves``.
     """
-    figure, *rows = _plot(6.4, 2) if losses else _plot(3.4)
+    figure, *rows = _plot(5.6, 2) if losses else _plot(3.4)
     for (name, seeds), colour, line in zip(histories.items(), MANY, LINES, strict=False):
         epochs = [row["epoch"] for row in seeds[0]]
         train, test, nme = (
@@ -141,7 +141,7 @@ def cumulative_error(curves: dict[str, Tensor], limit: float = 8.0) -> Figure:
     axes.axvline(limit, color=VERMILION, linewidth=1)
     axes.text(limit, 104, f"failed beyond {limit:g} %", color=VERMILION, fontsize=9, ha="center")
     end = max(2 * limit, 1.1 * next(iter(curves.values())).double().quantile(0.95).item())
-    axes.set(xlim=(0, end), ylim=(0, 102), xlabel=NME_LABEL, ylabel="share of test faces, %")
+    axes.set(xlim=(0, end), ylim=(0, 102), xlabel=NME_LABEL, ylabel="share below, %")
     axes.legend(fontsize=9)
     return figure
 
@@ -211,8 +211,8 @@ def ladder(errors: dict[str, Sequence[float]], always: float | None, cumulative:
     """The NME in % of each change, one row each: a dot for the mean, a bar of one standard
     deviation to either side, a small dot a seed.
 
-    always: the mean face's NME, a dotted line. cumulative: join the dots; else a line marks the
-    first, the baseline of the others.
+    always: the mean face's NME, a dotted line.
+    cumulative: join the dots; else a line marks the first, the baseline of the others.
     """
     figure, axes = _plot(1.0 + 0.3 * len(errors))
     means = [np.mean(values) for values in errors.values()]

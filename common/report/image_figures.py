@@ -93,7 +93,9 @@ def same_faces(
 ) -> Figure:
     """Each face in a row, its true points as rings, and each network's prediction in a column.
 
-    images: uint8 (N, H, W). truth, and by the network's name its predictions: (N, K, 2) pixels.
+    images: uint8 (N, H, W).
+    truth: (N, K, 2) pixels.
+    predictions: the same by the network's name.
     around: of each face points (M, 2); its picture is cropped to a square about them.
     """
     rows, columns = len(images), len(predictions)

@@ -25,7 +25,7 @@ from common.report.error_section import Results, error_section
 from common.report.index_page import Portrait, write_index
 from common.report.lesson import Lesson
 from common.report.network_summary import convolutions, layers
-from common.report.page import SYNTHETIC, Gallery, Picture, render, write_page
+from common.report.page import Gallery, Picture, render, write_page
 from common.snapshots import Snapshots
 
 
@@ -73,7 +73,7 @@ def write_report(reports: Path, report: Report) -> Path:
 
 def _contents(report: Report, folder: Path) -> dict[str, Any]:
     """All that the template shows, figures saved."""
-    gallery = Gallery(folder, SYNTHETIC if report.synthetic else "")
+    gallery = Gallery(folder, report.synthetic)
     results = report.results
     errors = error_section(gallery, results, report.beside)
     metrics = {**report.metrics, **_about(report), "why": asdict(errors["findings"])}

@@ -45,7 +45,8 @@ History = list[dict[str, float]]
 class Experiment:
     """A part's network, its recipe and everything else that a study may change.
 
-    part: "1", "2" or "3". recipe: of the training.
+    part: "1", "2" or "3".
+    recipe: of the training.
     kernels: sides of the convolutions' kernels, in parts 1 and 2; (): the part's own.
     points: indices of the points that are learned; None: the part's own.
     pairs: whether left and right points exchange their names in a mirrored face.
@@ -185,8 +186,8 @@ def trained(
 ) -> tuple[nn.Module, History]:
     """The experiment's network after training, and the history.
 
-    options: device and whether to resume. checkpoint: where to write while training; None keeps
-    nothing.
+    options: device and whether to resume.
+    checkpoint: where to write while training; None keeps nothing.
     """
     network = network_of(experiment)
     options = replace(options or Options(), seed=experiment.seed)
