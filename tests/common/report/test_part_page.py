@@ -16,6 +16,7 @@ from common.keypoints import IMM_58, neighbours
 from common.metrics import METRICS
 from common.report import error_section
 from common.report.face_measures import ATTRIBUTES, face_attributes
+from common.report.page import rounded
 from common.report.part_page import write_report
 
 
@@ -100,6 +101,16 @@ def test_the_worst_faces_are_measured_beside_the_median(written):
         expected = [values.median().item(), *values[[11, 10, 9, 8]].tolist()]
         numbers = [float(text.replace("−", "-")) for text in shown]
         assert numbers == pytest.approx(expected, rel=0.01)
+
+
+def test_single_points_are_counted_beside_the_faces(written):
+    made = made_up_reports.results()
+    eyes = (made.truth[:, 21] - made.truth[:, 13]).norm(dim=-1)  # IMM's outer eye corners
+    errors = 100 * (made.predicted - made.truth).norm(dim=-1) / eyes[:, None]
+    share = rounded(100 * (errors > 8).double().mean().item())
+    assert f"{share} % of the single points are farther off" in walk.read(written)[0].text
+    assert any(f"all {12 * 58} single points" in words for words in walk.captions(written))
+    assert (written.parent / "figures" / "single-points.png").is_file()
 
 
 def test_metrics_and_history_are_beside_the_page(written):
