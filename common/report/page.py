@@ -19,14 +19,15 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
-from common.report import figures
+from common.report import figures, image_figures
 from common.system.errors import UserError
 from common.system.files import clear_abandoned
 
 GLOSSARY = Path(__file__).parents[2] / "docs/glossary.md"
 Picture = dict[str, Any]
 """A figure on a page: ``file`` relative to the page, ``width`` and ``height`` in pixels, ``alt``
-and ``caption`` unless the template has them, and the numbers that its caption mentions."""
+and ``caption`` unless the template has them, ``chart`` if it shows no photo and its colours may be
+inverted in the dark, and the numbers that its caption mentions."""
 
 
 class Gallery:
@@ -48,7 +49,8 @@ class Gallery:
         file = f"figures/{name}.png"
         width, height = figures.save(figure, self.folder / file, self.mark)
         size = {"file": file, "width": width, "height": height}
-        return {**size, "alt": alt, "caption": caption, **facts}
+        chart = not image_figures.shows_photo(figure)
+        return {**size, "chart": chart, "alt": alt, "caption": caption, **facts}
 
 
 def write_page(folder: Path, fill: Callable[[Path], None]) -> Path:
