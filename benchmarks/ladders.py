@@ -40,7 +40,7 @@ def write(docs: Path, reports: Path | None, charts: Path | None) -> None:
     _write(docs / "ladders.md", ablation_page.markdown(known))
     for ablation in known if charts else ():
         folder = charts / f"part{ablation.part}"
-        for drawn in ablation_page.charts(Gallery(folder, ""), ablation).values():
+        for drawn in ablation_page.charts(Gallery(folder), ablation).values():
             print(folder / drawn["file"])
 
 

@@ -96,8 +96,11 @@ def affine_matrices(
 ) -> Tensor:
     """Moves (B, 2, 3) about a picture's centre, pixels to pixels: turn, mirror, then shift.
 
-    angle: (B,) radians, clockwise as one sees it, for y points down. size: (B,) factors. shift:
-    (B, 2) pixels. flipped: bool (B,). side: (2,) width and height of the picture, pixels.
+    angle: (B,) radians, clockwise as one sees it, for y points down.
+    size: (B,) factors.
+    shift: (B, 2) pixels.
+    flipped: bool (B,).
+    side: (2,) width and height of the picture, pixels.
     """
     middle = (side - 1) / 2  # (2,)
     cosine, sine = size * angle.cos(), size * angle.sin()

@@ -23,7 +23,7 @@ def crop_boxes(boxes: Tensor, recipe: Recipe) -> Tensor:
     """What is cut out around faces: the network's crop and ``recipe.margin`` pixels around it.
 
     boxes: (N, 4) face boxes left, top, width, height, counted from the picture's edge.
-    Returns (N, 4) of the same kind; cut to ``recipe.kept_size``, they have the network's scale.
+    Returns (N, 4) of the same kind; cut to ``recipe.cached_size``, they have the network's scale.
     """
     if not recipe.box_scale:
         return boxes
@@ -100,7 +100,8 @@ def crop_and_resize(
     """Cut ``box`` out of a picture and resize it to uint8 (C, height, width).
 
     picture: of mode "L" (C = 1) or "RGB" (C = 3), or such a picture's pixels, uint8 (H, W) or
-    (H, W, 3). mode: one of these two, to which it is turned first; only what is cut is turned.
+    (H, W, 3).
+    mode: one of these two, to which it is turned first; only what is cut is turned.
     box: (4,) left, top, width, height counted from the picture's edge. Where it reaches outside,
     the edge pixels are repeated, as ``augmentation.warp`` repeats them: a black margin would be
     an edge for the network to hold on to.
@@ -139,7 +140,7 @@ def crop_and_resize_turned(
     width: int,
     mode: str | None = None,
 ) -> tuple[np.ndarray, Tensor]:
-    """``cut`` for a face that is turned in the picture: the crop shows it upright.
+    """``crop_and_resize`` for a face that is turned in the picture: the crop shows it upright.
 
     angle: degrees by which the face, and the box (4,) about its own centre, are turned clockwise.
     Returns uint8 (C, height, width) and the matrix (2, 3) from the picture's pixels to the crop's.

@@ -20,7 +20,7 @@ def wing(predicted: Tensor, truth: Tensor, width: float = 0.04, curvature: float
     """Wing loss (Feng et al., CVPR 2018, arXiv 1711.06753): (B, K, 2) fractions -> mean.
 
     Like L1 far away, but steeper near zero, so that errors of a pixel or two still count.
-    ``width`` and ``curvature`` are the paper's 10 and 2 pixels on 256-pixel crops, as fractions.
+    width, curvature: the paper's 10 and 2 pixels on 256-pixel crops, as fractions.
     """
     error = (predicted - truth).abs()
     offset = width - width * math.log1p(width / curvature)

@@ -64,8 +64,9 @@ METRICS = {
 def nme(predicted: Tensor, truth: Tensor, eye_distance: Tensor) -> Tensor:
     """Normalised mean error per face: mean distance over the outer eye corners' distance, in %.
 
-    predicted, truth: (N, K, 2) pixels; eye_distance: (N,) in the same pixels. Returns (N,).
-    The inter-ocular norm of 300-W (Sagonas et al., ICCVW 2013).
+    predicted, truth: (N, K, 2) pixels.
+    eye_distance: (N,) in the same pixels.
+    Returns (N,). The inter-ocular norm of 300-W (Sagonas et al., ICCVW 2013).
     """
     return 100 * (predicted - truth).norm(dim=-1).mean(dim=-1) / eye_distance
 
@@ -137,8 +138,8 @@ def mean_face_prediction(train: Crops, recipe: Recipe, count: int) -> Tensor:
 def measure(predicted: Tensor, crops: Crops, mean_shape: Tensor, recipe: Recipe) -> dict[str, Any]:
     """All metrics of the page: overall, per view or folder, and for the mean face.
 
-    predicted: (N, k, 2) pixels of the network's crop. mean_shape: (k, 2) fractions of it, the
-    mean of the training faces, which the baseline ``baseline_mean_face`` always predicts.
+    predicted: (N, k, 2) pixels of the network's crop.
+    mean_shape: (k, 2) fractions of it: the mean training face, which the baseline predicts.
     """
     errors = errors_per_face(predicted, crops, recipe)
     always = to_pixels(mean_shape, recipe.height, recipe.width).expand_as(predicted)

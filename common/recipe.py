@@ -118,8 +118,8 @@ class Options:
     step: of part 3: crops, coordinates or heatmaps.
     network: part 3's; None takes its own ResNet18, a name one of the Udacity route's by the
         route's recipes.
-    pretrained: what part 3 starts from instead of random weights: "imagenet" or a checkpoint's
-        file; allow_random: go on from random ones where ImageNet's cannot be fetched.
+    pretrained: what part 3 starts from: "imagenet" or a checkpoint's file; None: random weights.
+    allow_random: go on from random weights where ImageNet's cannot be fetched.
     device: such as "cpu" or "cuda:1"; None takes the best there is.
     """
 

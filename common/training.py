@@ -46,9 +46,10 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train ``network`` in place and return its history, one dict per epoch.
 
-    The weights are those of the final epoch; ``test`` is only monitored (no model selection).
-    ``path`` is the checkpoint, from which ``options.resume`` continues. The same seed on the same
-    CPU gives the same weights, bit for bit, resumed or not: each epoch seeds its random numbers.
+    test: only monitored, no model selection: the weights are those of the final epoch.
+    path: the checkpoint, from which ``options.resume`` continues.
+    The same seed on the same CPU gives the same weights, bit for bit, resumed or not: each epoch
+    seeds its random numbers.
     Raises UserError where the checkpoint is of another run or its folder cannot be written.
     """
     on_main_process(lambda: make_writable(path.parent))

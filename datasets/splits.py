@@ -50,8 +50,9 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
     """The faces of one split.
 
     boxes: "landmarks", where IMM's box is the whole picture; or, of 300-W alone, "file": dlib's
-    boxes, moved to where landmark boxes lie on average. scheme: decides in which setting faces are
-    rendered. Raises UserError for an unknown set or split, and NotHereError for boxes it has not.
+        boxes, moved to where landmark boxes lie on average.
+    scheme: decides in which setting faces are rendered.
+    Raises UserError for an unknown set or split, and NotHereError for boxes it has not.
     """
     if boxes == "file" and dataset not in ("ibug", "mixed"):
         raise NotHereError(f"--boxes file: {dataset} has no boxes of its own; leave it out")

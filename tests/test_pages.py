@@ -24,6 +24,8 @@ from parts.studies import ladder, ladder_plans
 
 KINDS = ("part1", "part2", "part3", "part9-mixed", "compare", "explain", "ladder1", ".")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # all pages are made first
+CHARTS = ("curves", "cumulative", "error", "kernels", "ladder", "layer", "learning-", "responses")
+CHARTS += ("size", "why", "work")
 LEAST = 4.5  # WCAG 2.2 AA: the contrast of text and what lies behind it
 TEXTS, GROUNDS = ("ink", "quiet", "link"), ("paper", "card")
 
@@ -135,8 +137,28 @@ def test_every_cell_of_a_table_has_a_head(page):
         heads, *rows = [list(row.all("th", "td")) for row in table.all("tr")]
         assert all(cell.tag == "th" and cell["scope"] == "col" and cell.text for cell in heads)
         for row in rows:
-            assert len(row) == len(heads)
+            assert len(row) == len(heads) and row[0].tag == "th"  # stays in sight on a phone
             assert [cell["scope"] for cell in row if cell.tag == "th"] == ["row"]
+
+
+def test_a_table_scrolls_in_a_box_of_its_own_and_captions_do_not_scroll(page):
+    boxes = [node for node in page[1].all("div") if node["class"] == "scroll"]
+    inside = [node for box in boxes for node in box.all("table", "caption", "figcaption")]
+    assert inside == list(page[1].all("table")) and len(boxes) == len(inside)
+    captions = [node for node in page[1].all() if node["class"] == "caption"]
+    assert all(len(node.text) > 5 and node not in inside for node in captions)
+
+
+def test_charts_are_inverted_in_the_dark_and_photos_are_not(page):
+    _, tree = page
+    style = "".join(part for node in tree.all("style") for part in node.inside)
+    light, dark, print_ = re.findall(r"--chart: (\w+)", style)
+    assert (light, dark, print_) == ("none", "invert", "none")
+    assert ".chart img { filter: var(--chart); }" in style
+    for figure in tree.all("figure"):
+        for picture in figure.all("img"):
+            name = picture["src"].rpartition("/")[2]
+            assert (figure["class"] == "chart") is name.startswith(CHARTS), name
 
 
 def test_what_scrolls_or_takes_input_is_named_and_reached_by_keyboard(page):

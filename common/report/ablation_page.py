@@ -20,15 +20,7 @@ from scipy.stats import ttest_ind, ttest_rel
 
 from common.report import figures
 from common.report.index_page import write_index
-from common.report.page import (
-    SYNTHETIC,
-    Gallery,
-    Picture,
-    hundredths,
-    render,
-    templates,
-    write_page,
-)
+from common.report.page import Gallery, Picture, hundredths, plain_text, render, write_page
 from common.system.errors import UserError
 
 ALONE = 3  # values that have no meaning without each other, such as a colour jitter's
@@ -36,13 +28,12 @@ STUCK = 0.9  # of the mean face's error: a run above it has learned next to noth
 
 
 class Effect(NamedTuple):
-    """By how much a change lowered an error, and ends of the 95 % confidence interval: nan where
-    there is one run on each side. n: runs with the change."""
+    """By how much a change lowered an error."""
 
     mean: float
-    low: float
-    high: float
-    n: int
+    low: float  # end of the 95 % confidence interval, nan where there is one run on each side
+    high: float  # the other end
+    n: int  # runs with the change
 
     def __str__(self) -> str:
         text = f"{hundredths(abs(self.mean))} {'less' if self.mean > 0 else 'more'}"
@@ -65,22 +56,16 @@ def effect_of(before: Sequence[float], after: Sequence[float]) -> Effect:
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of one change.
-
-    name, change, why: the change's name, the values that it sets, and its reason.
-    errors: NME in %, seconds: processor time of the training, devices: what trained it; one per
-        seed. Seconds of different devices cannot be compared.
-    parameters: of the network. missing: why there are no errors.
-    """
+    """What was measured of one change."""
 
     name: str
-    change: str
-    why: str
-    errors: list[float]
-    seconds: list[float]
-    devices: list[str]
-    parameters: int
-    missing: str = ""
+    change: str  # the values that it sets
+    why: str  # the reason for it
+    errors: list[float]  # NME in %, one a seed
+    seconds: list[float]  # of processor time, one a seed; not comparable between devices
+    devices: list[str]  # what trained it, one a seed
+    parameters: int  # of the network
+    missing: str = ""  # why there are no errors
 
     @property
     def mean(self) -> float:
@@ -230,7 +215,7 @@ def write_ablation(
 
     def fill(work: Path) -> None:
         (work / "ladder.json").write_text(as_json(ablation), encoding="utf-8")
-        gallery = Gallery(work, SYNTHETIC if ablation.synthetic else "")
+        gallery = Gallery(work, ablation.synthetic)
         sections = [(f"g{i}", table.title) for i, table in enumerate(ablation.tables)]
         pictures = {"charts": charts(gallery, ablation), "more": more(gallery)}
         render(work, "ladder.html", {"ablation": ablation, "sections": sections} | pictures)
@@ -277,8 +262,3 @@ def read(file: Path) -> Ablation:
 def markdown(ablations: Sequence[Ablation]) -> str:
     """The text of ``docs/ladders.md``: settings, tables and sentences of each part."""
     return plain_text("ladders.md", ablations=ablations)
-
-
-def plain_text(template: str, **values: object) -> str:
-    """A template that is not a page, filled with these values."""
-    return templates().overlay(autoescape=False).get_template(template).render(values)

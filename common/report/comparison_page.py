@@ -16,7 +16,7 @@ from torch import Tensor
 from common.metrics import METRICS
 from common.report import figures, first_kernels, image_figures
 from common.report.index_page import write_index
-from common.report.page import SYNTHETIC, Gallery, Picture, render, rounded, write_page
+from common.report.page import Gallery, Picture, render, rounded, write_page
 
 History = list[dict[str, float]]
 
@@ -91,7 +91,7 @@ def _numbers(comparison: Comparison) -> dict[str, Any]:
 
 def _contents(comparison: Comparison, folder: Path) -> dict[str, Any]:
     """All that the template shows, figures saved."""
-    gallery = Gallery(folder, SYNTHETIC if comparison.synthetic else "")
+    gallery = Gallery(folder, comparison.synthetic)
     networks = comparison.networks
     errors = {name: statistics.mean(network.of_seeds("nme")) for name, network in networks.items()}
     predictions = {name: network.predicted for name, network in networks.items()}

@@ -10,6 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from common.keypoints import IBUG_68, Scheme
+from common.metrics import failure_rate
 from common.photos.pose import head_pose
 from common.report import figures, image_figures
 from common.report.error_analysis import LEAST_FACES, Findings, find_effects
@@ -54,6 +55,8 @@ def error_section(gallery: Gallery, results: Results, beside: Mapping[str, Tenso
     findings = find_effects(nme, numbers, groupings, results.groups)
     peculiar = sum(bool(what_stands_out(attributes, face)) for face in order)
     means = _means(nme, results.views)
+    eye_distance = results.scheme.eye_distance(results.all_points)[:, None, None]
+    offsets = (results.predicted - results.truth) / eye_distance  # (N, k, 2)
     best = [_face(gallery, results, f"best-{rank}", n) for rank, n in enumerate(order[:4], 1)]
     worst = [
         {
@@ -82,7 +85,8 @@ def error_section(gallery: Gallery, results: Results, beside: Mapping[str, Tenso
             {"name": name, "gain": gain.mean(), "error": stats.sem(gain)}
             for name, gain in ((name, (of - nme).double().numpy()) for name, of in beside.items())
         ],
-        "per_point": _per_point(gallery, results),
+        "per_point": _per_point(gallery, results, offsets),
+        "single_points": _single_points(gallery, results, offsets),
         "per_group": _per_group(gallery, "error-per-group", nme, results.views),
         "cumulative": _cumulative(gallery, results, beside),
     }
@@ -165,10 +169,18 @@ def _per_group(gallery: Gallery, name: str, nme: Tensor, groups: Sequence[str]) 
     return gallery.add(name, figure, means=means, lowest=lowest, highest=highest)
 
 
-def _per_point(gallery: Gallery, results: Results) -> Picture:
+def _single_points(gallery: Gallery, results: Results, offsets: Tensor) -> Picture | None:
+    """The errors of single points beside the faces', which are means over their points."""
+    if len(results.point_ids) == 1:
+        return None
+    errors = 100 * offsets.norm(dim=-1).flatten()  # (N * k,)
+    curves = {"faces (mean of their points)": results.nme, "single points": errors}
+    figure = figures.cumulative_error(curves)
+    return gallery.add("single-points", figure, failed=failure_rate(errors))
+
+
+def _per_point(gallery: Gallery, results: Results, offsets: Tensor) -> Picture:
     ids, scheme = results.point_ids, results.scheme
-    eye_distance = scheme.eye_distance(results.all_points)  # (N,)
-    offsets = (results.predicted - results.truth) / eye_distance[:, None, None]  # (N, k, 2)
     error = 100 * offsets.norm(dim=-1).mean(dim=0)  # (k,)
     across, down = (100 * offsets.mean(dim=(0, 1))).tolist()
     shape = procrustes_mean(results.all_points, scheme)

@@ -100,7 +100,7 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
     moves = middles, 100 * moved / IBUG_68.eye_distance(predicted)  # %
 
     def fill(work: Path) -> None:
-        gallery = Gallery(work, "")
+        gallery = Gallery(work)
         crop = image_figures.face(face[0, 0].cpu(), predicted, IBUG_68, range(68))
         contents = {
             "name": subject.name,

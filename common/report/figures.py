@@ -30,6 +30,7 @@ BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#595959"
 SKY = "#56B4E9"  # bright enough to be seen on a dark photo
 MANY = (BLUE, ORANGE, "#009E73", VERMILION, "#CC79A7", GREY)  # for several networks
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))  # distinct without colour
+MARKERS = "osD^vP"
 FEW = 8  # points; fewer are drawn large, each with its scatter
 WIDTH, DPI = 4.6, 180  # inches and dots per inch: 10 pt letters are 11 px on a phone
 NME_LABEL = "NME, % of eye distance"
@@ -60,7 +61,7 @@ def learning_curves(history: list[dict[str, float]], baseline: dict[str, float])
     history: one dict per epoch with ``epoch``, ``train_loss``, ``test_loss`` and ``test_nme``.
     baseline: ``loss`` and ``nme`` of always predicting the mean face; a line for each given.
     """
-    figure, above, below = _plot(5.6, 2)
+    figure, above, below = _plot(4.8, 2)
     epochs = [row["epoch"] for row in history]
     dot = "o" if len(history) < 3 else ""  # a line through a single epoch would not be seen
     for axes, name, key, colour, line in (
@@ -86,7 +87,7 @@ def curves_together(
 
     histories: by the network's name one history a seed, each as in ``learning_curves``.
     """
-    figure, *rows = _plot(6.4, 2) if losses else _plot(3.4)
+    figure, *rows = _plot(5.6, 2) if losses else _plot(3.4)
     for (name, seeds), colour, line in zip(histories.items(), MANY, LINES, strict=False):
         epochs = [row["epoch"] for row in seeds[0]]
         train, test, nme = (
@@ -107,19 +108,16 @@ def curves_together(
 def size_against_error(points: dict[str, tuple[int, float]]) -> Figure:
     """Parameters, logarithmic, against the NME in % of each network by its name."""
     figure, axes = _plot(3.4)
-    for index, (name, (parameters, error)) in enumerate(points.items()):
-        million = parameters / 1e6
-        axes.plot(million, error, "o", color=MANY[index % len(MANY)], markersize=8)
-        # Names on either side, as two networks of one size may lie close together.
-        place, side = ((-7, -3), "right") if index % 2 else ((7, -3), "left")
-        where = {"xytext": place, "textcoords": "offset points", "ha": side, "fontsize": 9}
-        axes.annotate(name, (million, error), **where)
+    for (name, (count, error)), colour, mark in zip(points.items(), MANY, MARKERS, strict=False):
+        axes.plot(count / 1e6, error, mark, color=colour, markersize=8, label=name)
     least, most = (edge(n for n, _ in points.values()) / 1e6 for edge in (min, max))
-    room = max((most / least) ** 0.4, 2)  # for the names
-    axes.set(xscale="log", xlim=(least / room, most * room))
+    axes.set(xscale="log", xlim=(least / 2, most * 2))
     axes.set(xlabel="parameters, million", ylabel=NME_LABEL)
     axes.margins(y=0.2)
     _plain_log_ticks(axes)
+    # Names beside the dots would cover each other where errors are close.
+    small = {"fontsize": 8, "handletextpad": 0.2, "columnspacing": 1}
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, **small)
     return figure
 
 
@@ -143,7 +141,7 @@ def cumulative_error(curves: dict[str, Tensor], limit: float = 8.0) -> Figure:
     axes.axvline(limit, color=VERMILION, linewidth=1)
     axes.text(limit, 104, f"failed beyond {limit:g} %", color=VERMILION, fontsize=9, ha="center")
     end = max(2 * limit, 1.1 * next(iter(curves.values())).double().quantile(0.95).item())
-    axes.set(xlim=(0, end), ylim=(0, 102), xlabel=NME_LABEL, ylabel="share of test faces, %")
+    axes.set(xlim=(0, end), ylim=(0, 102), xlabel=NME_LABEL, ylabel="share below, %")
     axes.legend(fontsize=9)
     return figure
 
@@ -213,8 +211,8 @@ def ladder(errors: dict[str, Sequence[float]], always: float | None, cumulative:
     """The NME in % of each change, one row each: a dot for the mean, a bar of one standard
     deviation to either side, a small dot a seed.
 
-    always: the mean face's NME, a dotted line. cumulative: join the dots; else a line marks the
-    first, the baseline of the others.
+    always: the mean face's NME, a dotted line.
+    cumulative: join the dots; else a line marks the first, the baseline of the others.
     """
     figure, axes = _plot(1.0 + 0.3 * len(errors))
     means = [np.mean(values) for values in errors.values()]

@@ -12,6 +12,7 @@ from textwrap import fill
 
 import matplotlib.patheffects as effects
 import torch
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
@@ -25,6 +26,10 @@ from common.report.figures import FEW, ORANGE, SKY, WIDTH, draw_lines
 
 HEAT = "plasma"  # purple for little, yellow for much
 SIGNED = "PuOr_r"  # orange for positive, purple for negative, white for zero
+SHEET = {  # words beside photos: white on black, on a page of either colour
+    "figure.facecolor": "black",
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color"), "white"),
+}
 
 
 def face(
@@ -79,6 +84,7 @@ def square_around(
     return left, top, left + side, top + side
 
 
+@rc_context(SHEET)
 def same_faces(
     images: Tensor,
     truth: Tensor,
@@ -87,7 +93,9 @@ def same_faces(
 ) -> Figure:
     """Each face in a row, its true points as rings, and each network's prediction in a column.
 
-    images: uint8 (N, H, W). truth, and by the network's name its predictions: (N, K, 2) pixels.
+    images: uint8 (N, H, W).
+    truth: (N, K, 2) pixels.
+    predictions: the same by the network's name.
     around: of each face points (M, 2); its picture is cropped to a square about them.
     """
     rows, columns = len(images), len(predictions)
@@ -106,6 +114,7 @@ def same_faces(
     return figure
 
 
+@rc_context(SHEET)
 def names(
     faces: Mapping[str, tuple[Tensor, Tensor]], left: Sequence[int], right: Sequence[int]
 ) -> Figure:
@@ -132,6 +141,7 @@ class Overlay:
     square: tuple[Tensor, tuple[float, float]] | None = None  # a frame: middle (2,), sides, pixels
 
 
+@rc_context(SHEET)
 def overlays(image: Tensor, point: Tensor, layers: Sequence[Overlay]) -> Figure:
     """One face, (H, W) in -0.5..0.5, side by side under each of several overlays, whose low values
     let it show through; a ring marks the point (2,)."""
@@ -196,6 +206,12 @@ def responses(kernels: Tensor | None, maps: Tensor, names: Sequence[str]) -> Fig
             _signed(pair[0], kernels[index])
         _signed(pair[-1], maps[index])
     return figure
+
+
+def shows_photo(figure: Figure) -> bool:
+    """Whether a picture of a face is in it: the only ones that are drawn in grey."""
+    pictures = (picture for axes in figure.axes for picture in axes.images)
+    return any(picture.get_cmap().name == "gray" for picture in pictures)
 
 
 def _show(

@@ -30,7 +30,7 @@ from common.keypoints import SCHEMES, Scheme, flip_order_within
 from common.metrics import METRICS, nme
 from common.photos.finder import crop_faces
 from common.report import image_figures
-from common.report.page import SYNTHETIC, Gallery, Picture, templates
+from common.report.page import Gallery, Picture, templates
 from common.system.errors import UserError
 from common.system.files import write_atomically
 
@@ -66,8 +66,8 @@ class Portrait:
 
 
 def write_index(reports: Path) -> Path:
-    """Write ``reports/index.html`` and its figures from the folders that have a page; ``part1``,
-    ``part2``, … are the course. What cannot be read is named and left out.
+    """Write ``reports/index.html``, its figures and ``glossary.html`` from the folders that have a
+    page; ``part1``, ``part2``, … are the course. What cannot be read is named and left out.
 
     Returns the page's path; raises UserError where it cannot be written.
     """
@@ -100,8 +100,9 @@ def write_index(reports: Path) -> Path:
         "others": others,
         "unreadable": unreadable,
     }
-    page = templates().get_template("index.html").render(contents)
-    write_atomically(reports / "index.html", lambda file: file.write(page.encode()))
+    for name in ("glossary.html", "index.html"):
+        page = templates().get_template(name).render(contents).encode()
+        write_atomically(reports / name, lambda file, page=page: file.write(page))
     return reports / "index.html"
 
 
@@ -175,7 +176,7 @@ def _one_face(reports: Path, steps: list[Run], unreadable: list[str]) -> list[Pi
     if portrait is None:
         return []
     pictures = []
-    gallery = Gallery(reports, SYNTHETIC if portrait.synthetic else "")
+    gallery = Gallery(reports, portrait.synthetic)
     for run in steps:
         file = reports / run["folder"] / "checkpoint.pt"
         if file.is_file():

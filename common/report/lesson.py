@@ -31,8 +31,9 @@ SECTIONS = {
 def read_lesson(
     path: Path, base: Lesson | None = None, ablation: Path | None = None, **named: str
 ) -> Lesson:
-    """The lesson in ``path``, whose folder is named like the file; ``base`` has missing sections.
+    """The lesson in ``path``, whose folder is named like the file.
 
+    base: has the sections that the file lacks.
     named: words that are replaced in the text, and by what.
     The file has a title (``# ``) and ``SECTIONS`` (``## ``); notes and try_next are lists.
     """

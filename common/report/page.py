@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -18,21 +19,22 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
-from common.report import figures
+from common.report import figures, image_figures
 from common.system.errors import UserError
 from common.system.files import clear_abandoned
 
-SYNTHETIC = "synthetic faces"
+GLOSSARY = Path(__file__).parents[2] / "docs/glossary.md"
 Picture = dict[str, Any]
 """A figure on a page: ``file`` relative to the page, ``width`` and ``height`` in pixels, ``alt``
-and ``caption`` unless the template has them, and the numbers that its caption mentions."""
+and ``caption`` unless the template has them, ``chart`` if it shows no photo and its colours may be
+inverted in the dark, and the numbers that its caption mentions."""
 
 
 class Gallery:
-    """Saves a page's figures below its folder; mark: text on each, see ``figures.save``."""
+    """Saves a page's figures below its folder; of synthetic faces each is marked so."""
 
-    def __init__(self, folder: Path, mark: str) -> None:
-        self.folder, self.mark = folder, mark
+    def __init__(self, folder: Path, synthetic: bool = False) -> None:
+        self.folder, self.mark = folder, "synthetic faces" if synthetic else ""
         try:
             (folder / "figures").mkdir(parents=True, exist_ok=True)
         except OSError as fault:
@@ -47,7 +49,8 @@ class Gallery:
         file = f"figures/{name}.png"
         width, height = figures.save(figure, self.folder / file, self.mark)
         size = {"file": file, "width": width, "height": height}
-        return {**size, "alt": alt, "caption": caption, **facts}
+        chart = not image_figures.shows_photo(figure)
+        return {**size, "chart": chart, "alt": alt, "caption": caption, **facts}
 
 
 def write_page(folder: Path, fill: Callable[[Path], None]) -> Path:
@@ -82,6 +85,11 @@ def render(folder: Path, template: str, contents: dict[str, Any]) -> None:
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 
+def plain_text(template: str, **values: object) -> str:
+    """A template that is not a page, filled with these values."""
+    return templates().overlay(autoescape=False).get_template(template).render(values)
+
+
 @functools.cache
 def templates() -> jinja2.Environment:
     """The pages of ``common/report/templates`` and what they write numbers with."""
@@ -93,7 +101,15 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": rounded, "duration": duration, "hundredths": hundredths}
+    environment.globals["glossary"] = glossary
     return environment
+
+
+@functools.cache
+def glossary() -> dict[str, tuple[str, str]]:
+    """The terms of ``docs/glossary.md`` with their meanings, by their anchors."""
+    row = re.compile(r'^\| <a id="(.+?)"></a>(.+?) \| (.+) \|$', re.MULTILINE)
+    return {name: (it, means) for name, it, means in row.findall(GLOSSARY.read_text("utf-8"))}
 
 
 def rounded(value: float | int | None) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.keypoints import neighbours
+from common.crops import transform_points
+from common.keypoints import Scheme, fit_similarity, flip_order_within, neighbours
 from common.metrics import METRICS
 from common.report import figures, image_figures
 from common.report.ablation_page import read
@@ -23,7 +25,7 @@ from common.report.error_section import Results, error_section
 from common.report.index_page import Portrait, write_index
 from common.report.lesson import Lesson
 from common.report.network_summary import convolutions, layers
-from common.report.page import SYNTHETIC, Gallery, Picture, render, write_page
+from common.report.page import Gallery, Picture, render, write_page
 from common.snapshots import Snapshots
 
 
@@ -71,7 +73,7 @@ def write_report(reports: Path, report: Report) -> Path:
 
 def _contents(report: Report, folder: Path) -> dict[str, Any]:
     """All that the template shows, figures saved."""
-    gallery = Gallery(folder, SYNTHETIC if report.synthetic else "")
+    gallery = Gallery(folder, report.synthetic)
     results = report.results
     errors = error_section(gallery, results, report.beside)
     metrics = {**report.metrics, **_about(report), "why": asdict(errors["findings"])}
@@ -141,13 +143,45 @@ def _samples(gallery: Gallery, report: Report) -> list[Picture]:
     pictures = []
     kind = report.results.scheme, report.results.point_ids
     faces = {"sample": report.samples, "augmented": report.augmented}
-    moved = (report.augmented[1] - report.samples[1]).norm(dim=-1).mean(dim=1).tolist()  # (n,)
-    for index, distance in enumerate(moved):
+    side = torch.tensor(report.samples[0].shape[:-3:-1])  # width, height
+    for index in range(len(report.samples[1])):
+        moved = movement(report.samples[1][index], report.augmented[1][index], *kind, side)
         for name, (images, points) in faces.items():
             figure = image_figures.face(images[index, 0], points[index], *kind)
-            facts = {"number": index + 1, "moved": distance if name == "augmented" else None}
+            facts = {"number": index + 1, "moved": moved if name == "augmented" else None}
             pictures.append(gallery.add(f"{name}-{index + 1}", figure, **facts))
     return pictures
+
+
+def movement(
+    before: Tensor, after: Tensor, scheme: Scheme, point_ids: Sequence[int], side: Tensor
+) -> dict[str, Any]:
+    """How augmentation moved the points of a face, from where they were before and after it.
+
+    before, after: (k, 2), pixels of the crop; the points ``point_ids`` of the scheme.
+    side: (2,), width and height of the crop, pixels.
+    Returns, in this order and about the crop's middle: ``mirrored``, ``angle`` in degrees,
+    clockwise, ``scale``, and ``shift``, two numbers of pixels; of one or two points the mean shift
+    alone.
+    """
+    if len(before) < 3:
+        shift = (after - before).mean(dim=0).tolist()
+        return {"mirrored": False, "angle": 0.0, "scale": 1.0, "shift": shift}
+    middle = (side - 1) / 2
+    order = flip_order_within(scheme, point_ids)
+    mirrored = middle + torch.tensor([-1, 1]) * (before - middle)[order]
+    starts = torch.stack([before, mirrored])  # (2, k, 2)
+    matrices = fit_similarity(starts, after)  # (2, 2, 3)
+    errors = (transform_points(starts, matrices) - after).norm(dim=-1).mean(dim=-1)  # (2,)
+    best = int(errors.argmin())
+    turn, shift = matrices[best].split([2, 1], dim=1)  # (2, 2), (2, 1)
+    cosine, sine = turn[:, 0].tolist()
+    return {
+        "mirrored": best == 1,
+        "angle": math.degrees(math.atan2(sine, cosine)),
+        "scale": math.hypot(cosine, sine),
+        "shift": (turn @ middle + shift[:, 0] - middle).tolist(),
+    }
 
 
 def _film(gallery: Gallery, results: Results, film: Snapshots) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """A mistake that its maker can mend.
+    """An error that the user can fix.
 
     ``run_part.py`` prints the message as one line and ends with status 2, without a traceback.
     The message names the file, what is wrong with it and what to do.

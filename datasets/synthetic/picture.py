@@ -35,7 +35,8 @@ def draw(
 ) -> tuple[NDArray[np.uint8], Array, NDArray[np.bool_]]:
     """The picture (3, H, W) RGB, keypoints (K, 2) in its pixels, which of them are visible (K,).
 
-    size: (H, W). setting, leave_out: see ``render.render``.
+    size: (H, W).
+    setting, leave_out: see ``render.render``.
     dots: keypoints around which 2.2 mm of skin are painted green, for tests.
     """
     height, width = size

@@ -20,7 +20,8 @@ def rasterise(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Array, Array]:
     """What the pixels of a picture show of a mesh, without a loop over triangles.
 
-    points: float32 (V, 2), in pixels. depth: float32 (V,). attributes: float32 (V, D).
+    points: float32 (V, 2), in pixels.
+    depth, attributes: float32 (V,) and (V, D).
     triangles: (T, 3); those that do not run clockwise in the picture face away and are left out.
     distance: float32 (H, W), depth of what the picture shows already, infinite for nothing.
     Returns, for the N pixels where the mesh is nearer: their numbers in reading order, triangle,

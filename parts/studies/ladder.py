@@ -26,8 +26,8 @@ from common.crops import to_pixels
 from common.loading import Crops
 from common.recipe import Options, need_one
 from common.report import image_figures
-from common.report.ablation_page import Ablation, Result, Table, plain_text, write_ablation
-from common.report.page import Gallery, Picture
+from common.report.ablation_page import Ablation, Result, Table, write_ablation
+from common.report.page import Gallery, Picture, plain_text
 from common.system.device import best_device
 from common.system.errors import NotHereError, UserError
 from common.system.files import make_writable, write_atomically

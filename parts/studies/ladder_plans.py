@@ -14,16 +14,12 @@ from parts.studies.experiment import Experiment
 
 @dataclass(frozen=True)
 class Change:
-    """One named change of an experiment.
+    """One named change of an experiment."""
 
-    name: as tables show it.
-    why: why it may help, in one sentence.
-    values: new values of the experiment or its recipe; several only where one without the others
-        means nothing, such as height and width.
-    """
-
-    name: str
-    why: str
+    name: str  # as tables show it
+    why: str  # why it may help, in one sentence
+    # New values of the experiment or its recipe; several only where one without the others means
+    # nothing, such as height and width.
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -36,33 +32,22 @@ NOT_REVERTED = {"batch", "epochs"}  # else the others would train for less time,
 
 @dataclass(frozen=True)
 class Study:
-    """Changes and what they are compared with: a part's study, or a question beside it.
+    """Changes and what they are compared with: a part's study, or a question beside it."""
 
-    title, text: heading and introduction of its table.
-    changes: the rows of the table.
-    baseline: the first row; of a question, with the values that all its rows share.
-    measure: the error that is compared, as ``experiment.evaluate`` names it.
-    start: the experiment that is changed; None of a question: the one with all changes.
-    cumulative: each change keeps those before it and is compared with the one before; else each
-        is made alone and compared with the baseline.
-
-    Of a part's study alone:
-    questions: studies beside it.
-    minutes: measured time of one experiment on one core.
-    quick: values of a first look, which no change sets. quick_seeds: its seeds.
-    """
-
-    title: str
-    text: str
-    changes: tuple[Change, ...]
-    baseline: Change = OURS
-    measure: str = "nme"
-    start: Experiment | None = None
+    title: str  # heading of its table
+    text: str  # introduction of its table
+    changes: tuple[Change, ...]  # the rows of the table
+    baseline: Change = OURS  # the first row; of a question, with the values that all its rows share
+    measure: str = "nme"  # the error that is compared, as ``experiment.evaluate`` names it
+    start: Experiment | None = None  # what is changed; None: the experiment with all changes
+    # Each change keeps those before it and is compared with the one before; else it is made alone
+    # and compared with the baseline.
     cumulative: bool = False
-    questions: tuple[Study, ...] = ()
-    minutes: float = 0.0
-    quick: Mapping[str, Any] = field(default_factory=dict)
-    quick_seeds: int = 3
+    # Of a part's study alone
+    questions: tuple[Study, ...] = ()  # studies beside it
+    minutes: float = 0.0  # measured time of one experiment on one core
+    quick: Mapping[str, Any] = field(default_factory=dict)  # a first look; no change sets these
+    quick_seeds: int = 3  # of a first look
 
     def experiments(self) -> list[tuple[Change, Experiment]]:
         """The rows of the table, each with the experiment that measures it."""

@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import made_up_reports
 import numpy as np
 import pytest
@@ -175,3 +177,16 @@ def test_an_overlay_lies_on_the_face_and_is_yellow_where_its_value_is_largest():
     shown = heat.to_rgba(heat.get_array())[2, 7]
     assert shown[0] - shown[2] > 0.35 and heat.get_alpha()[2, 7] == heat.get_alpha().max() > 0.5
     assert nothing.get_alpha().max() == 0  # the face shows through
+
+
+def test_names_of_networks_of_one_size_and_error_do_not_cover_each_other():
+    names = [f"({letter}) network with a long name" for letter in "abc"]
+    sizes = ((1_000_000, 5.0), (1_000_001, 5.01), (9_000_000, 5.0))
+    figure = figures.size_against_error(dict(zip(names, sizes, strict=True)))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    boxes = [text.get_window_extent() for text in legend.get_texts()]
+    assert [text.get_text() for text in legend.get_texts()] == names
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())
+    assert all(figure.bbox.contains(*corner) for box in boxes for corner in (box.min, box.max))

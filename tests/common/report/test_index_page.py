@@ -28,7 +28,8 @@ def two_parts(tmp_path, monkeypatch):
 
 
 def links(path):
-    return [link["href"] for link in walk.read(path)[0].all("a")]
+    every = [link["href"] for link in walk.read(path)[0].all("a")]
+    return [link for link in every if "glossary.html" not in link]
 
 
 def change_metrics(folder, keep=None, **more):
@@ -58,6 +59,14 @@ def test_the_start_page_leads_through_the_parts_side_by_side(two_parts):
         "trained for 2.5 min in all",
     ):
         assert text in words
+
+
+@pytest.mark.parametrize(("shares", "words"), [((18.8, 4.2), "easier?"), ((2.0, 4.2), "care?")])
+def test_shares_of_failures_of_one_point_and_of_58_are_explained(two_parts, shares, words):
+    assert "<strong>Why" not in (two_parts / "index.html").read_text()
+    for part, share, count in zip(("part1", "part2"), shares, (1, 58), strict=True):
+        change_metrics(two_parts / part, fr8=share, n_points=count)
+    assert f"{words}</strong>" in write_index(two_parts).read_text()
 
 
 def test_a_part_of_several_steps_shows_what_each_of_them_adds(two_parts):

@@ -23,7 +23,7 @@ def test_a_folder_that_cannot_be_written_ends_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
     (tmp_path / "figures").write_text("a file")
     with pytest.raises(UserError, match=r"figures: cannot be made .*; choose another --reports"):
-        Gallery(tmp_path, "")
+        Gallery(tmp_path)
 
 
 def test_two_that_write_one_page_at_once_leave_a_whole_one(tmp_path):

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -9,10 +10,13 @@ import torch
 import walk
 from made_up_reports import COUNT
 
+from common.augmentation import affine_matrices
+from common.crops import transform_points
 from common.keypoints import IMM_58, neighbours
 from common.metrics import METRICS
 from common.report import error_section
 from common.report.face_measures import ATTRIBUTES, face_attributes
+from common.report.page import rounded
 from common.report.part_page import write_report
 
 
@@ -41,7 +45,7 @@ def why(path):
 def test_captions_hold_the_numbers_of_the_run(written):
     captions = " ".join(walk.captions(written))
     for words in (
-        "points moved 5.0 px",  # 3 to the right, 4 down
+        "Augmented: 3.0 px to the right, 4.0 px down",
         "the training loss went from 0.3 to 0.1",
         "the lowest, 0.0667, came in epoch 3",
         "costs 0.4, 6 times the last test loss",
@@ -52,6 +56,20 @@ def test_captions_hold_the_numbers_of_the_run(written):
         "The 6 kernels of convolution 1, 5 × 5 pixels",
     ):
         assert words in captions
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_an_augmented_face_says_how_it_was_moved(tmp_path, marks, flipped):
+    images, points = made_up_reports.report().samples
+    of_both, side = torch.ones(2), torch.tensor([made_up_reports.WIDTH, made_up_reports.HEIGHT])
+    angle = math.radians(-7 if flipped else 7) * of_both  # it is mirrored after that
+    shift, flips = torch.tensor([[-12.0, 0]] * 2), torch.tensor([flipped] * 2)
+    moved = transform_points(points, affine_matrices(angle, 1.05 * of_both, shift, flips, side))
+    moved = moved[:, IMM_58.flip_order] if flipped else moved
+    path, _ = write(tmp_path, augmented=(images, moved))
+    words = "rotated by 7° clockwise, scaled by 1.05, 12.0 px to the left"
+    expected = f"Augmented: {'mirrored, ' * flipped}{words}"
+    assert [text for text in walk.captions(path) if "Augmented" in text] == [expected] * 2
 
 
 def test_why_training_costs_more_than_the_test_follows_from_the_recipe(tmp_path, marks):
@@ -83,6 +101,16 @@ def test_the_worst_faces_are_measured_beside_the_median(written):
         expected = [values.median().item(), *values[[11, 10, 9, 8]].tolist()]
         numbers = [float(text.replace("−", "-")) for text in shown]
         assert numbers == pytest.approx(expected, rel=0.01)
+
+
+def test_single_points_are_counted_beside_the_faces(written):
+    made = made_up_reports.results()
+    eyes = (made.truth[:, 21] - made.truth[:, 13]).norm(dim=-1)  # IMM's outer eye corners
+    errors = 100 * (made.predicted - made.truth).norm(dim=-1) / eyes[:, None]
+    share = rounded(100 * (errors > 8).double().mean().item())
+    assert f"{share} % of the single points are farther off" in walk.read(written)[0].text
+    assert any(f"all {12 * 58} single points" in words for words in walk.captions(written))
+    assert (written.parent / "figures" / "single-points.png").is_file()
 
 
 def test_metrics_and_history_are_beside_the_page(written):
@@ -218,7 +246,8 @@ def test_a_single_point_a_single_epoch_and_no_snapshots_make_a_page(tmp_path, ma
     assert not list(walk.read(path)[0].all("script")) and "Watch it learn" not in words
     captions = " ".join(walk.captions(path))
     assert "training loss 0.3, test loss 0.2." in captions
-    assert "the point moved 5.0 px" in captions and "The ellipse holds two" in captions
+    assert "the point is 3.0 px to the right, 4.0 px down" in captions
+    assert "The ellipse holds two" in captions
 
 
 @pytest.mark.parametrize("gain", [2.0, -2.0])
