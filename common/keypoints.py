@@ -19,21 +19,15 @@ from common.system.errors import UserError
 
 @dataclass(frozen=True)
 class Scheme:
-    """The points that one data set annotates.
+    """The points that one data set annotates."""
 
-    name: short name, written into checkpoints.
-    n_points: K, the number of points.
-    flip_pairs: pairs of indices that change places when the face is mirrored; a point that is
-        in no pair lies on the middle line.
-    lines: runs of indices that a drawing joins; a run that ends where it began is closed.
-    outer_eyes: the indices of the two outer eye corners, whose distance NME divides by.
-    """
-
-    name: str
-    n_points: int
+    name: str  # short name, written into checkpoints
+    n_points: int  # K, the number of points
+    # Pairs of indices that change places when the face is mirrored; a point in no pair lies on the
+    # middle line.
     flip_pairs: tuple[tuple[int, int], ...]
-    lines: tuple[tuple[int, ...], ...]
-    outer_eyes: tuple[int, int]
+    lines: tuple[tuple[int, ...], ...]  # indices that a drawing joins; may be closed
+    outer_eyes: tuple[int, int]  # the outer eye corners, whose distance NME divides by
 
     @property
     def flip_order(self) -> Tensor:

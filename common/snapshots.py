@@ -59,18 +59,12 @@ class SnapshotRecorder:
 
 @dataclass(frozen=True)
 class Snapshots:
-    """The snapshots of F test faces as the page plays them.
+    """The snapshots of F test faces as the page plays them."""
 
-    faces: their indices among the test faces.
-    epochs: after which each of E snapshots was recorded.
-    predictions: float32 (E, F, k, 2), pixels of the network's crop.
-    nme: (E, F), %.
-    """
-
-    faces: list[int]
-    epochs: list[int]
-    predictions: Tensor
-    nme: Tensor
+    faces: list[int]  # their indices among the test faces
+    epochs: list[int]  # after which each of E snapshots was recorded
+    predictions: Tensor  # float32 (E, F, k, 2), pixels of the network's crop
+    nme: Tensor  # (E, F), %
 
 
 def load_snapshots(state: dict[str, Any], test: Crops, recipe: Recipe) -> Snapshots | None:

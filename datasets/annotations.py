@@ -22,19 +22,13 @@ Source = TypeVar("Source")
 
 
 class Face(NamedTuple):
-    """One entry of ``Faces``.
+    """One entry of ``Faces``."""
 
-    file: the picture.
-    points: float32 (K, 2), in pixels of the picture.
-    box: left, top, width, height in pixels.
-    group, view: see ``Faces``.
-    """
-
-    file: Path
-    points: Tensor
-    box: tuple[float, float, float, float]
-    group: str
-    view: str
+    file: Path  # the picture
+    points: Tensor  # float32 (K, 2), in pixels of the picture
+    box: tuple[float, float, float, float]  # left, top, width, height in pixels
+    group: str  # as in ``Faces``
+    view: str  # as in ``Faces``
 
 
 class DamagedError(UserError):

@@ -35,18 +35,12 @@ _ARCHIVE_FAULTS = (
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file at one or more public addresses.
+    """A file at one or more public addresses."""
 
-    name: of the file on disk.
-    url: the address to try first.
-    sha256: of a single file, the same at every address.
-    mirrors: further addresses, tried in turn; archives may differ in their format.
-    """
-
-    name: str
-    url: str
-    sha256: str | None = None
-    mirrors: tuple[str, ...] = ()
+    name: str  # of the file on disk
+    url: str  # the address to try first
+    sha256: str | None = None  # of a single file, the same at every address
+    mirrors: tuple[str, ...] = ()  # tried in turn; archives may differ in their format
 
 
 def install(

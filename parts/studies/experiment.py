@@ -43,36 +43,24 @@ History = list[dict[str, float]]
 
 @dataclass(frozen=True)
 class Experiment:
-    """A part's network, its recipe and everything else that a study may change.
+    """A part's network, its recipe and everything else that a study may change."""
 
-    part: "1", "2" or "3".
-    recipe: of the training.
-    kernels: sides of the convolutions' kernels, in parts 1 and 2; (): the part's own.
-    points: indices of the points that are learned; None: the part's own.
-    pairs: whether left and right points exchange their names in a mirrored face.
-    boxes: "landmarks" or, in part 3, "file": dlib's.
-    faces: number of training faces, drawn at random; 0: all.
-    pretrained: start part 3 from ImageNet's weights.
-    dlib_list: evaluate on the standard test faces that are in dlib's training list, after training
-        on the standard training faces ("unseen") or on that list ("seen"); "": on held-out faces.
-    network: of ``part3_variants.NETWORKS``, trained on YouTube Faces and evaluated on its
-        held-out people; "": the part's own.
-    folds: hold out another fourth of the people with each seed; else always the first.
-    seed: of initial weights and training.
-    """
-
-    part: str
-    recipe: Recipe
-    kernels: tuple[int, ...] = ()
-    points: tuple[int, ...] | None = None
-    pairs: bool = True
-    boxes: str = "landmarks"
-    faces: int = 0
-    pretrained: bool = False
+    part: str  # "1", "2" or "3"
+    recipe: Recipe  # of the training
+    kernels: tuple[int, ...] = ()  # sides of kernels, in parts 1 and 2; (): the part's own
+    points: tuple[int, ...] | None = None  # indices of those learned; None: the part's own
+    pairs: bool = True  # whether left and right exchange their names in a mirrored face
+    boxes: str = "landmarks"  # or, in part 3, "file": dlib's
+    faces: int = 0  # number of training faces, drawn at random; 0: all
+    pretrained: bool = False  # start part 3 from ImageNet's weights
+    # Evaluate on the standard test faces that are in dlib's training list, after training on the
+    # standard training faces ("unseen") or on that list ("seen"); "": on held-out faces.
     dlib_list: str = ""
+    # Of ``part3_variants.NETWORKS``, trained on YouTube Faces and evaluated on its held-out
+    # people; "": the part's own.
     network: str = ""
-    folds: bool = False
-    seed: int = 0
+    folds: bool = False  # hold out another fourth of the people with each seed; else the first
+    seed: int = 0  # of initial weights and training
 
     def changed(self, **values: object) -> Experiment:
         """The experiment with some values of its own or of its recipe replaced."""

@@ -14,16 +14,12 @@ from parts.studies.experiment import Experiment
 
 @dataclass(frozen=True)
 class Change:
-    """One named change of an experiment.
+    """One named change of an experiment."""
 
-    name: as tables show it.
-    why: why it may help, in one sentence.
-    values: new values of the experiment or its recipe; several only where one without the others
-        means nothing, such as height and width.
-    """
-
-    name: str
-    why: str
+    name: str  # as tables show it
+    why: str  # why it may help, in one sentence
+    # New values of the experiment or its recipe; several only where one without the others means
+    # nothing, such as height and width.
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
