@@ -62,13 +62,13 @@ def test_captions_hold_the_numbers_of_the_run(written):
 def test_an_augmented_face_says_how_it_was_moved(tmp_path, marks, flipped):
     images, points = made_up_reports.report().samples
     of_both, side = torch.ones(2), torch.tensor([made_up_reports.WIDTH, made_up_reports.HEIGHT])
-    angle = math.radians(-7 if flipped else 7) * of_both  # it is mirrored after that
+    angle = math.radians(7) * of_both  # clockwise, and mirrored after that
     shift, flips = torch.tensor([[-12.0, 0]] * 2), torch.tensor([flipped] * 2)
     moved = transform_points(points, affine_matrices(angle, 1.05 * of_both, shift, flips, side))
     moved = moved[:, IMM_58.flip_order] if flipped else moved
     path, _ = write(tmp_path, augmented=(images, moved))
-    words = "rotated by 7° clockwise, scaled by 1.05, 12.0 px to the left"
-    expected = f"Augmented: {'mirrored, ' * flipped}{words}"
+    turn = "mirrored, rotated by 7° anticlockwise" if flipped else "rotated by 7° clockwise"
+    expected = f"Augmented: {turn}, scaled by 1.05, 12.0 px to the left"
     assert [text for text in walk.captions(path) if "Augmented" in text] == [expected] * 2
 
 
