@@ -166,12 +166,12 @@ class Ablation:
                     found.setdefault(result.change, effect)
         return found
 
-    def comparison(self, name: str) -> tuple[Result, Result, Effect] | None:
-        """The baseline, the change called ``name`` and its effect; None if it is not measured."""
+    def comparison(self, name: str) -> dict[str, Any] | None:
+        """The change called ``name``, its baseline and its effect; None if it is not measured."""
         for table in self.tables:
             for result, effect in table.rows:
                 if effect and result.name == name:
-                    return table.measured[0], result, effect
+                    return {"baseline": table.measured[0], "changed": result, "effect": effect}
         return None
 
     def effect_in_words(self, field: str) -> str:

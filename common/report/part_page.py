@@ -113,10 +113,9 @@ def _measured(report: Report) -> dict[str, str]:
 def _before(report: Report) -> dict[str, Any] | None:
     """How well the network of the part before learns with this part's recipe."""
     path = report.lesson.before
-    found = read(path).comparison(f"part {report.lesson.folder[-1]}'s recipe") if path else None
-    if found is None or report.recipe_name != "best":
+    if path is None or report.recipe_name != "best":
         return None
-    return dict(zip(("baseline", "changed", "effect"), found, strict=True))
+    return read(path).comparison(f"part {report.lesson.folder[-1]}'s recipe")
 
 
 def _about(report: Report) -> dict[str, Any]:

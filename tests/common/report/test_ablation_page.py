@@ -104,7 +104,7 @@ def test_values_of_the_recipe_have_the_effects_of_changes_made_alone():
     assert words("noise") == ""
     recipe = table(result("all", 5.0), replace(result("next", 4.0), change="a=1 b=2 c=3 d=4"))
     assert ablation(ADDED, recipe).effects("d") == {}  # not a change of d alone
-    baseline, changed, effect = ablation(ADDED, recipe).comparison("next")
+    baseline, changed, effect = ablation(ADDED, recipe).comparison("next").values()
     assert (baseline.name, changed.name, effect.mean) == ("all", "next", 1.0)
     assert ablation(ADDED).comparison("next") is None
 
