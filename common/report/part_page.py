@@ -88,8 +88,7 @@ def _contents(report: Report, folder: Path) -> dict[str, Any]:
         "baseline": metrics["baseline_mean_face"],
         "meanings": METRICS,
         "recipe": report.recipe,
-        "measured": _measured(report),
-        "before": _before(report),
+        **_from_ablations(report),
         "samples": _samples(gallery, report),
         "layers": steps,
         "heaviest": max(range(len(steps)), key=lambda step: steps[step].parameters),
@@ -101,21 +100,16 @@ def _contents(report: Report, folder: Path) -> dict[str, Any]:
     }
 
 
-def _measured(report: Report) -> dict[str, str]:
-    """The measured effect of each value of our own recipe, in words, where there is one."""
-    path = report.lesson.ablation
-    if path is None or report.recipe_name != "best":
-        return {}
-    ablation = read(path)
-    return {name: ablation.effect_in_words(name) for name, _, _ in report.recipe}
-
-
-def _before(report: Report) -> dict[str, Any] | None:
-    """How well the network of the part before learns with this part's recipe."""
-    path = report.lesson.before
-    if path is None or report.recipe_name != "best":
-        return None
-    return read(path).comparison(f"part {report.lesson.folder[-1]}'s recipe")
+def _from_ablations(report: Report) -> dict[str, Any]:
+    """Of our own recipe, from committed results: the measured effect of each value, in words, and
+    what the recipe does for the network of the part before."""
+    lesson, found = report.lesson, {"measured": {}, "before": None}
+    if report.recipe_name == "best" and lesson.ablation:
+        effect = read(lesson.ablation).effect_in_words
+        found["measured"] = {name: effect(name) for name, _, _ in report.recipe}
+    if report.recipe_name == "best" and lesson.before:
+        found["before"] = read(lesson.before).comparison(f"part {lesson.folder[-1]}'s recipe")
+    return found
 
 
 def _about(report: Report) -> dict[str, Any]:
