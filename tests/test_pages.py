@@ -25,7 +25,7 @@ from parts.studies import ladder, ladder_plans
 KINDS = ("part1", "part2", "part3", "part9-mixed", "compare", "explain", "ladder1", ".")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # all pages are made first
 CHARTS = ("curves", "cumulative", "error", "kernels", "ladder", "layer", "learning-", "responses")
-CHARTS += ("size", "why", "work")
+CHARTS += ("single-points", "size", "why", "work")
 LEAST = 4.5  # WCAG 2.2 AA: the contrast of text and what lies behind it
 TEXTS, GROUNDS = ("ink", "quiet", "link"), ("paper", "card")
 
