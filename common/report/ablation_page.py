@@ -154,10 +154,8 @@ class Ablation:
     tables: list[Table]  # the main one first
 
     def effects(self, field: str) -> dict[str, Effect]:
-        """What replacing one value of the recipe alone did, by the change that sets ``field``.
-
-        A change of more than ``ALONE`` values is another recipe and is left out.
-        """
+        """What replacing one value alone did, by the change that sets ``field``; a change of more
+        than ``ALONE`` values is another recipe and is left out."""
         found: dict[str, Effect] = {}
         for table in self.tables:
             for result, effect in () if table.cumulative else table.rows:
