@@ -41,6 +41,9 @@ TURNS = (30, -30, 60, -60, 90, -90, 120, -120, 150, -150, 180)
 
 LEANS = (0, 20, -20)  # degrees as well, with ``ROOM`` around the picture
 ROOM = 0.25  # of the picture's size on each side, for faces that fill it or that its edge cuts
+MOST = (
+    32  # faces in turned pictures; of false alarms there can be hundreds, for the network to check
+)
 SMALLEST = 24  # pixels of a face that a detector sees, and of a picture that it looks at
 OVERLAP = 0.3  # intersection over union from which two boxes are one face
 
@@ -109,15 +112,16 @@ def detect(
 
 
 def detect_turned(image: np.ndarray, detector: Detector, room: bool = True) -> list[Detection]:
-    """The faces that lie in the picture in any direction; several may be one, found twice.
+    """What may be faces that lie in the picture in any direction: the ``MOST`` with the best
+    scores, of which several may be one, found twice.
 
-    image: as in ``detect``; it is looked at with three quarters of the pixels on a side, as it is
-        turned ``TURNS`` times.
+    image: as in ``detect``; searched with three quarters of the pixels on a side, for speed.
     room: search with room around the picture, too.
     """
     detector = replace(detector, longest=3 * detector.longest // 4)
     tries = [(angle, 0.0) for angle in TURNS] + [(angle, ROOM) for angle in LEANS] * room
-    return [face for angle, around in tries for face in detect(image, detector, angle, around)]
+    found = [face for angle, around in tries for face in detect(image, detector, angle, around)]
+    return sorted(found, key=lambda face: face.score, reverse=True)[:MOST]
 
 
 def turned_back(
