@@ -65,7 +65,7 @@ def as_boxes(boxes: ArrayLike) -> list[tuple[float, float, float, float]]:
     Raises UserError where they have another shape, or no width and height.
     """
     try:
-        values = np.array(torch.as_tensor(boxes).detach().cpu(), dtype=np.float64)
+        values = torch.as_tensor(boxes, dtype=torch.float64).detach().cpu().numpy()
     except (TypeError, ValueError, RuntimeError):
         values = np.empty(1)
     values = values.reshape(-1, 4) if values.size == 0 or values.shape == (4,) else values

@@ -62,7 +62,7 @@ def head_pose(keypoints: np.ndarray) -> Pose:
     lens need not be known.
     """
     points = keypoints.astype(np.float64)
-    flat = fit_similarity(torch.from_numpy(MEAN_HEAD[:, :2].copy()), torch.from_numpy(points))
+    flat = fit_similarity(torch.tensor(MEAN_HEAD[:, :2]), torch.from_numpy(points)).numpy()
     roll = np.array([0, 0, np.arctan2(flat[1, 0], flat[0, 0])])
     low, high = points.min(axis=0), points.max(axis=0)
     focal, (x, y) = _FACE_SIZES_AWAY * (high - low).max(), (low + high) / 2
