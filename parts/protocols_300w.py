@@ -69,8 +69,7 @@ def protocols(
     if train.faces.dataset not in ("ibug", "mixed"):
         return []
     disagreement = flip_disagreement_p99(network, train, recipe)
-    name = "yunet" if yunet.place(data).is_file() else "haar"
-    detector = detectors.load(name, yunet.place(data))
+    detector = detectors.load("auto", yunet.place(data))
     point_ids, learned, rows = train.point_ids, set(train.faces.files), []
     for protocol, about in splits.protocols(data).items():
         faces = splits.split("ibug", protocol, data, "landmarks", train.faces.scheme)
@@ -81,7 +80,7 @@ def protocols(
             boxed = splits.split("ibug", protocol, data, "file", train.faces.scheme)
             predictions["file"] = predict_faces(network, recipe, boxed, point_ids)
         if protocol not in ibug.LISTS:  # dlib's boxes are a detector's already
-            predictions[name] = predict_faces(
+            predictions[detector.name] = predict_faces(
                 network, recipe, faces, point_ids, detector, disagreement
             )
         for boxes, (crops, predicted, found) in predictions.items():

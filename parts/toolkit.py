@@ -38,7 +38,7 @@ def default_checkpoint() -> Path:
 
 def face_keypoints(
     checkpoint: Path | None = None,
-    detector: str = "haar",
+    detector: str = "auto",
     data: Path | None = None,
     device: str | None = None,
     video: bool = False,
@@ -46,7 +46,8 @@ def face_keypoints(
     """A detector and a trained network: photos in, faces out; arguments as ``FaceKeypoints``.
 
     checkpoint: of a network for 68 points; by default the one that ships.
-    detector: "haar", "lbp" or "yunet", whose file lies below ``data``.
+    detector: "haar", "lbp" or "yunet", whose file lies below ``data``; "auto" takes YuNet where its
+        file is there, else Haar.
     data: None means FACE_DATA, else datasets/files.
     device: such as "cpu" or "cuda:1"; None takes the best available.
     Raises UserError where one of them is missing, damaged or made for other points.

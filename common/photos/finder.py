@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
@@ -32,14 +34,16 @@ from common.crops import (
 from common.faces import upright_boxes
 from common.inference import predict_flipped
 from common.keypoints import IBUG_68
-from common.photos import detectors
+from common.photos import detectors, pictures
 from common.photos.detectors import Box, Detection, Detector
+from common.photos.pictures import Picture
 from common.photos.pose import Pose, head_pose, openness
 from common.recipe import Recipe
 from common.system.device import computes_in_bfloat16
 from common.system.errors import UserError
 
-LEANING = 15.0  # degrees from which a face is cropped again, upright; training turns by 20 or more
+LEANING = 8.0  # degrees from which a face is cropped again, upright
+LARGE = 1280  # pixels of the longer side from which Haar misses the small faces of a group
 VIDEO_LONGEST = 480  # pixels to which frames are shrunk for the detector: half of 640's work
 LEAST_CONFIDENCE = 0.1  # below, a detection is a false alarm
 
@@ -107,34 +111,50 @@ class FaceKeypoints:
         # With the channels last in memory a convolution on a CPU takes half the time.
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe, self.detector = recipe, detector
+        self.missed = 0  # photos in which Haar found no face, or that are large
         midpoint = max(FLIP_CALIBRATION.midpoint, flip_disagreement)
         self.calibration = replace(FLIP_CALIBRATION, midpoint=midpoint)
 
-    def predict(self, image: np.ndarray, boxes: np.ndarray | None = None) -> list[FoundFace]:
+    def predict(
+        self, images: Picture | Sequence[Picture], boxes: ArrayLike | None = None
+    ) -> list[FoundFace] | list[list[FoundFace]]:
         """Every face of a photo, the most confident first; an empty list where none is found.
 
-        Where no face is upright, faces turned by up to 45 degrees to either side are searched.
+        Where no face is upright, faces that are turned by any angle, that fill the photo or are cut
+        by its edge are searched.
 
+        images: a photo as ``pictures.as_pixels`` takes it. A list or a batch of N photos gives N
+            lists of faces.
         boxes: (N, 4) landmarks' boxes, left, top, width, height, in place of the detector; then
-            the result has one face for each, in their order.
+            the result has one face for each, in their order. Of several photos, boxes for each.
+        Raises UserError with what is expected for anything else.
         """
+        if isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4:
+            of_each = [None] * len(images) if boxes is None else boxes
+            if len(of_each) != len(images):
+                raise UserError(f"boxes: of {len(of_each)} photos, and there are {len(images)}")
+            return [self.predict(image, of) for image, of in zip(images, of_each, strict=True)]
+        image = pictures.as_pixels(images)
         if boxes is not None:
-            given = np.reshape(boxes, (-1, 4)).tolist()
-            return self._faces(image, [Detection(tuple(box), None) for box in given])
-        for angles in ((0.0,), detectors.TURNS):
-            faces = self._faces(image, self._search(image, angles))
-            if faces := [face for face in faces if face.confidence >= LEAST_CONFIDENCE]:
-                return detectors.distinct(faces, [face.confidence for face in faces])
-        return []
+            given = [Detection(box, None) for box in pictures.as_boxes(boxes)]
+            return self._faces(image, given)
+        found = detectors.detect(image, self.detector)
+        faces = self._sure(image, found)
+        if not faces:
+            found = [replace(face, angle=angle) for face in found for angle in detectors.LEANS[1:]]
+            faces = self._sure(image, found + detectors.detect_turned(image, self.detector))
+        if self.detector.name == "haar":
+            self.missed += not faces or max(image.shape) > LARGE
+        return faces
 
     def detect(self, image: np.ndarray, turned: bool = True) -> list[Detection]:
         """What the detector takes for faces, unchecked by the network, the best score first.
 
-        turned: where no face is upright, search for faces that are turned in the photo, too.
+        turned: where no face is upright, search as ``predict`` does.
         """
-        found = self._search(image, (0.0,))
+        found = detectors.detect(image, self.detector)
         if turned and not found:
-            found = self._search(image, detectors.TURNS)
+            found = detectors.detect_turned(image, self.detector, room=False)
             found = detectors.distinct(found, [face.score for face in found])
         return found
 
@@ -174,22 +194,27 @@ class FaceKeypoints:
         points = to_pixels(fractions.float().cpu(), self.recipe.height, self.recipe.width)
         return transform_points(points, inverse(matrices)).numpy(), confidence.numpy()
 
-    def _search(self, image: np.ndarray, angles: tuple[float, ...]) -> list[Detection]:
-        return [face for angle in angles for face in detectors.detect(image, self.detector, angle)]
+    def _sure(self, image: np.ndarray, found: list[Detection]) -> list[FoundFace]:
+        """Those of the detections that the network takes for faces, the most confident first."""
+        faces = [face for face in self._faces(image, found) if face.confidence >= LEAST_CONFIDENCE]
+        return detectors.distinct(faces, [face.confidence for face in faces])
 
     def _faces(self, image: np.ndarray, found: list[Detection]) -> list[FoundFace]:
         """The keypoints of each detection, and what follows from them.
 
         Where a face leans in its crop it is cropped again, up to twice: networks learn faces that
-        are about upright.
+        are about upright. So is once what a detector found in a turned picture, as it leans by up
+        to half a step of ``detectors.TURNS``.
         """
         boxes = np.array([face.box for face in found]).reshape(-1, 4)
         angles = np.array([face.angle for face in found])
         points, confidence = self.keypoints(image, boxes, angles)
-        for _ in range(2):
+        for look in range(2):
             around, leaning = upright_boxes(torch.from_numpy(points), IBUG_68)
             around, leaning = around.numpy(), leaning.numpy()
-            again = (np.abs(leaning - angles) > LEANING) & (around[:, 2:].min(axis=1) > 1)
+            off = np.abs((leaning - angles + 180) % 360 - 180)
+            again = (off > LEANING) | (angles != 0) & (look == 0)
+            again &= around[:, 2:].min(axis=1) > 1
             if not again.any():
                 break
             angles = np.where(again, leaning, angles)

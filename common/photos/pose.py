@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.keypoints import IBUG_68, IMM_58, Scheme
+from common.keypoints import IBUG_68, IMM_58, Scheme, fit_similarity
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,20 @@ def head_pose(keypoints: np.ndarray) -> Pose:
     """Which way the head of the 68 keypoints (68, 2) looks, seen from the camera.
 
     The mean head is turned until its points fall on the keypoints with least squared distance
-    (``cv2.solvePnP``). The camera is assumed to look straight at the face, so a face in a corner
-    of the picture has the same pose as in its middle, and the lens need not be known.
+    (``cv2.solvePnP``). It is rolled as the keypoints are before, as the search only goes downhill,
+    and from an upright head not to one that is upside down. The camera is assumed to look straight
+    at the face, so a face in a corner of the picture has the same pose as in its middle, and the
+    lens need not be known.
     """
     points = keypoints.astype(np.float64)
+    flat = fit_similarity(torch.tensor(MEAN_HEAD[:, :2]), torch.from_numpy(points)).numpy()
+    roll = np.array([0, 0, np.arctan2(flat[1, 0], flat[0, 0])])
     low, high = points.min(axis=0), points.max(axis=0)
     focal, (x, y) = _FACE_SIZES_AWAY * (high - low).max(), (low + high) / 2
     camera = np.array([[focal, 0, x], [0, focal, y], [0, 0, 1]])
     distance = _FACE_SIZES_AWAY * np.ptp(MEAN_HEAD, axis=0).max()
     _, turn, _ = cv2.solvePnP(
-        MEAN_HEAD, points, camera, None, np.zeros(3), np.array([0, 0, distance]), True
+        MEAN_HEAD, points, camera, None, roll, np.array([0, 0, distance]), True
     )
     turn = cv2.Rodrigues(turn)[0] * np.outer([1, 1, -1], [1, 1, -1])  # depth towards us again
     yaw = np.arctan2(-turn[2, 0], turn[2, 2])

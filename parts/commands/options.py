@@ -33,8 +33,8 @@ def add_finder(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     add_device(parser)
     parser.add_argument(
-        "--detector", choices=("haar", "lbp", "yunet"), default="haar",
-        help="what finds the faces (default: haar); yunet finds more: data yunet --download",
+        "--detector", choices=("auto", "haar", "lbp", "yunet"), default="auto",
+        help="what finds the faces (default: yunet where `data yunet --download` put it, or haar)",
     )  # fmt: skip
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="default: the one that ships"

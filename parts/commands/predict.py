@@ -25,6 +25,7 @@ from common.photos.formats import FORMATS, Found, read_photo
 from common.photos.tracking import Track, Tracker
 from common.system.errors import UserError
 from common.system.files import make_writable, write_atomically
+from datasets.location import fetch_command
 from parts.commands.options import add_finder
 from parts.toolkit import FILTERS, face_keypoints
 
@@ -78,6 +79,12 @@ def run(options: argparse.Namespace) -> int:
                     predict = predict_video if file.lower().endswith(VIDEOS) else predict_photo
                     print(predict(file, stem, finder, output), flush=True)
                     done[stem] = file
+    if finder.missed and options.detector == "auto":
+        print(
+            f"{finder.missed} photos are large or show no face that Haar finds; YuNet finds more, "
+            f"fetch it with: {fetch_command('yunet', options.data)}",
+            file=sys.stderr,
+        )
     return 2 if faults else 0
 
 

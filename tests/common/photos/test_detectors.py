@@ -11,7 +11,15 @@ from common.crops import read_picture, square_boxes
 from common.faces import landmark_boxes
 from common.keypoints import IBUG_68
 from common.photos import detectors
-from common.photos.detectors import Detection, Detector, detect, distinct, overlap, turned_back
+from common.photos.detectors import (
+    Detection,
+    Detector,
+    detect,
+    detect_turned,
+    distinct,
+    overlap,
+    turned_back,
+)
 from common.system.errors import UserError
 from datasets import ibug, yunet
 from datasets.synthetic.render import render
@@ -84,6 +92,51 @@ def test_a_turned_picture_stays_in_sight_and_its_boxes_are_in_its_own_pixels(ang
     assert face.box == pytest.approx((x + 0.5 - 5, y + 0.5 - 5, 10, 10), abs=0.3)
 
 
+def test_room_around_a_picture_leaves_its_places_where_they_are():
+    for angle in (0, 20):
+        found = detect(dots.draw([(2, 30)], 51, 71), BRIGHT, angle, room=0.25)
+        assert found[0].box == pytest.approx((2.5 - 5, 30.5 - 5, 10, 10), abs=0.6)
+
+
+def test_of_hundreds_of_turned_finds_the_best_scores_are_left():
+    scores = iter(range(10_000))
+
+    def find(image):
+        boxes = np.array([[10.0 * at, 0, 10, 10] for at in range(9)])
+        return boxes, np.array([float(next(scores)) for _ in boxes])
+
+    found = detect_turned(np.zeros((60, 100), np.uint8), replace(BRIGHT, find=find))
+    last = next(scores) - 1
+    assert [face.score for face in found] == list(range(last, last - detectors.MOST, -1))
+
+
+class FakeYuNet:
+    """The interface of cv2.FaceDetectorYN; finds one face, whatever the picture."""
+
+    @classmethod
+    def create(cls, model, *_, **__):
+        return cls()
+
+    def setInputSize(self, size):
+        self.size = size
+
+    def detect(self, image):
+        assert image.shape[1::-1] == self.size
+        return 1, np.array([[10, 20, 30, 40, *range(10), 0.9]], np.float32)
+
+
+def test_auto_is_yunet_where_its_file_is_else_haar(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, "FaceDetectorYN", FakeYuNet)
+    model = tmp_path / "yunet.onnx"
+    for there in (None, model):
+        assert detectors.load("auto", there).name == "haar"
+    model.touch()
+    detector = detectors.load("auto", model)
+    assert detector.name == "yunet"
+    (face,) = detect(np.zeros((80, 90, 3), np.uint8), replace(detector, fit=(0.0, 0.0, 1.0)))
+    assert (face.box, face.score) == ((5, 20, 40, 40), pytest.approx(0.9))
+
+
 def test_overlap_is_intersection_over_union():
     one, others = [[0.0, 0, 4, 4]], [[0, 0, 4, 4], [2, 0, 4, 4], [1, 1, 2, 2], [4, 0, 4, 4]]
     shares = overlap(np.array(one), np.array(others))
@@ -101,7 +154,7 @@ def test_of_overlapping_boxes_the_one_with_the_best_score_stays():
 def test_a_detector_that_cannot_be_loaded_is_an_error_with_its_remedy(tmp_path, monkeypatch, capfd):
     bad, fetch = tmp_path / "bad.onnx", r"run_part\.py data yunet --download"
     for name, model, content, fault in (
-        ("eyes", None, b"", r"--detector eyes: .*haar, lbp, yunet"),
+        ("eyes", None, b"", r"--detector eyes: .*auto, haar, lbp, yunet"),
         ("yunet", None, b"", fetch),
         ("yunet", tmp_path / "none.onnx", b"", fetch),
         ("yunet", bad, b"", r"bad\.onnx: damaged"),

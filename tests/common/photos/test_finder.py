@@ -16,7 +16,7 @@ from torch import nn
 from common import checkpoints
 from common.augmentation import to_network_input
 from common.crops import read_picture
-from common.faces import Faces
+from common.faces import Faces, landmark_boxes
 from common.keypoints import IBUG_68
 from common.loading import load_crops
 from common.photos import finder as finding
@@ -25,6 +25,7 @@ from common.photos.finder import LEAST_CONFIDENCE, FaceKeypoints, optimise_for_i
 from common.photos.pose import MEAN_HEAD
 from common.recipe import Recipe
 from common.system.errors import UserError
+from datasets.synthetic.props import clutter
 from datasets.synthetic.render import render
 from parts import toolkit
 from parts.part3_large_dataset import HeatmapResNet18
@@ -157,6 +158,28 @@ def test_boxes_may_take_the_place_of_the_detector_and_none_is_dropped():
     assert finder(Dots()).predict(SPOT, np.empty((0, 4))) == []
 
 
+def test_many_photos_give_the_faces_of_each_in_whatever_form_they_come():
+    other = SPOT[:, ::-1]
+    one = finder(Dots(), one_box(50, 35, 60))
+    (left,), (right,) = one.predict(SPOT), one.predict(other)
+    batch = torch.from_numpy(np.stack([SPOT, other.copy()]))[:, None] / 255  # (2, 1, H, W)
+    pictures = [Image.fromarray(SPOT), other[..., None] / 255]
+    for photos in (batch, batch.permute(0, 2, 3, 1).numpy(), pictures, tuple(pictures)):
+        (first,), (second,) = one.predict(photos)
+        np.testing.assert_allclose(first.keypoints, left.keypoints, atol=1e-4)
+        np.testing.assert_allclose(second.keypoints, right.keypoints, atol=1e-4)
+    assert one.predict([]) == []
+    given = one.predict(pictures, boxes=[[[50, 35, 60, 60]] * 2, []])
+    assert [len(faces) for faces in given] == [2, 0]
+    for photos, boxes, fault in (
+        (pictures, [[]], "boxes: of 1 photos, and there are 2"),
+        (SPOT, [1, 2, 3], "boxes: expected"),
+        ([["a.jpg"]], None, "str: no picture"),
+    ):
+        with pytest.raises(UserError, match=fault):
+            one.predict(photos, boxes)
+
+
 def nothing(image):
     return np.empty((0, 4)), np.empty(0)
 
@@ -190,7 +213,7 @@ def rod(angle):
     return cv2.line(image, *ends, 255, 5)
 
 
-@pytest.mark.parametrize("angle", [-45, -30, -20, 3, 25, 45])
+@pytest.mark.parametrize("angle", [-85, -45, -30, -20, 3, 25, 45, 75, 90])  # 180 looks like 0
 def test_turned_faces_are_found_where_nothing_is_upright(angle):
     find, upright = Upright(), angle == 3
     (face,) = finder(Dots(), find).predict(rod(angle))
@@ -198,8 +221,125 @@ def test_turned_faces_are_found_where_nothing_is_upright(angle):
     np.testing.assert_allclose(face.keypoints[0], [100, 80], atol=0.5)
     np.testing.assert_allclose(face.box, (70.5, 50.5, 60, 60), atol=1.5)
     (found,) = finder(Dots(), Upright()).detect(rod(angle))
-    assert abs(found.angle - angle) <= 15
+    assert abs((found.angle - angle + 90) % 180 - 90) <= 15
     assert len(finder(Dots(), Upright()).detect(rod(angle), turned=False)) == upright
+
+
+class Upright68(Dots):
+    """Predicts as trained networks do: the mean head in the middle of the crop, turned as the white
+    spot on its chin, but by too little where that is more than 30 degrees."""
+
+    def forward(self, faces):
+        x, y = (super().forward(faces)[:, 0] - 0.5).unbind(dim=-1)  # where the spot is
+        lean = torch.atan2(-x, y)
+        lean = torch.where(lean.abs() < math.radians(30), lean, 0.6 * lean)
+        turn = torch.stack([lean.cos(), lean.sin(), -lean.sin(), lean.cos()], dim=-1)
+        head = torch.tensor((MEAN_HEAD[:, :2] - (0, 40)) / 220, dtype=torch.float32)
+        return head @ turn.view(-1, 2, 2) + 0.5  # (B, 68, 2)
+
+
+class Strict68(Upright68):
+    """Predicts for a head that leans in its crop by 12 degrees what its flip contradicts."""
+
+    def forward(self, faces):
+        points = super().forward(faces)
+        across = points[:, 45] - points[:, 36]
+        leans = torch.atan2(across[:, 1], across[:, 0]).abs() > math.radians(12)
+        upright = torch.tensor((MEAN_HEAD[:, :2] - (0, 40)) / 220 + 0.7, dtype=torch.float32)
+        return torch.where(leans[:, None, None], upright, points)
+
+
+@pytest.mark.parametrize("angle", [-22, 0, 18])
+def test_a_face_that_the_network_refuses_is_tried_again_leaning(angle):
+    chin = 24 * np.array([-math.sin(math.radians(angle)), math.cos(math.radians(angle))])
+    image = dots.draw([(100, 80) + chin], 160, 200)
+    upright = np.array([[60.5, 40.5, 80, 80]]), np.array([1.0])
+    find = iter([upright, *[nothing(None)] * 99])
+    (face,) = finder(Strict68(), lambda _: next(find)).predict(image)
+    assert face.pose.roll == pytest.approx(angle, abs=3)
+
+
+def test_photos_in_which_haar_may_miss_faces_are_counted():
+    for size, find, name, missed in (
+        ((120, 160), nothing, "haar", 1),
+        ((120, 160), one_box(50, 35, 60), "haar", 0),
+        ((120, 1300), one_box(50, 35, 60), "haar", 1),
+        ((120, 160), nothing, "yunet", 0),
+    ):
+        used = finder(Dots(), find)
+        used.detector = replace(used.detector, name=name)
+        used.predict(np.pad(SPOT, ((0, 0), (0, size[1] - 160))))
+        assert used.missed == missed
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return toolkit.face_keypoints(detector="haar", device="cpu")
+
+
+def on_canvas(image, angle):
+    """A picture (H, W, 3) turned clockwise on a square that holds it at any angle, its edge
+    repeated, and the matrix (2, 3) from its pixels to the square's."""
+    middle, side = (np.array(image.shape[1::-1]) - 1) / 2, math.ceil(math.hypot(*image.shape[:2]))
+    matrix = cv2.getRotationMatrix2D(middle.tolist(), -angle, 1.0)
+    matrix[:, 2] += (side - 1) / 2 - middle
+    how = {"flags": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REPLICATE}
+    return cv2.warpAffine(image, matrix, (side, side), **how), matrix
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 6])
+def test_drawn_faces_are_found_at_every_angle_with_the_points_of_the_upright_one(shipped, seed):
+    images, _, _ = render([seed], IBUG_68, "portrait", size=(150, 200))
+    image = images[0].permute(1, 2, 0).numpy()
+    straight, matrix = on_canvas(image, 0)
+    (face,) = shipped.predict(straight)
+    around = landmark_boxes(torch.from_numpy(face.keypoints)[None])
+    (face,) = shipped.predict(straight, around)  # a turned face is cropped by its points, too
+    points = (face.keypoints - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T  # of the picture
+    eyes = np.linalg.norm(points[45] - points[36])
+    for angle in range(0, 360, 15):
+        turned, matrix = on_canvas(image, angle)
+        (face,) = shipped.predict(turned)
+        off = face.keypoints - (points @ matrix[:, :2].T + matrix[:, 2])
+        bar = 0.02 if angle == 0 else 0.01  # Haar's box, not that of the points
+        assert np.linalg.norm(off, axis=1).mean() < bar * eyes, angle
+
+
+@pytest.mark.slow
+def test_pictures_without_a_face_have_none_in_any_direction(shipped):
+    random = np.random.default_rng(0)
+    pictures = [np.uint8(255 * clutter(random, (180, 240)).clip(0, 1)) for _ in range(4)]
+    pictures.append(random.integers(0, 256, (180, 240, 3), dtype=np.uint8))
+    pictures.append(cv2.resize(pictures[-1][:12, :16], (240, 180), interpolation=cv2.INTER_CUBIC))
+    text = np.full((180, 240, 3), 230, np.uint8)
+    for row in range(20, 180, 20):
+        cv2.putText(text, "Bo 8% of {oo} @ 0O:QD", (4, row), row % 8, 0.6, (20, 20, 40), 1)
+    assert shipped.predict([*pictures, text]) == [[]] * 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", [(0.03, 0.03), (-0.12, 0.1), (0.1, -0.12)])
+def test_faces_that_fill_the_picture_or_reach_beyond_it_are_found(shipped, cut):
+    images, points, _ = render([6], IBUG_68, "portrait", size=(300, 400))
+    image, truth = images[0].permute(1, 2, 0).numpy(), points[0].numpy()
+    size = np.ptp(truth, axis=0)
+    left, top = np.round(truth.min(axis=0) - size * cut).astype(int)
+    right, bottom = np.round(truth.max(axis=0) + size * 0.03).astype(int)
+    (face,) = shipped.predict(image[top:bottom, left:right])
+    off = face.keypoints + (left, top) - truth
+    assert np.linalg.norm(off, axis=1).mean() < 0.08 * np.linalg.norm(truth[45] - truth[36])
+
+
+def test_yunet_is_found_where_the_download_puts_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACE_DATA", str(tmp_path))
+    loaded = []
+    monkeypatch.setattr(toolkit.detectors, "load", lambda *what: loaded.append(what))
+    monkeypatch.setattr(toolkit, "FaceKeypoints", lambda *_: None)
+    toolkit.face_keypoints(detector="yunet")
+    toolkit.face_keypoints()
+    place = tmp_path / "models" / "face_detection_yunet_2023mar.onnx"
+    assert loaded == [("yunet", place), ("auto", place)]
 
 
 def test_the_default_checkpoint_is_the_shipped_one_else_the_newest_of_part_3(tmp_path, monkeypatch):
@@ -221,19 +361,6 @@ def test_the_default_checkpoint_is_the_shipped_one_else_the_newest_of_part_3(tmp
 def test_a_network_for_other_points_is_an_error(scheme, count):
     with pytest.raises(UserError, match=f"^other.pt: predicts {count} points of {scheme}, and"):
         finding.require_all_points({"scheme": scheme, "point_ids": range(count)}, Path("other.pt"))
-
-
-class Upright68(Dots):
-    """Predicts as trained networks do: the mean head in the middle of the crop, turned as the white
-    spot on its chin, but by too little where that is more than 30 degrees."""
-
-    def forward(self, faces):
-        x, y = (super().forward(faces)[:, 0] - 0.5).unbind(dim=-1)  # where the spot is
-        lean = torch.atan2(-x, y)
-        lean = torch.where(lean.abs() < math.radians(30), lean, 0.6 * lean)
-        turn = torch.stack([lean.cos(), lean.sin(), -lean.sin(), lean.cos()], dim=-1)
-        head = torch.tensor((MEAN_HEAD[:, :2] - (0, 40)) / 220, dtype=torch.float32)
-        return head @ turn.view(-1, 2, 2) + 0.5  # (B, 68, 2)
 
 
 @pytest.mark.parametrize("angle", [0, 10, -35, 45, -55])

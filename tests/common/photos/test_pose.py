@@ -50,6 +50,18 @@ def test_each_angle_has_its_sign():
         assert measured(points)[axis] == pytest.approx(20, abs=2)
 
 
+@pytest.mark.parametrize(("yaw", "pitch"), [(0, 0), (20, -20), (-80, 0), (80, 20)])
+def test_the_pose_is_right_at_every_roll_also_upside_down(yaw, pitch):
+    upright, middle = seen(yaw, pitch, 0), (200, 150)
+    expected = measured(upright)
+    for roll in range(-180, 180, 15):
+        cosine, sine = np.cos(np.radians(roll)), np.sin(np.radians(roll))
+        turned = (upright - middle) @ [[cosine, sine], [-sine, cosine]] + middle  # clockwise
+        off = measured(turned) - expected - (0, 0, roll)
+        off[2] = (off[2] + 180) % 360 - 180
+        np.testing.assert_allclose(off, 0, atol=1)
+
+
 def test_the_pose_of_drawn_faces_is_known_within_degrees():
     """Other proportions, expressions and distances than the mean head's; see docs for 400 faces."""
     errors = []

@@ -32,6 +32,7 @@ class Seer:
     def __init__(self):
         self.count = 1
         self.seen = []
+        self.missed = 0
 
     def predict(self, image):
         assert image.dtype == np.uint8 and image.shape[2] == 3
@@ -92,6 +93,18 @@ def test_a_photo_is_drawn_and_written_as_json(seer, predict, tmp_path):
     drawn = np.asarray(Image.open(tmp_path / "predictions" / "me.faces.jpg")).astype(int)
     expected = draw_faces(image, faces, ("boxes", "points"))
     assert np.abs(drawn - expected).mean() < np.abs(drawn - image).mean() / 3  # JPEG
+
+
+def test_where_haar_may_miss_faces_one_line_names_the_command_that_fetches_yunet(
+    seer, predict, tmp_path
+):
+    seer.missed = 2
+    photo(tmp_path / "me.png")
+    status, _, (line,) = predict("me.png", "--data", "my sets")
+    assert status == 0
+    assert line.startswith("2 photos are large or show no face that Haar finds; ")
+    assert line.endswith('run_part.py data yunet --download --data "my sets"')
+    assert predict("me.png", "--detector", "haar", "--overwrite")[2] == []
 
 
 def test_every_format_is_written(seer, predict, tmp_path):
