@@ -8,7 +8,7 @@ import pytest
 
 from common.keypoints import IBUG_68
 from common.photos.finder import FoundFace
-from common.photos.formats import FORMATS, as_dict
+from common.photos.formats import FORMATS, as_coco, as_dict
 from common.photos.pose import Pose
 from datasets import ibug
 from datasets.annotations import check_points
@@ -84,3 +84,33 @@ def test_pts_are_read_back_by_the_reader_of_300w_and_count_from_one(tmp_path):
     assert (lines[:3], lines[-1]) == (["version: 1", "n_points: 68", "{"], "}")
     first = [float(number) for number in lines[3].split()]
     assert first == pytest.approx((FACES[0].keypoints[0] + 1).tolist(), abs=6e-4)
+
+
+def test_coco_is_read_back_with_all_faces_of_all_pictures_and_counts_as_coco_does():
+    pictures = [("me.jpg", (480, 640), PHOTO), ("a.mp4", (100, 150), VIDEO)]
+    coco = json.loads(as_coco(pictures))
+    assert coco.keys() == {"images", "annotations", "categories"}
+    images = {image["id"]: image for image in coco["images"]}
+    shown = [(im["file_name"], im["height"], im["width"], im.get("frame")) for im in coco["images"]]
+    assert shown == [
+        ("me.jpg", 480, 640, None), ("a.mp4", 100, 150, 2), ("a.mp4", 100, 150, 3)
+    ]  # fmt: skip
+    (category,) = coco["categories"]
+    assert (category["name"], len(set(category["keypoints"]))) == ("face", 68)
+    joined = {(a, b) for a, b in category["skeleton"]}  # counted from 1
+    assert len(joined) == len(category["skeleton"]) == 63
+    assert {(1, 2), (42, 37), (68, 61)} < joined  # the jaw; an eye and the mouth are closed
+    assert not {(17, 18), (0, 1), (27, 28)} & joined
+    assert len({face["id"] for face in coco["annotations"]}) == 3
+    for marked, face in zip(coco["annotations"], [*FACES, FACES[0]], strict=True):
+        image = images[marked["image_id"]]
+        assert marked["category_id"] == category["id"]
+        x, y, flag = np.reshape(marked["keypoints"], (68, 3)).T
+        np.testing.assert_allclose(np.stack([x, y], axis=1), face.keypoints, atol=6e-4)
+        inside = (x >= -0.5) & (x <= image["width"] - 0.5)
+        inside &= (y >= -0.5) & (y <= image["height"] - 0.5)
+        assert flag.tolist() == np.where(inside, 2, 1).tolist() and 0 < inside.sum() < 68
+        assert marked["bbox"] == list(face.box) and marked["area"] == 100.5 * 100.5
+        assert (marked["score"], marked["num_keypoints"], marked["iscrowd"]) == (0.875, 68, 0)
+    assert [face["image_id"] for face in coco["annotations"]] == [1, 1, 3]
+    assert coco["annotations"][2]["track_id"] == 4
