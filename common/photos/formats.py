@@ -24,6 +24,7 @@ COLUMNS = (
     "image", "frame", "face", "left", "top", "width", "height", "score", "confidence",
     "yaw", "pitch", "roll", "eyes_open", "mouth_open",
     *(f"{axis}{index}" for index in range(IBUG_68.n_points) for axis in "xy"),
+    *(f"uncertainty{index}" for index in range(IBUG_68.n_points)),
 )  # fmt: skip
 
 
@@ -56,11 +57,13 @@ Found = list[tuple[int | None, list[FoundFace]]]
 def as_dict(face: FoundFace) -> dict[str, Any]:
     """One face in plain values; pixels to a thousandth, as finer is noise."""
     number = {} if face.number is None else {"number": face.number}
+    unsure = None if face.uncertainty is None else face.uncertainty.tolist()
     return number | {
         "box": [round(side, 3) for side in face.box],
         "score": None if face.score is None else round(face.score, 4),
         "confidence": round(face.confidence, 4),
         "keypoints": [[round(x, 3), round(y, 3)] for x, y in face.keypoints.tolist()],
+        "uncertainty": None if unsure is None else [round(pixels, 3) for pixels in unsure],
         "pose": {name: round(angle, 2) for name, angle in vars(face.pose).items()},
         "eyes_open": round(face.eyes_open, 4),
         "mouth_open": round(face.mouth_open, 4),
@@ -90,6 +93,7 @@ def as_csv(image: str, stem: str, size: tuple[int, int], found: Found) -> dict[s
                     image, frame, face.get("number", place), *face["box"], face["score"],
                     face["confidence"], *face["pose"].values(), face["eyes_open"],
                     face["mouth_open"], *(value for point in face["keypoints"] for value in point),
+                    *(face["uncertainty"] or [None] * len(face["keypoints"])),
                 ]
             )  # fmt: skip
     return {f"{stem}.csv": text.getvalue()}

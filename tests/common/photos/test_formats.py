@@ -19,11 +19,13 @@ FACES = [
         box=(10.25, -4.0, 100.5, 100.5), score=3.25, confidence=0.875,
         keypoints=random.uniform(-5, 200, (68, 2)).astype(np.float32),
         pose=Pose(yaw=12.5, pitch=-3.25, roll=0.5), eyes_open=0.25, mouth_open=0.125,
+        uncertainty=random.uniform(0, 9, 68).astype(np.float32),
     )
     for _ in range(2)
 ]  # fmt: skip
 PHOTO = [(None, FACES)]
-VIDEO = [(2, []), (3, [replace(FACES[0], score=None, number=4)])]  # the frames that were found
+TRACKED = replace(FACES[0], score=None, number=4, uncertainty=None)
+VIDEO = [(2, []), (3, [TRACKED])]  # the frames that were found
 
 
 def written(kind, found, image="photos/me.jpg"):
@@ -40,6 +42,7 @@ def test_json_holds_what_is_promised_and_nothing_else():
     face = photo["faces"][1]
     points = face.pop("keypoints")
     np.testing.assert_allclose(points, FACES[1].keypoints, atol=5.1e-4)
+    np.testing.assert_allclose(face.pop("uncertainty"), FACES[1].uncertainty, atol=5.1e-4)
     assert face == {
         "box": [10.25, -4.0, 100.5, 100.5], "score": 3.25, "confidence": 0.875,
         "pose": {"yaw": 12.5, "pitch": -3.25, "roll": 0.5}, "eyes_open": 0.25, "mouth_open": 0.125,
@@ -54,8 +57,10 @@ def test_every_frame_of_a_video_is_a_line_with_its_number_and_those_of_its_faces
     assert empty == image | {"frame": 2, "faces": []}
     (face,) = other["faces"]
     assert (other["frame"], face["number"], face["score"]) == (3, 4, None)
+    assert face["uncertainty"] is None
     (row,) = csv.DictReader(io.StringIO(written("csv", VIDEO)))
     assert (row["frame"], row["face"], row["score"]) == ("3", "4", "")
+    assert row["uncertainty67"] == ""
     assert list(FORMATS["pts"]("a.mp4", "a", (480, 640), VIDEO)) == ["a.frame000003.face4.pts"]
 
 
@@ -71,6 +76,7 @@ def test_csv_says_the_same_as_json():
             assert float(row[name]) == face[name]
         points = [[float(row[f"x{i}"]), float(row[f"y{i}"])] for i in range(68)]
         assert points == face["keypoints"]
+        assert [float(row[f"uncertainty{i}"]) for i in range(68)] == face["uncertainty"]
 
 
 def test_pts_are_read_back_by_the_reader_of_300w_and_count_from_one(tmp_path):
