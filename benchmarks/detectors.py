@@ -3,8 +3,8 @@
 ``fit`` runs the detectors on the training faces of 300-W and prints the three numbers that move
 their boxes to where landmarks' boxes lie, for ``detectors.FITS``. ``confidence`` compares training
 faces, with boxes as scattered as a detector's, and windows beside them, and prints at which flip
-disagreement both are as likely, for ``finder.FLIP_CALIBRATION``. The test set chooses nothing; what
-is found and missed there, ``python run_part.py evaluate --boxes NAME`` prints.
+disagreement both are as likely, for ``placement.FLIP_CALIBRATION``. The test set chooses nothing;
+what is found and missed there, ``python run_part.py evaluate --boxes NAME`` prints.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from common.inference import predict_flipped
 from common.keypoints import IBUG_68
 from common.photos import detectors
 from common.photos.detectors import Detector
-from common.photos.finder import LEAST_CONFIDENCE, Calibration, FaceKeypoints, crop_faces
+from common.photos.finder import LEAST_CONFIDENCE, FaceKeypoints, crop_faces
+from common.photos.placement import Calibration
 from datasets import yunet
 from datasets.splits import split
 from parts.toolkit import face_keypoints
@@ -53,7 +54,7 @@ def fit(detector: Detector, faces: Faces) -> None:
     raw = replace(detector, fit=(0.0, 0.0, 1.0))
     rows, began = [], time.monotonic()
     for file, truth in zip(faces.files, faces.boxes.numpy(), strict=True):
-        for face in detectors.detect(_pixels(file), raw):
+        for face in detectors.detect(pixels(file), raw):
             box = np.array(face.box)
             if detectors.overlap(box, truth) > 0.3:
                 off = (truth[:2] + truth[2:] / 2 - box[:2] - box[2:] / 2) / box[2:].max()
@@ -74,9 +75,9 @@ def confidence(finder: FaceKeypoints, faces: Faces) -> None:
     random = np.random.default_rng(0)
     seen, beside = [], []  # the flip disagreement of each
     for file, truth in zip(faces.files, square_boxes(faces.boxes, 1.0).numpy(), strict=True):
-        image = _pixels(file)
+        image = pixels(file)
         detected = _as_detected(truth, random)
-        boxes = np.array([detected, *_windows_beside(truth, image.shape[:2], random)])  # (1..2, 4)
+        boxes = np.array([detected, *windows_beside(truth, image.shape[:2], random)])  # (1..2, 4)
         crops, _ = crop_faces(image, boxes, np.zeros(len(boxes)), finder.recipe)
         inputs = to_network_input(crops, finder.recipe)
         flipped = predict_flipped(finder.network, inputs, IBUG_68.flip_order)
@@ -93,7 +94,8 @@ def confidence(finder: FaceKeypoints, faces: Faces) -> None:
     )
 
 
-def _pixels(file: Path) -> np.ndarray:
+def pixels(file: Path) -> np.ndarray:
+    """A picture, uint8 (H, W, 3)."""
     return np.asarray(read_picture(file, colour=True))
 
 
@@ -103,7 +105,7 @@ def _as_detected(truth: np.ndarray, random: np.random.Generator) -> list[float]:
     return [*(middle - side / 2), side, side]
 
 
-def _windows_beside(truth: np.ndarray, size: tuple[int, ...], random: np.random.Generator) -> list:
+def windows_beside(truth: np.ndarray, size: tuple[int, ...], random: np.random.Generator) -> list:
     """A square in the picture (H, W) that hardly touches the face; none if 40 draws give none."""
     for _ in range(40):
         side = random.uniform(0.25, 0.9) * truth[2]

@@ -3,7 +3,7 @@
 Replaces ``parts/assets/weights/part3.pt``, in half precision and without the state of training,
 and the model card beside it, whose figures are measured with the file. The confidence of a
 detected face depends on the weights: ``python -m benchmarks.detectors confidence`` fits
-``finder.FLIP_CALIBRATION`` again.
+``placement.FLIP_CALIBRATION`` again, ``python -m benchmarks.calibrate`` what is beside it.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks import parser_of, run
 from common.keypoints import IBUG_68
@@ -82,9 +83,17 @@ def smoothing(finder: FaceKeypoints) -> None:
 def speed(finder: FaceKeypoints, count: int) -> None:
     """Print frames a second from a file, and the share of our own code: all that the frames wait
     for besides reading, detector and network. A second pass draws the points as well."""
-    network: list[float] = []  # the time at each begin and end of its work
-    finder.network.register_forward_pre_hook(lambda *_: network.append(-time.perf_counter()))
-    finder.network.register_forward_hook(lambda *_: network.append(time.perf_counter()))
+    network: list[float] = []  # the seconds of each of its predictions
+    name = "heatmaps" if hasattr(finder.network, "heatmaps") else "forward"
+    predict = getattr(finder.network, name)
+
+    def timed(faces: Tensor) -> Tensor:
+        began = time.perf_counter()
+        predicted = predict(faces)
+        network.append(time.perf_counter() - began)
+        return predicted
+
+    setattr(finder.network, name, timed)
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "face.avi"
         with closing(Recorder(video, RATE, SIZE, overwrite=False)) as recorder:

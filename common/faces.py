@@ -79,19 +79,33 @@ def landmark_boxes(points: Tensor) -> Tensor:
     return torch.cat([low + 0.5, high - low], dim=1)  # (N, 4)
 
 
+def eye_angles(points: Tensor, scheme: Scheme) -> Tensor:
+    """By how many degrees the eye lines of points (N, K, 2) are turned clockwise: (N,)."""
+    left, right = (points[:, index] for index in scheme.outer_eyes)
+    across, down = (right - left).unbind(dim=-1)
+    return torch.rad2deg(torch.atan2(down, across))
+
+
+def turned_boxes(points: Tensor, angles: Tensor) -> Tensor:
+    """Bounding boxes of the points (N, K, 2) that are turned clockwise by angles (N,) in degrees.
+
+    Returns boxes (N, 4), each to be turned about its own centre.
+    """
+    along = torch.stack([angles.deg2rad().cos(), angles.deg2rad().sin()], dim=-1)  # (N, 2)
+    turn = torch.stack([along, along.flip(-1) * along.new_tensor([-1, 1])], dim=1)  # back upright
+    boxes = landmark_boxes(points @ turn.mT)
+    centre = ((boxes[:, None, :2] + boxes[:, None, 2:] / 2 - 0.5) @ turn)[:, 0] + 0.5  # (N, 2)
+    return torch.cat([centre - boxes[:, 2:] / 2, boxes[:, 2:]], dim=1)
+
+
 def upright_boxes(points: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
     """Bounding boxes that are turned with the faces, whose eye lines they run along.
 
     points: (N, K, 2). Returns boxes (N, 4), each to be turned about its own centre, and by how
     many degrees clockwise, (N,), -180 to 180.
     """
-    left, right = (points[:, index] for index in scheme.outer_eyes)
-    along = torch.nn.functional.normalize(right - left, dim=-1)  # (N, 2)
-    turn = torch.stack([along, along.flip(-1) * along.new_tensor([-1, 1])], dim=1)  # back upright
-    boxes = landmark_boxes(points @ turn.mT)
-    centre = ((boxes[:, None, :2] + boxes[:, None, 2:] / 2 - 0.5) @ turn)[:, 0] + 0.5  # (N, 2)
-    angles = torch.rad2deg(torch.atan2(along[:, 1], along[:, 0]))
-    return torch.cat([centre - boxes[:, 2:] / 2, boxes[:, 2:]], dim=1), angles
+    angles = eye_angles(points, scheme)
+    return turned_boxes(points, angles), angles
 
 
 def stop_if_many_damaged(name: str, left_out: tuple[str, ...], total: int) -> None:

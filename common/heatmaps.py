@@ -24,6 +24,17 @@ def soft_argmax(log_heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([x, y], dim=-1), (x_variance + y_variance).sqrt()
 
 
+def excess_spread(spread: Tensor, sigma: float, cells: tuple[int, int]) -> Tensor:
+    """By how much heatmaps are wider than the Gaussians that they are trained towards.
+
+    spread: (B, K), standard deviations from ``soft_argmax``.
+    sigma: of the targets, in cells. cells: (h, w) of the heatmaps.
+    Returns (B, K), of the same unit: variances add, and the targets' is subtracted; from 0.
+    """
+    target = sum((sigma / n) ** 2 for n in cells)
+    return (spread.square() - target).clamp(min=0).sqrt()
+
+
 def cross_entropy(log_heatmaps: Tensor, target: Tensor, sigma: float) -> Tensor:
     """Cross-entropy with a Gaussian around the target: one number.
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from common.augmentation import to_network_input
 from common.crops import to_pixels
+from common.heatmaps import excess_spread, soft_argmax
 from common.loading import Crops
 from common.recipe import Recipe
 
@@ -39,6 +40,17 @@ def predict_flipped(network: nn.Module, faces: Tensor, flip_order: Tensor) -> Te
     """Predictions for the mirror images of (B, 1, h, w), flipped back: fractions (B, k, 2)."""
     points = network(faces.flip(-1))[:, flip_order.to(faces.device)]  # left and right exchanged
     return torch.stack([1 - points[..., 0], points[..., 1]], dim=-1)
+
+
+def predict_with_spread(network: nn.Module, faces: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Predictions (B, k, 2) for (B, 1, h, w) and how far each point may be elsewhere, (B, k), both
+    as fractions; NaN where no heatmaps are trained towards the points."""
+    if not hasattr(network, "heatmaps") or not recipe.heatmap_weight:
+        fractions = network(faces)
+        return fractions, torch.full_like(fractions[..., 0], torch.nan)
+    heatmaps = network.heatmaps(faces)  # (B, k, h, w)
+    fractions, spread = soft_argmax(heatmaps)
+    return fractions, excess_spread(spread, recipe.heatmap_sigma, heatmaps.shape[-2:])
 
 
 @torch.inference_mode()

@@ -8,9 +8,9 @@ ships.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,46 +27,21 @@ from common.crops import (
     crop_and_resize_turned,
     crop_boxes,
     crop_matrices,
-    inverse,
-    to_pixels,
-    transform_points,
 )
-from common.faces import upright_boxes
-from common.inference import predict_flipped
+from common.inference import predict_with_spread
 from common.keypoints import IBUG_68
 from common.photos import detectors, pictures
 from common.photos.detectors import Box, Detection, Detector
 from common.photos.pictures import Picture
+from common.photos.placement import Look, place, second_look
 from common.photos.pose import Pose, head_pose, openness
 from common.recipe import Recipe
 from common.system.device import computes_in_bfloat16
 from common.system.errors import UserError
 
-LEANING = 8.0  # degrees from which a face is cropped again, upright
 LARGE = 1280  # pixels of the longer side from which Haar misses the small faces of a group
 VIDEO_LONGEST = 480  # pixels to which frames are shrunk for the detector: half of 640's work
 LEAST_CONFIDENCE = 0.1  # below, a detection is a false alarm
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Turns flip disagreement into a confidence.
-
-    The flip disagreement of a face is the mean distance between its keypoints and those predicted
-    for its mirror image, as a fraction of the crop's side.
-    """
-
-    midpoint: float  # disagreement at which the confidence is 0.5
-    slope: float  # the odds of a face fall as disagreement to the power ``-slope``
-
-    def confidence(self, disagreement: Tensor) -> Tensor:
-        """(N,), fractions of the crop's side -> (N,), 0 to 1."""
-        distance = math.log(self.midpoint) - disagreement.clamp(min=1e-6).log()
-        return torch.sigmoid(self.slope * distance)
-
-
-# Fitted to the network that ships on training faces (``python -m benchmarks.detectors confidence``)
-FLIP_CALIBRATION = Calibration(midpoint=0.0295, slope=41.0)
 
 
 @dataclass(frozen=True)
@@ -81,6 +56,8 @@ class FoundFace:
     eyes_open: float  # distance of the lids over the eye's width, about 0 to 0.5
     mouth_open: float  # distance of the lips over the mouth's width, from 0
     number: int | None = None  # of a face that is tracked through a video, from 1; None in photos
+    uncertainty: np.ndarray | None = None  # float32 (68,), pixels: 90 % of the keypoints lie within
+    # twice of it; None in videos, where keypoints are smoothed, and of networks without heatmaps
 
 
 class FaceKeypoints:
@@ -112,8 +89,7 @@ class FaceKeypoints:
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe, self.detector = recipe, detector
         self.missed = 0  # photos in which Haar found no face, or that are large
-        midpoint = max(FLIP_CALIBRATION.midpoint, flip_disagreement)
-        self.calibration = replace(FLIP_CALIBRATION, midpoint=midpoint)
+        self.flip_disagreement = flip_disagreement
 
     def predict(
         self, images: Picture | Sequence[Picture], boxes: ArrayLike | None = None
@@ -180,49 +156,41 @@ class FaceKeypoints:
         if not len(boxes):
             return np.empty((0, IBUG_68.n_points, 2), np.float32), np.empty(0, np.float32)
         angles = np.zeros(len(boxes)) if angles is None else angles
+        look = self.look(image, boxes, angles)
+        placed = place(look, self.network, self.flip_disagreement, flip, average)
+        return placed.points, placed.confidence
+
+    @torch.inference_mode()
+    def look(self, image: np.ndarray, boxes: np.ndarray, angles: np.ndarray) -> Look:
+        """What the network predicts in boxes (N, 4), turned by angles (N,), as for ``keypoints``;
+        without the mirror image."""
         crops, matrices = crop_faces(image, boxes, angles, self.recipe)
         weights = next(self.network.parameters())
         faces = to_network_input(crops.to(weights.device), self.recipe)  # (N, 1, h, w)
         faces = faces.to(weights.dtype, memory_format=torch.channels_last)
-        fractions, confidence = self.network(faces), torch.ones(len(faces))  # (N, 68, 2), (N,)
-        if flip:
-            flipped = predict_flipped(self.network, faces, IBUG_68.flip_order)
-            disagreement = (fractions - flipped).norm(dim=-1).mean(dim=1)
-            confidence = self.calibration.confidence(disagreement.float().cpu())
-            if average:
-                fractions = (fractions + flipped) / 2
-        points = to_pixels(fractions.float().cpu(), self.recipe.height, self.recipe.width)
-        return transform_points(points, inverse(matrices)).numpy(), confidence.numpy()
+        return Look(faces, matrices, *predict_with_spread(self.network, faces, self.recipe))
 
     def _sure(self, image: np.ndarray, found: list[Detection]) -> list[FoundFace]:
         """Those of the detections that the network takes for faces, the most confident first."""
         faces = [face for face in self._faces(image, found) if face.confidence >= LEAST_CONFIDENCE]
         return detectors.distinct(faces, [face.confidence for face in faces])
 
+    @torch.inference_mode()
     def _faces(self, image: np.ndarray, found: list[Detection]) -> list[FoundFace]:
-        """The keypoints of each detection, and what follows from them.
-
-        Where a face leans in its crop it is cropped again, up to twice: networks learn faces that
-        are about upright. So is once what a detector found in a turned picture, as it leans by up
-        to half a step of ``detectors.TURNS``.
-        """
-        boxes = np.array([face.box for face in found]).reshape(-1, 4)
-        angles = np.array([face.angle for face in found])
-        points, confidence = self.keypoints(image, boxes, angles)
-        for look in range(2):
-            around, leaning = upright_boxes(torch.from_numpy(points), IBUG_68)
-            around, leaning = around.numpy(), leaning.numpy()
-            off = np.abs((leaning - angles + 180) % 360 - 180)
-            again = (off > LEANING) | (angles != 0) & (look == 0)
-            again &= around[:, 2:].min(axis=1) > 1
-            if not again.any():
-                break
-            angles = np.where(again, leaning, angles)
-            points[again], confidence[again] = self.keypoints(image, around[again], angles[again])
+        """The keypoints of each detection, after a second look, and what follows from them."""
+        if not found:
+            return []
+        boxes, angles = np.array([face.box for face in found]), np.array([f.angle for f in found])
+        look = second_look(partial(self.look, image), boxes, angles)
+        placed = place(look, self.network, self.flip_disagreement)
+        faces = zip(found, placed.points, placed.confidence, placed.uncertainty, strict=True)
         return [
-            face_from_keypoints(face.box, face.score, sure.item(), keypoints)
-            for face, sure, keypoints in zip(found, confidence, points, strict=True)
-        ]
+            face_from_keypoints(
+                face.box, face.score, sure.item(), keypoints,
+                uncertainty=None if np.isnan(unsure).any() else unsure,
+            )
+            for face, keypoints, sure, unsure in faces
+        ]  # fmt: skip
 
 
 def face_from_keypoints(
@@ -231,11 +199,12 @@ def face_from_keypoints(
     confidence: float,
     keypoints: np.ndarray,
     number: int | None = None,
+    uncertainty: np.ndarray | None = None,
 ) -> FoundFace:
     """A face with all that is measured on its keypoints, float32 (68, 2); see ``FoundFace``."""
     eyes, mouth = openness(torch.from_numpy(keypoints)[None], IBUG_68)  # (1,), (1,)
-    pose = head_pose(keypoints)
-    return FoundFace(box, score, confidence, keypoints, pose, eyes.item(), mouth.item(), number)
+    measured = keypoints, head_pose(keypoints), eyes.item(), mouth.item()
+    return FoundFace(box, score, confidence, *measured, number, uncertainty)
 
 
 def crop_faces(

@@ -1,4 +1,4 @@
-"""Photos in from files, faces out to files that other programs read: JSON, CSV and ``.pts``."""
+"""Photos in from files, faces out to files that other programs read: JSON, CSV, ``.pts``, COCO."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import io
 import json
 import sys
 import warnings
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ COLUMNS = (
     "image", "frame", "face", "left", "top", "width", "height", "score", "confidence",
     "yaw", "pitch", "roll", "eyes_open", "mouth_open",
     *(f"{axis}{index}" for index in range(IBUG_68.n_points) for axis in "xy"),
+    *(f"uncertainty{index}" for index in range(IBUG_68.n_points)),
 )  # fmt: skip
 
 
@@ -54,11 +57,13 @@ Found = list[tuple[int | None, list[FoundFace]]]
 def as_dict(face: FoundFace) -> dict[str, Any]:
     """One face in plain values; pixels to a thousandth, as finer is noise."""
     number = {} if face.number is None else {"number": face.number}
+    unsure = None if face.uncertainty is None else face.uncertainty.tolist()
     return number | {
         "box": [round(side, 3) for side in face.box],
         "score": None if face.score is None else round(face.score, 4),
         "confidence": round(face.confidence, 4),
         "keypoints": [[round(x, 3), round(y, 3)] for x, y in face.keypoints.tolist()],
+        "uncertainty": None if unsure is None else [round(pixels, 3) for pixels in unsure],
         "pose": {name: round(angle, 2) for name, angle in vars(face.pose).items()},
         "eyes_open": round(face.eyes_open, 4),
         "mouth_open": round(face.mouth_open, 4),
@@ -88,6 +93,7 @@ def as_csv(image: str, stem: str, size: tuple[int, int], found: Found) -> dict[s
                     image, frame, face.get("number", place), *face["box"], face["score"],
                     face["confidence"], *face["pose"].values(), face["eyes_open"],
                     face["mouth_open"], *(value for point in face["keypoints"] for value in point),
+                    *(face["uncertainty"] or [None] * len(face["keypoints"])),
                 ]
             )  # fmt: skip
     return {f"{stem}.csv": text.getvalue()}
@@ -108,3 +114,55 @@ def as_pts(image: str, stem: str, size: tuple[int, int], found: Found) -> dict[s
 FORMATS = {"json": as_json, "csv": as_csv, "pts": as_pts}
 """Each from the name of a photo or video, the stem of the names of its results, its size (H, W) and
 the faces of its frames to the texts of files, by their names."""
+
+Picture = tuple[str, tuple[int, int], Found]
+"""The name of a photo or video, its size (H, W) and the faces of its frames."""
+
+COCO = "coco.json"
+COCO_CATEGORY = {
+    "id": 1,
+    "name": "face",
+    "supercategory": "person",
+    "keypoints": [f"face-{index}" for index in range(IBUG_68.n_points)],  # as COCO-WholeBody
+    "skeleton": [
+        [start + 1, end + 1] for line in IBUG_68.lines for start, end in pairwise(line)
+    ],  # counted from 1
+}
+
+
+def as_coco(pictures: Sequence[Picture]) -> str:
+    """The text of one file with all faces, COCO's keypoint format (cocodataset.org/#format-data).
+
+    Every frame of a video is an image. A keypoint in the picture has the flag 2, one outside 1.
+    Coordinates are as in JSON: COCO, too, counts keypoints from the middle of the first pixel and
+    boxes from its edge.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for name, (height, width), found in pictures:
+        for frame, faces in found:
+            image = {"id": len(images) + 1, "file_name": name, "width": width, "height": height}
+            images.append(image | ({} if frame is None else {"frame": frame}))
+            for face in map(as_dict, faces):
+                inside = [
+                    2 if -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5 else 1
+                    for x, y in face["keypoints"]
+                ]
+                points = zip(face["keypoints"], inside, strict=True)
+                track = {"track_id": face["number"]} if "number" in face else {}
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": image["id"],
+                        "category_id": COCO_CATEGORY["id"],
+                        "keypoints": [value for (x, y), flag in points for value in (x, y, flag)],
+                        "num_keypoints": IBUG_68.n_points,
+                        "bbox": face["box"],
+                        "area": round(face["box"][2] * face["box"][3], 3),
+                        "iscrowd": 0,
+                        "score": face["confidence"],
+                    }
+                    | track
+                )
+    content = {"images": images, "annotations": annotations, "categories": [COCO_CATEGORY]}
+    return json.dumps(content) + "\n"

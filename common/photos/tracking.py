@@ -19,7 +19,8 @@ import torch
 from common.faces import landmark_boxes, upright_boxes
 from common.keypoints import IBUG_68
 from common.photos.detectors import Detection, overlap
-from common.photos.finder import LEANING, LEAST_CONFIDENCE
+from common.photos.finder import LEAST_CONFIDENCE
+from common.photos.placement import LEANING
 from common.photos.video import Stopwatch
 
 Detect = Callable[[np.ndarray], Sequence[Detection]]

@@ -100,7 +100,8 @@ def noise(kind: str) -> Array:
 def look_up(image: Array, x: Array, y: Array, wrap: bool = False) -> Array:
     """Bilinear values (N, ...) of an image at positions (N,); beyond its edge: that or wrapped."""
     count = len(x)
-    padded = np.zeros((2, -(-count // 256) * 256), np.float32)  # cv2.remap wants a picture
+    size = -(-max(count, 1) // 256) * 256  # cv2.remap wants a picture
+    padded = np.zeros((2, size), np.float32)
     padded[:, :count] = x, y
     if wrap:
         padded %= 256

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from common.faces import landmark_boxes
 from common.photos import face_filters, video
 from common.photos.drawing import SHOWN, draw_faces
 from common.photos.finder import FaceKeypoints, FoundFace, face_from_keypoints
-from common.photos.formats import FORMATS, Found, read_photo
+from common.photos.formats import COCO, FORMATS, Found, Picture, as_coco, read_photo
 from common.photos.tracking import Track, Tracker
 from common.system.errors import UserError
 from common.system.files import make_writable, write_atomically
@@ -50,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--format", dest="formats", default="json", metavar="LIST",
-        help="of json, csv, pts (default: json)",
+        help="of json, csv, pts, coco (default: json)",
     )  # fmt: skip
     add("--overwrite", action="store_true", help="results that are there already")
 
@@ -66,6 +66,9 @@ def run(options: argparse.Namespace) -> int:
     make_writable(output.folder)
     faults: list[UserError] = []
     done: dict[str, str] = {}  # the file of each stem
+    if "coco" in output.formats:
+        output.check_free(Path(COCO).stem, COCO)
+        done[Path(COCO).stem] = "--format coco"
     for path in options.paths:
         with reported(faults):
             for file in files_of(path, output.folder):
@@ -79,6 +82,9 @@ def run(options: argparse.Namespace) -> int:
                     predict = predict_video if file.lower().endswith(VIDEOS) else predict_photo
                     print(predict(file, stem, finder, output), flush=True)
                     done[stem] = file
+    if output.pictures:
+        with reported(faults):
+            write_text(output.folder / COCO, as_coco(output.pictures))
     if finder.missed and options.detector == "auto":
         print(
             f"{finder.missed} photos are large or show no face that Haar finds; YuNet finds more, "
@@ -97,6 +103,7 @@ class Output:
     face_filter: face_filters.FaceFilter | None
     formats: tuple[str, ...]  # of FORMATS
     overwrite: bool  # whether older results may be replaced
+    pictures: list[Picture] = field(default_factory=list)  # for the one file of "coco"
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Output:
@@ -108,7 +115,7 @@ class Output:
             folder=options.save_dir,
             show=_names("--show", show, SHOWN),
             face_filter=None if name is None else face_filters.load(name, FILTERS),
-            formats=_names("--format", options.formats, FORMATS),
+            formats=_names("--format", options.formats, (*FORMATS, "coco")),
             overwrite=options.overwrite,
         )
 
@@ -137,13 +144,21 @@ class Output:
         """The faces of a photo or of all frames of a video of ``size`` (H, W), in every format."""
         texts: dict[str, str] = {}
         for name in self.formats:
-            texts |= FORMATS[name](path, stem, size, found)
+            if name == "coco":
+                self.pictures.append((path, size, found))
+            else:
+                texts |= FORMATS[name](path, stem, size, found)
         if "pts" in self.formats:
             for file in self.points_of(stem):  # perhaps of more faces than now
                 file.unlink()
         for name, text in texts.items():
-            content = text.encode("utf-8", "surrogateescape")  # file names are not always UTF-8
-            write_atomically(self.folder / name, lambda file, content=content: file.write(content))
+            write_text(self.folder / name, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of results, whole or not at all."""
+    content = text.encode("utf-8", "surrogateescape")  # file names are not always UTF-8
+    write_atomically(path, lambda file: file.write(content))
 
 
 @contextmanager

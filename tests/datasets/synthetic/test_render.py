@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial import procrustes
 
 from common.keypoints import IBUG_68, IMM_58
+from common.photos.pose import head_pose
 from datasets.synthetic import head, picture, scene, shading
 from datasets.synthetic.people import sample_scene
 from datasets.synthetic.render import FIRST_SEED, SETTINGS, names, people, render
@@ -168,6 +169,23 @@ def test_what_is_left_out_leaves_the_points_where_they_are():
     for unknown in ({"leave_out": ("hats",)}, {"setting": "passport"}):
         with pytest.raises(ValueError, match=r"hats|passport"):
             render(seeds, IBUG_68, **unknown)
+
+
+def test_heads_turn_as_far_as_requested_and_all_else_is_as_without():
+    own = people(5, "crop")[1].turn[0]
+    for usual, turned in zip(
+        render([5], IBUG_68, size=(64, 64)),
+        render([5], IBUG_68, size=(64, 64), yaw=own),
+        strict=True,
+    ):
+        assert torch.equal(usual, turned)
+    for yaw in (-80, 80):
+        _, points, visible = render(range(4), IBUG_68, size=(64, 64), yaw=yaw)
+        hidden = visible[:, [36, 39, 45, 42]].logical_not()  # of both eyes, the left one first
+        assert hidden[:, 2:].all() if yaw > 0 else hidden[:, :2].all()
+        nose = points[:, 30, 0] - points[:, [0, 16], 0].mean(dim=1)  # beside the ears' middle
+        assert (nose * yaw > 0).all()
+        assert [head_pose(face.numpy()).yaw for face in points] == pytest.approx([yaw] * 4, abs=12)
 
 
 @pytest.mark.slow

@@ -124,6 +124,21 @@ def test_every_format_is_written(seer, predict, tmp_path):
     assert names(tmp_path / "none") == ["two.csv", "two.faces.jpg", "two.json"]
 
 
+def test_coco_is_one_file_for_all_pictures_of_a_call(seer, predict, tmp_path):
+    for name in ("one.jpg", "two.jpg", "coco.jpg"):
+        photo(tmp_path / name)
+    line = ["one.jpg", "broken.jpg", "two.jpg", "coco.jpg", "--format", "coco"]
+    status, _, errors = predict(*line)
+    assert (status, len(errors)) == (2, 2) and "results of --format coco" in errors[1]
+    assert names(tmp_path / "predictions") == ["coco.json", "one.faces.jpg", "two.faces.jpg"]
+    coco = json.loads((tmp_path / "predictions" / "coco.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == ["one.jpg", "two.jpg"]
+    assert [face["image_id"] for face in coco["annotations"]] == [1, 2]
+    seen = len(seer.seen)
+    status, out, (error,) = predict("coco.jpg", "--format", "json,coco")
+    assert (status, out, len(seer.seen)) == (2, "", seen) and "coco.json: is there" in error
+
+
 def test_a_folder_gives_its_pictures_and_other_files_are_counted(seer, predict, tmp_path):
     (tmp_path / "album" / "inner").mkdir(parents=True)
     for name in ("a.jpg", "B.PNG", "c.webp"):
