@@ -27,7 +27,7 @@ def cells(name, kind):
 def run_cell(source, names):
     """Run a cell as Jupyter does; what it shows of its last value."""
     tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else ast.Expr(ast.Constant(None))
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else ast.parse("None").body[0]
     exec(compile(tree, "cell", "exec"), names)
     value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
     return "" if value is None else value._repr_html_()
