@@ -289,9 +289,8 @@ def on_canvas(image, angle):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 6])
-def test_drawn_faces_are_found_at_every_angle_with_the_points_of_the_upright_one(shipped, seed):
-    images, _, _ = render([seed], IBUG_68, "portrait", size=(150, 200))
+def test_a_drawn_face_is_found_at_every_angle_with_the_points_of_the_upright_one(shipped):
+    images, _, _ = render([6], IBUG_68, "portrait", size=(150, 200))
     image = images[0].permute(1, 2, 0).numpy()
     straight, matrix = on_canvas(image, 0)
     (face,) = shipped.predict(straight)
