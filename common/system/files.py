@@ -40,11 +40,9 @@ def write_atomically(
     remedy: what else to do where it cannot be written.
     Raises UserError where the folder cannot be written or the disk is full.
     """
-    writer = f"{os.getpid()}-{time.time_ns()}"  # others may write it, too
-    temporary = path.with_name(f".{path.name}.{writer}.tmp")
+    temporary = temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        clear_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
         with open(temporary, "wb") as file:
             write(file)
             file.flush()
@@ -61,6 +59,15 @@ def write_atomically(
     finally:
         with suppress(OSError):  # gone already, or the folder was never one
             temporary.unlink()
+
+
+def temporary_name(path: Path, ending: str = "") -> Path:
+    """A hidden name of this writer's own beside ``path``, for a file that is to become ``path``.
+
+    What other writers of ``path`` have abandoned is removed.
+    """
+    clear_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.tmp{ending}"))
+    return path.with_name(f".{path.name}.{os.getpid()}-{time.time_ns()}.tmp{ending}")
 
 
 def clear_abandoned(left: Iterable[Path]) -> None:
