@@ -14,6 +14,7 @@ from typing import BinaryIO
 from common.system.errors import UserError
 
 ABANDONED = 600.0  # seconds
+NAME = 40  # characters of a file's name in that of its temporary file, of 255 bytes at most
 
 
 def cache_folder() -> Path:
@@ -40,9 +41,11 @@ def write_atomically(
     remedy: what else to do where it cannot be written.
     Raises UserError where the folder cannot be written or the disk is full.
     """
-    temporary = temporary_name(path)
+    writer = f"{os.getpid()}-{time.time_ns()}"  # others may write it, too
+    temporary = path.with_name(f".{path.name}.{writer}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        clear_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
         with open(temporary, "wb") as file:
             write(file)
             file.flush()
@@ -61,13 +64,14 @@ def write_atomically(
             temporary.unlink()
 
 
-def temporary_name(path: Path, ending: str = "") -> Path:
-    """A hidden name of this writer's own beside ``path``, for a file that is to become ``path``.
+def temporary_name(path: Path, ending: str) -> Path:
+    """A hidden name beside ``path`` that no other writer of it takes; ends as ``ending`` says.
 
-    What other writers of ``path`` have abandoned is removed.
+    What killed writers of ``path`` have left is removed.
     """
-    clear_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.tmp{ending}"))
-    return path.with_name(f".{path.name}.{os.getpid()}-{time.time_ns()}.tmp{ending}")
+    begins = f".{path.name[:NAME]}."
+    clear_abandoned(path.parent.glob(f"{glob.escape(begins)}*.tmp{ending}"))
+    return path.with_name(f"{begins}{os.getpid()}-{time.time_ns()}.tmp{ending}")
 
 
 def clear_abandoned(left: Iterable[Path]) -> None:

@@ -173,7 +173,8 @@ def files_of(path: str, save_dir: Path) -> list[str]:
         raise UserError(f"{path}: {fault.strerror}; choose a folder that can be read") from None
     if Path(path).resolve() == save_dir.resolve():
         files = [file for file in files if not file.endswith(DRAWN)]
-    known = [file for file in files if file.lower().endswith((*PHOTOS, *VIDEOS))]
+    shown = [file for file in files if not Path(file).name.startswith(".")]
+    known = [file for file in shown if file.lower().endswith((*PHOTOS, *VIDEOS))]
     if not known:
         raise UserError(f"{path}: no picture in this folder; name one that holds some")
     if len(known) < len(files):

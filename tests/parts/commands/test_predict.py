@@ -10,6 +10,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ from small_films import break_off
 
 import run_part
 from common.faces import landmark_boxes
+from common.keypoints import IBUG_68
 from common.photos.detectors import Detection
 from common.photos.drawing import draw_faces
 from common.photos.finder import face_from_keypoints
@@ -25,6 +27,7 @@ from common.photos.formats import as_json
 from common.photos.pose import MEAN_HEAD
 from common.photos.video import Frames, Recorder
 from common.system.errors import UserError
+from datasets.synthetic.render import render
 from parts.commands import predict as predicting
 
 
@@ -326,6 +329,25 @@ def test_of_a_video_whose_numbers_cannot_be_written_nothing_is(
     monkeypatch.setattr(predicting.Output, "write", full)
     assert predict("clip.avi")[0] == 2
     assert names(tmp_path / "predictions") == []
+
+
+@pytest.mark.slow
+def test_a_face_that_moves_by_a_fifth_of_its_width_a_frame_keeps_its_number(predict, tmp_path):
+    images, points, _ = render([4], IBUG_68, size=(240, 320), leave_out=("occluders",))
+    step = 0.2 * np.ptp(points[0, :, 0].numpy())
+    with closing(Recorder(tmp_path / "fast.mp4", 30.0, (640, 240), overwrite=False)) as recorder:
+        for number in range(40):
+            place = 160 - 8 * step + step * abs(number % 32 - 16)  # from side to side
+            frame = cv2.warpAffine(
+                images[0].permute(1, 2, 0).numpy(), np.float32([[1, 0, place], [0, 1, 0]]),
+                (640, 240), borderMode=cv2.BORDER_REPLICATE,
+            )  # fmt: skip
+            recorder.write(frame, number / 30)
+    assert predict("fast.mp4")[0] == 0
+    lines = (tmp_path / "predictions" / "fast.jsonl").read_text().splitlines()
+    faces = [json.loads(line)["faces"] for line in lines]
+    assert len(faces) == 40 and sum(map(bool, faces)) >= 38
+    assert len({face["number"] for found in faces for face in found}) <= 2
 
 
 def test_a_filter_is_laid_onto_the_face_in_place_of_lines(seer, predict, tmp_path):
