@@ -4,8 +4,10 @@ finding itself is tested in tests/common."""
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -369,6 +371,29 @@ def test_a_video_that_is_stopped_leaves_no_half_result(seer, predict, clip, tmp_
     monkeypatch.setattr(seer, "keypoints", stopped)
     assert predict("clip.avi")[0] == 130
     assert names(tmp_path / "predictions") == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal that is closed")
+@pytest.mark.parametrize("number", ["SIGHUP", "SIGTERM"])
+def test_a_process_that_is_stopped_leaves_no_half_result(untrained, tmp_path, number):
+    with closing(Recorder(tmp_path / "long.avi", 30.0, (320, 240), overwrite=False)) as recorder:
+        for index in range(3000):
+            recorder.write(np.full((240, 320, 3), 128, np.uint8), index / 30)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, Path(run_part.__file__), "predict", "long.avi"),
+            *("--checkpoint", untrained, "--device", "cpu"),
+        ],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    folder = tmp_path / "predictions"
+    while process.poll() is None and not list(folder.glob(".long.faces.mp4.*")):
+        time.sleep(0.02)
+    process.send_signal(getattr(signal, number))
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 130 and errors.startswith("stopped")
+    assert names(folder) == [] and names(tmp_path) == ["long.avi", "predictions"]
 
 
 def test_results_beside_the_photos_are_not_taken_for_photos(seer, predict, tmp_path):
