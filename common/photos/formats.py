@@ -51,7 +51,7 @@ class Moment(NamedTuple):
     """A frame of a video."""
 
     frame: int  # its number, from 0
-    time: float  # seconds from the first frame
+    time: float  # seconds, as the file says
 
 
 Found = list[tuple[Moment | None, list[FoundFace]]]

@@ -98,7 +98,7 @@ class Frames:
 
     def _read(self, frame: np.ndarray) -> None:
         began, seconds, read = time.perf_counter(), -1.0, True
-        with suppress(cv2.error):  # the damage at which a file breaks off
+        with suppress(cv2.error, MemoryError):  # the damage at which a file breaks off
             while read and not self._closed.is_set():
                 seconds = self._time(seconds) if not self.live else time.perf_counter() - began
                 self._put((self._upright(frame), seconds))
@@ -108,9 +108,10 @@ class Frames:
         self._put(None)
 
     def _time(self, before: float) -> float:
-        """The time in seconds of the frame that was read last, and above ``before``."""
+        """The time in seconds of the frame that was read last: what the file says, else by its
+        number; above ``before`` in any case."""
         seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        return seconds if seconds > before else max(before, 0) + 1 / self.rate
+        return seconds if seconds > before else max(self.count / self.rate, before + 1e-3)
 
     def _upright(self, frame: np.ndarray) -> np.ndarray:
         """A frame as OpenCV reads it, BGR and turned, to RGB, mirrored and of one size."""

@@ -76,6 +76,46 @@ def test_times_are_those_of_the_container_at_a_variable_rate(tmp_path):
     assert seconds == pytest.approx(expected, abs=1e-3)
 
 
+class Timed:
+    """Stands in for cv2.VideoCapture: frames at the milliseconds ``times``, 25 a second."""
+
+    times, count = (), 0
+
+    def __init__(self, *source):
+        pass
+
+    def set(self, what, value):
+        pass
+
+    def read(self):
+        self.count += 1
+        return self.count <= len(self.times), frame(0)
+
+    def get(self, what):
+        here = self.times[self.count - 1] if self.count else 0
+        return {video.cv2.CAP_PROP_POS_MSEC: here, video.cv2.CAP_PROP_FPS: 25}.get(what, 0)
+
+    def release(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ((0, 0, 0, 0), (0, 0.04, 0.08, 0.12)),  # without times
+        ((0, 40, 40, 120), (0, 0.04, 0.08, 0.12)),
+        ((0, 40, 0, 120), (0, 0.04, 0.08, 0.12)),
+        ((0, 9e9, 80, 120), (0, 9e6, 9e6 + 1e-3, 9e6 + 2e-3)),
+    ],
+)
+def test_times_grow_where_those_of_the_file_do_not(tmp_path, monkeypatch, times, expected):
+    (tmp_path / "a.mp4").write_bytes(b"")
+    monkeypatch.setattr(Timed, "times", times)
+    monkeypatch.setattr(video.cv2, "VideoCapture", Timed)
+    with closing(Frames(tmp_path / "a.mp4")) as frames:
+        assert [seconds for _, seconds in frames] == pytest.approx(expected, rel=1e-12)
+
+
 MATRICES = {
     "as it is": (1, 0, 0, 1),
     "a quarter turn": (0, 1, -1, 0),
