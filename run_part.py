@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from common.system.errors import UserError
+from common.system.signals import STOPS
 
 COMMANDS = {
     "1": "part 1: the nose tip",
@@ -107,7 +108,7 @@ def _is_ours(fault: ImportError) -> bool:
 
 
 def stop(number: int, frame: object) -> None:
-    """Handle Ctrl-C and SIGTERM; recorded, since a library may raise another error instead."""
+    """Handle a signal of STOPS; recorded, since a library may raise another error instead."""
     if stops:  # the second signal, which torchrun sends, too: exit at once
         os._exit(130)
     stops.append(number)
@@ -119,6 +120,7 @@ stops: list[int] = []  # the signals that stopped this process
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files are not always UTF-8
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    for number in STOPS:
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # as of nohup
+            signal.signal(number, stop)
     sys.exit(main())

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -21,7 +21,7 @@ from common.photos.finder import FoundFace
 from common.system.errors import UserError
 
 COLUMNS = (
-    "image", "frame", "face", "left", "top", "width", "height", "score", "confidence",
+    "image", "frame", "time", "face", "left", "top", "width", "height", "score", "confidence",
     "yaw", "pitch", "roll", "eyes_open", "mouth_open",
     *(f"{axis}{index}" for index in range(IBUG_68.n_points) for axis in "xy"),
     *(f"uncertainty{index}" for index in range(IBUG_68.n_points)),
@@ -50,8 +50,15 @@ def read_photo(path: str) -> np.ndarray:
     raise UserError(f"{path}: cannot be read ({fault}); save it again as JPEG or PNG")
 
 
-Found = list[tuple[int | None, list[FoundFace]]]
-"""The faces of each frame with its number, from 0; a photo is one frame without a number."""
+class Moment(NamedTuple):
+    """A frame of a video."""
+
+    frame: int  # its number, from 0
+    time: float  # seconds, as the file says
+
+
+Found = list[tuple[Moment | None, list[FoundFace]]]
+"""The faces of each frame of a video; a photo is one frame without a moment."""
 
 
 def as_dict(face: FoundFace) -> dict[str, Any]:
@@ -74,8 +81,10 @@ def as_json(image: str, stem: str, size: tuple[int, int], found: Found) -> dict[
     """A line of JSON for a photo, or one for each frame of a video."""
     height, width = size
     lines = ""
-    for frame, faces in found:
-        values: dict[str, Any] = {"image": image} | ({} if frame is None else {"frame": frame})
+    for moment, faces in found:
+        values: dict[str, Any] = {"image": image}
+        if moment is not None:
+            values |= {"frame": moment.frame, "time": round(moment.time, 4)}
         values |= {"width": width, "height": height, "faces": [as_dict(face) for face in faces]}
         lines += json.dumps(values) + "\n"
     return {f"{stem}.{'json' if found[0][0] is None else 'jsonl'}": lines}
@@ -86,11 +95,12 @@ def as_csv(image: str, stem: str, size: tuple[int, int], found: Found) -> dict[s
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(COLUMNS)
-    for frame, faces in found:
+    for moment, faces in found:
+        frame, time = (None, None) if moment is None else (moment.frame, round(moment.time, 4))
         for place, face in enumerate(map(as_dict, faces), start=1):
             lines.writerow(
                 [
-                    image, frame, face.get("number", place), *face["box"], face["score"],
+                    image, frame, time, face.get("number", place), *face["box"], face["score"],
                     face["confidence"], *face["pose"].values(), face["eyes_open"],
                     face["mouth_open"], *(value for point in face["keypoints"] for value in point),
                     *(face["uncertainty"] or [None] * len(face["keypoints"])),
@@ -102,8 +112,8 @@ def as_csv(image: str, stem: str, size: tuple[int, int], found: Found) -> dict[s
 def as_pts(image: str, stem: str, size: tuple[int, int], found: Found) -> dict[str, str]:
     """A file per face in the format of 300-W, which counts pixels from 1."""
     texts = {}
-    for frame, faces in found:
-        of_frame = stem if frame is None else f"{stem}.frame{frame:06d}"
+    for moment, faces in found:
+        of_frame = stem if moment is None else f"{stem}.frame{moment.frame:06d}"
         for place, face in enumerate(faces, start=1):
             rows = "".join(f"{x + 1:.3f} {y + 1:.3f}\n" for x, y in face.keypoints.tolist())
             text = f"version: 1\nn_points: {len(face.keypoints)}\n{{\n{rows}}}\n"
@@ -140,9 +150,9 @@ def as_coco(pictures: Sequence[Picture]) -> str:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for name, (height, width), found in pictures:
-        for frame, faces in found:
+        for moment, faces in found:
             image = {"id": len(images) + 1, "file_name": name, "width": width, "height": height}
-            images.append(image | ({} if frame is None else {"frame": frame}))
+            images.append(image | ({} if moment is None else {"frame": moment.frame}))
             for face in map(as_dict, faces):
                 inside = [
                     2 if -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5 else 1

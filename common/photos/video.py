@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import queue
+import struct
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +19,8 @@ import cv2
 import numpy as np
 
 from common.system.errors import UserError
-from common.system.files import make_writable
+from common.system.files import make_writable, temporary_name
+from common.system.signals import uninterrupted
 
 Frame = tuple[np.ndarray, float]  # uint8 (H, W, 3) RGB, and its time in seconds
 
@@ -25,21 +28,34 @@ DEFAULT_RATE = 30.0  # frames a second, where camera or file do not say
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 FINEST = 65  # frames a second that MPEG-4 can count in thousandths; it has 65535 ticks a second
 AHEAD = 4  # frames that are decoded in advance
+WHOLE = 0.95  # of the announced frames, whose number is only estimated in some kinds of files
+STILL = 60.0  # seconds of a recording for which one frame is shown at most
 OWN = "own"  # the stopwatch's name for time outside of all stages
+
+
+def _open(source: int | Path) -> cv2.VideoCapture:
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else FFmpeg adds lines to ours
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # and OpenCV
+    if isinstance(source, int):
+        return cv2.VideoCapture(source)
+    # No other library than FFmpeg: each has times and turns of its own.
+    capture = cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+    return capture
 
 
 class Frames:
     """The frames of a camera or a video file, read ahead on a thread of their own.
 
     Iterating gives each frame, uint8 (H, W, 3) RGB, and its time in seconds: every frame of a
-    file, the newest of a camera, so that a slow network skips frames and does not fall behind.
+    file, turned and mirrored as its metadata say and at its own time, and the newest of a camera,
+    so that a slow network skips frames and does not fall behind.
     """
 
     def __init__(self, source: int | Path) -> None:
         """Open it. Raises UserError where there is no such camera or the file cannot be read."""
-        self.live = isinstance(source, int)
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else FFmpeg adds lines to ours
-        self._capture = cv2.VideoCapture(source if self.live else str(source))
+        self.source, self.live = source, isinstance(source, int)
+        self._capture = _open(source)
         read, first = self._capture.read()
         if not read:
             self._capture.release()
@@ -51,8 +67,13 @@ class Frames:
                 fault = "no such file; check the name"
             raise UserError(f"{source}: {fault}")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = rate if 0 < rate < 1000 else DEFAULT_RATE
+        self.rate = rate if 0.1 <= rate < 1000 else DEFAULT_RATE
         self.size = (first.shape[1], first.shape[0])
+        self.count = 0  # frames so far
+        self._announced = 0 if self.live else self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self._reached = 0.0  # frames so far if all had come at the usual rate
+        self._ended = False
+        self._mirrored = not self.live and is_mirrored(source)
         self._queue: queue.Queue[Frame | None] = queue.Queue(1 if self.live else AHEAD)
         self._closed = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(first,), daemon=True)
@@ -61,6 +82,14 @@ class Frames:
     def __iter__(self) -> Iterator[Frame]:
         yield from iter(self._queue.get, None)
 
+    def check_complete(self) -> None:
+        """Raises UserError where a file ended long before the last frame that it announces."""
+        if self._ended and max(self.count, self._reached) < WHOLE * self._announced:
+            raise UserError(
+                f"{self.source}: breaks off after {self.count} of {self._announced:.0f} frames, "
+                "which are done; copy it again from where it came"
+            )
+
     def close(self) -> None:
         """Stop reading and let the camera go."""
         self._closed.set()
@@ -68,13 +97,30 @@ class Frames:
         self._capture.release()
 
     def _read(self, frame: np.ndarray) -> None:
-        began, count, read = time.perf_counter(), 0, True
-        while read and not self._closed.is_set():
-            seconds = time.perf_counter() - began if self.live else count / self.rate
-            self._put((cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), seconds))
-            read, frame = self._capture.read()
-            count += 1
+        began, seconds, read = time.perf_counter(), -1.0, True
+        with suppress(cv2.error, MemoryError):  # the damage at which a file breaks off
+            while read and not self._closed.is_set():
+                seconds = self._time(seconds) if not self.live else time.perf_counter() - began
+                self._put((self._upright(frame), seconds))
+                self.count, self._reached = self.count + 1, seconds * self.rate + 1
+                read, frame = self._capture.read()
+        self._ended = not self._closed.is_set()
         self._put(None)
+
+    def _time(self, before: float) -> float:
+        """The time in seconds of the frame that was read last: what the file says, else by its
+        number; above ``before`` in any case."""
+        seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        return seconds if seconds > before else max(self.count / self.rate, before + 1e-3)
+
+    def _upright(self, frame: np.ndarray) -> np.ndarray:
+        """A frame as OpenCV reads it, BGR and turned, to RGB, mirrored and of one size."""
+        if self._mirrored:  # vertically before it was turned
+            turned = self._capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180
+            frame = cv2.flip(frame, 1 if turned else 0)
+        if frame.shape[1::-1] != self.size:
+            frame = cv2.resize(frame, self.size)
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
     def _put(self, frame: Frame | None) -> None:
         while not self._closed.is_set():
@@ -84,6 +130,40 @@ class Frames:
             with suppress(queue.Full):
                 self._queue.put(frame, timeout=0.1)
                 return
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a file of any name is a video, and neither text, which FFmpeg reads as one, nor a
+    picture, which is one frame."""
+    with open(path, "rb") as file:
+        if b"\0" not in file.read(4096):
+            return False
+    capture = _open(path)
+    read = capture.get(cv2.CAP_PROP_FRAME_COUNT) != 1 and capture.read()[0]
+    capture.release()
+    return read
+
+
+def is_mirrored(path: Path) -> bool:
+    """Whether the display matrix of an MP4 or MOV file mirrors its video, which OpenCV ignores.
+
+    Source: ISO/IEC 14496-12, 4.2 and 8.3.2, boxes and the track's header.
+    """
+    with suppress(struct.error), open(path, "rb") as file:
+        while header := file.read(8):
+            size, kind = struct.unpack(">I4s", header)
+            if size == 1:
+                size = struct.unpack(">Q", file.read(8))[0] - 8
+            if kind == b"tkhd":
+                body = file.read(size - 8)
+                a, b, _, c, d, _, _, _, _, width, _ = struct.unpack(">11i", body[-44:])
+                if width:  # else a track of sound
+                    return a * d < b * c
+            elif size < 8:
+                break
+            elif kind not in (b"moov", b"trak"):
+                file.seek(size - 8, os.SEEK_CUR)
+    return False
 
 
 class Recorder:
@@ -101,7 +181,9 @@ class Recorder:
         make_writable(path.parent)
         rate = round(rate) if rate > FINEST else rate
         self.path, self.rate, self.written = path, rate, 0
-        self._temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+        self._left_out = 0  # frames by which stills were shortened
+        self._temporary = temporary_name(path, path.suffix)  # OpenCV takes the format from it
+        self._remove = weakref.finalize(self, self._temporary.unlink, missing_ok=True)
         code = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
         self._writer = cv2.VideoWriter(str(self._temporary), code, rate, size)
         if not self._writer.isOpened():
@@ -110,16 +192,18 @@ class Recorder:
     def write(self, image: np.ndarray, seconds: float) -> None:
         """Show ``image``, uint8 (H, W, 3) RGB, at the time ``seconds`` of the recording.
 
-        A late frame is repeated in place of those that were skipped.
+        A late frame is repeated in place of those that were skipped, for STILL seconds at most.
         """
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        times = max(round(seconds * self.rate) + 1 - self.written, 1)
+        times = round(seconds * self.rate) + 1 - self.written - self._left_out
+        self._left_out += max(times - round(STILL * self.rate), 0)
+        times = max(min(times, round(STILL * self.rate)), 1)
         for _ in range(times):
             self._writer.write(image)
         self.written += times
 
-    def close(self, keep: bool = True) -> None:
-        """Complete the file, or drop it.
+    def complete(self) -> None:
+        """End the file under its temporary name.
 
         Raises UserError where frames are missing: OpenCV reports no error when a disk is full.
         """
@@ -127,14 +211,23 @@ class Recorder:
         written = cv2.VideoCapture(str(self._temporary))
         count = max(int(written.get(cv2.CAP_PROP_FRAME_COUNT)), 0)  # 0 where it is not a video
         written.release()
-        if keep and count == self.written > 0:
-            self._temporary.replace(self.path)
-        self._temporary.unlink(missing_ok=True)
-        if keep and count != self.written:
+        if count != self.written:
             raise UserError(
                 f"{self.path}: only {count} of {self.written} frames could be written; free some "
                 "space or choose another folder"
             )
+
+    def close(self, keep: bool = True) -> None:
+        """Complete the file and give it its name, or drop it; raises UserError as ``complete``."""
+        with uninterrupted():
+            try:
+                if keep:
+                    self.complete()
+                if keep and self.written:
+                    self._temporary.replace(self.path)
+            finally:
+                self._writer.release()
+                self._remove()
 
 
 class Stopwatch:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from common.system.errors import UserError
 
 ABANDONED = 600.0  # seconds
+NAME = 40  # characters of a file's name in that of its temporary file, of 255 bytes at most
 
 
 def cache_folder() -> Path:
@@ -61,6 +62,16 @@ def write_atomically(
     finally:
         with suppress(OSError):  # gone already, or the folder was never one
             temporary.unlink()
+
+
+def temporary_name(path: Path, ending: str) -> Path:
+    """A hidden name beside ``path`` that no other writer of it takes; ends as ``ending`` says.
+
+    What killed writers of ``path`` have left is removed.
+    """
+    begins = f".{path.name[:NAME]}."
+    clear_abandoned(path.parent.glob(f"{glob.escape(begins)}*.tmp{ending}"))
+    return path.with_name(f"{begins}{os.getpid()}-{time.time_ns()}.tmp{ending}")
 
 
 def clear_abandoned(left: Iterable[Path]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -15,22 +16,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from common.faces import landmark_boxes
 from common.photos import face_filters, video
 from common.photos.drawing import SHOWN, draw_faces
 from common.photos.finder import FaceKeypoints, FoundFace, face_from_keypoints
-from common.photos.formats import COCO, FORMATS, Found, Picture, as_coco, read_photo
+from common.photos.formats import COCO, FORMATS, Found, Moment, Picture, as_coco, read_photo
 from common.photos.tracking import Track, Tracker
 from common.system.errors import UserError
 from common.system.files import make_writable, write_atomically
+from common.system.signals import uninterrupted
 from datasets.location import fetch_command
 from parts.commands.options import add_finder
 from parts.toolkit import FILTERS, face_keypoints
 
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
+VIDEOS = (
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv",
+    ".mts", ".m2ts", ".ts", ".3gp", ".flv", ".ogv", ".vob", ".mxf",
+)  # fmt: skip
 DRAWN = (".faces.jpg", ".faces.mp4")  # endings of the names of what is drawn here
 
 
@@ -65,23 +70,26 @@ def run(options: argparse.Namespace) -> int:
     finder = face_keypoints(options.checkpoint, options.detector, options.data, options.device)
     make_writable(output.folder)
     faults: list[UserError] = []
-    done: dict[str, str] = {}  # the file of each stem
+    done: dict[tuple[str, bool], str] = {}  # the file of each stem, of photos and of videos
     if "coco" in output.formats:
         output.check_free(Path(COCO).stem, COCO)
-        done[Path(COCO).stem] = "--format coco"
+        done[Path(COCO).stem, False] = "--format coco"
     for path in options.paths:
         with reported(faults):
             for file in files_of(path, output.folder):
                 with reported(faults):
                     stem = "stdin" if file == "-" else Path(file).stem
-                    if stem in done:
+                    film = is_video(file)
+                    if (stem, not film) in done and "csv" in output.formats:
+                        stem = Path(file).name  # a table for each
+                    if (stem, film) in done:
                         raise UserError(
-                            f"{file}: would overwrite the results of {done[stem]}; predict it in "
-                            "another call with another --save-dir"
+                            f"{file}: would overwrite the results of {done[stem, film]}; predict "
+                            "it in another call with another --save-dir"
                         )
-                    predict = predict_video if file.lower().endswith(VIDEOS) else predict_photo
+                    predict = predict_video if film else predict_photo
                     print(predict(file, stem, finder, output), flush=True)
-                    done[stem] = file
+                    done[stem, film] = file
     if output.pictures:
         with reported(faults):
             write_text(output.folder / COCO, as_coco(output.pictures))
@@ -126,18 +134,19 @@ class Output:
                 image = self.face_filter.apply(image, face.keypoints)
         return draw_faces(image, faces, self.show)
 
-    def check_free(self, stem: str, *names: str) -> None:
+    def check_free(self, stem: str, *names: str, film: bool = False) -> None:
         """Raises UserError where results exist already and may not be overwritten."""
         older = [self.folder / name for name in (*names, f"{stem}.csv")]
-        older = [file for file in (*older, *self.points_of(stem)) if file.exists()]
+        older = [file for file in (*older, *self.points_of(stem, film)) if file.exists()]
         if older and not self.overwrite:
             raise UserError(
                 f"{older[0]}: is there already; add --overwrite or choose another --save-dir"
             )
 
-    def points_of(self, stem: str) -> list[Path]:
+    def points_of(self, stem: str, film: bool) -> list[Path]:
         """The .pts files that an earlier call wrote for this photo or video."""
-        name = re.compile(rf"{re.escape(stem)}(\.frame\d+)?\.face\d+\.pts")
+        frame = r"\.frame\d+" if film else ""
+        name = re.compile(rf"{re.escape(stem)}{frame}\.face\d+\.pts")
         return [file for file in self.folder.iterdir() if name.fullmatch(file.name)]
 
     def write(self, path: str, stem: str, size: tuple[int, int], found: Found) -> None:
@@ -149,7 +158,8 @@ class Output:
             else:
                 texts |= FORMATS[name](path, stem, size, found)
         if "pts" in self.formats:
-            for file in self.points_of(stem):  # perhaps of more faces than now
+            film = found[0][0] is not None
+            for file in self.points_of(stem, film):  # perhaps of more faces than now
                 file.unlink()
         for name, text in texts.items():
             write_text(self.folder / name, text)
@@ -185,12 +195,28 @@ def files_of(path: str, save_dir: Path) -> list[str]:
         raise UserError(f"{path}: {fault.strerror}; choose a folder that can be read") from None
     if Path(path).resolve() == save_dir.resolve():
         files = [file for file in files if not file.endswith(DRAWN)]
-    known = [file for file in files if file.lower().endswith((*PHOTOS, *VIDEOS))]
+    shown = [file for file in files if not Path(file).name.startswith(".")]
+    known = [file for file in shown if file.lower().endswith((*PHOTOS, *VIDEOS))]
     if not known:
         raise UserError(f"{path}: no picture in this folder; name one that holds some")
     if len(known) < len(files):
         print(f"{path}: {len(files) - len(known)} other files left out", file=sys.stderr)
     return known
+
+
+def is_video(path: str) -> bool:
+    """Whether a file is a video: by the ending of its name, else by what can read it."""
+    if path == "-" or path.lower().endswith((*PHOTOS, *VIDEOS)):
+        return path.lower().endswith(VIDEOS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            Image.open(path).close()
+        except UnidentifiedImageError:
+            return video.is_readable(Path(path))
+        except Exception:
+            return False  # the reader of photos reports it
+    return False
 
 
 def predict_photo(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
@@ -208,21 +234,24 @@ def predict_photo(path: str, stem: str, finder: FaceKeypoints, output: Output) -
 def predict_video(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
     """As ``predict_photo``, of a video; faces are tracked, so that each keeps its number."""
     drawn = output.folder / f"{stem}{DRAWN[1]}"
-    output.check_free(stem, drawn.name, f"{stem}.jsonl")
+    output.check_free(stem, drawn.name, f"{stem}.jsonl", film=True)
     found: Found = []
-    tracker = Tracker(finder.detect, finder.keypoints, check_every=1)  # accuracy before speed
+    tracker = Tracker(finder.detect, finder.keypoints, check_every=1, wait=True)
     with closing(video.Frames(Path(path))) as frames, closing(tracker):
         recorder = video.Recorder(drawn, frames.rate, frames.size, output.overwrite)
         try:
             for number, (image, seconds) in enumerate(frames):
                 faces = [tracked_face(track) for track in tracker.update(image, seconds)]
-                found.append((number, faces))
+                found.append((Moment(number, seconds), faces))
                 recorder.write(output.draw(image, faces), seconds)
+            recorder.complete()
+            with uninterrupted():
+                output.write(path, stem, frames.size[::-1], found)
+                recorder.close()
         except BaseException:  # such as Ctrl-C: half a result is none
             recorder.close(keep=False)
             raise
-        recorder.close()
-    output.write(path, stem, frames.size[::-1], found)
+        frames.check_complete()
     return f"{path}: {len(found)} frames, see {drawn}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from contextlib import ExitStack, closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,13 +53,13 @@ def run(options: argparse.Namespace) -> None:
     finder = face_keypoints(
         options.checkpoint, options.detector, options.data, options.device, video=True
     )
-    with ExitStack() as stack:
-        source = options.camera if options.video is None else options.video
-        frames, recorder = stack.enter_context(closing(Frames(source))), None
+    source = options.camera if options.video is None else options.video
+    with closing(Frames(source)) as frames:
+        recorder = None
         if options.record is not None:
             recorder = Recorder(options.record, frames.rate, frames.size, options.overwrite)
-            stack.enter_context(closing(recorder))
         print(track(frames, finder, view, recorder, options.window))
+        frames.check_complete()
 
 
 @dataclass
@@ -99,7 +99,8 @@ class View:
 def track(
     frames: Frames, finder: FaceKeypoints, view: View, recorder: Recorder | None, window: bool
 ) -> Stopwatch:
-    """The loop over all frames, until they end or somebody quits; returns the time of each stage.
+    """The loop over all frames, until they end or somebody quits, then closes the recorder and
+    returns the time of each stage.
 
     The network leaves one core to the threads that read and search, and OpenCV starts no threads
     of its own: they would compete for the cores.
@@ -111,24 +112,24 @@ def track(
     detect = partial(finder.detect, turned=False)
     tracker = Tracker(detect, partial(finder.keypoints, average=False), clock)
     try:
-        while True:
-            with clock.stage("read"):
-                image, seconds = next(source, (None, 0.0))
-            if image is None:
-                break
-            tracks = tracker.update(image, seconds)
-            if recorder is not None or window:
-                with clock.stage("draw"):
-                    drawn = view.draw(image, tracks)
-                    if recorder is not None:
-                        recorder.write(drawn, seconds)
-                    if window and not show(drawn, clock, view, seconds, frames.live):
-                        break
-            clock.frame()
+        with closing(tracker), nullcontext() if recorder is None else closing(recorder):
+            while True:
+                with clock.stage("read"):
+                    image, seconds = next(source, (None, 0.0))
+                if image is None:
+                    break
+                tracks = tracker.update(image, seconds)
+                if recorder is not None or window:
+                    with clock.stage("draw"):
+                        drawn = view.draw(image, tracks)
+                        if recorder is not None:
+                            recorder.write(drawn, seconds)
+                        if window and not show(drawn, clock, view, seconds, frames.live):
+                            break
+                clock.frame()
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
     finally:
-        tracker.close()
         torch.set_num_threads(cores)
         cv2.setNumThreads(helpers)
         if window:

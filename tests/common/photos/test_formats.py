@@ -8,7 +8,7 @@ import pytest
 
 from common.keypoints import IBUG_68
 from common.photos.finder import FoundFace
-from common.photos.formats import FORMATS, as_coco, as_dict
+from common.photos.formats import FORMATS, Moment, as_coco, as_dict
 from common.photos.pose import Pose
 from datasets import ibug
 from datasets.annotations import check_points
@@ -25,7 +25,7 @@ FACES = [
 ]  # fmt: skip
 PHOTO = [(None, FACES)]
 TRACKED = replace(FACES[0], score=None, number=4, uncertainty=None)
-VIDEO = [(2, []), (3, [TRACKED])]  # the frames that were found
+VIDEO = [(Moment(2, 0.08), []), (Moment(3, 0.12346), [TRACKED])]
 
 
 def written(kind, found, image="photos/me.jpg"):
@@ -54,12 +54,12 @@ def test_every_frame_of_a_video_is_a_line_with_its_number_and_those_of_its_faces
     assert text.endswith("}\n")
     empty, other = map(json.loads, text.splitlines())
     image = {"image": "photos/me.jpg", "width": 640, "height": 480}
-    assert empty == image | {"frame": 2, "faces": []}
+    assert empty == image | {"frame": 2, "time": 0.08, "faces": []}
     (face,) = other["faces"]
-    assert (other["frame"], face["number"], face["score"]) == (3, 4, None)
+    assert (other["frame"], other["time"], face["number"], face["score"]) == (3, 0.1235, 4, None)
     assert face["uncertainty"] is None
     (row,) = csv.DictReader(io.StringIO(written("csv", VIDEO)))
-    assert (row["frame"], row["face"], row["score"]) == ("3", "4", "")
+    assert (row["frame"], row["time"], row["face"], row["score"]) == ("3", "0.1235", "4", "")
     assert row["uncertainty67"] == ""
     assert list(FORMATS["pts"]("a.mp4", "a", (480, 640), VIDEO)) == ["a.frame000003.face4.pts"]
 

@@ -88,11 +88,12 @@ class Scene:
                 points[index] = FACE + box[:2] + box[2:] / 2
         return points, sure if check else np.ones_like(sure)
 
-    def play(self, count):
+    def play(self, count, pictures=None):
         """For each frame the identities, each with the middle of its points."""
         seen = []
         for self.frame in range(count):
-            tracks = self.tracker.update(FRAME, self.frame / RATE)
+            picture = FRAME if pictures is None else pictures[self.frame]
+            tracks = self.tracker.update(picture, self.frame / RATE)
             seen.append({track.number: (track.keypoints - FACE).mean(axis=0) for track in tracks})
         self.tracker.close()
         return seen
@@ -140,6 +141,55 @@ def test_confidence_is_measured_as_often_as_requested():
     seen = scene.play(15)
     assert all(scene.checks)
     assert [list(faces) for faces in seen] == [[1]] * 12 + [[]] * 3  # gone at once, not 10 later
+
+
+@pytest.mark.parametrize("surest", [0, 1])
+def test_a_find_that_the_network_rejects_takes_nobodys_place(surest):
+    alarm, face = FACE + np.float32((100, 100)), FACE + np.float32((400, 300))
+
+    def detect(image):
+        found = [Detection(tuple(box_of(points)), 1.0) for points in (alarm, face)]
+        return found[surest:] + found[:surest]
+
+    def locate(image, boxes, angles, check):
+        is_alarm = boxes[:, 0] < 250
+        points = np.where(is_alarm[:, None, None], alarm, face)
+        return points, np.where(is_alarm, 0.0, 1.0)
+
+    tracker = Tracker(detect, locate, check_every=1)
+    for frame in range(2 * SEARCH_EVERY):
+        (track,) = tracker.update(FRAME, frame / RATE)
+        assert (track.number, track.confidence) == (1, 1.0)
+        assert track.keypoints == pytest.approx(face, abs=1e-3)
+    tracker.close()
+
+
+@pytest.mark.parametrize(("widths", "numbers"), [(0.3, {1}), (0.9, set(range(1, 61)))])
+def test_where_frames_wait_for_the_detector_a_face_is_seen_in_every_frame(widths, numbers):
+    width = float(box_of(FACE)[2])
+    places = [(100 + widths * width * abs(i % 12 - 6), 200) for i in range(60)]
+    seen = Scene(places, check_every=1, wait=True).play(60)
+    for faces, place in zip(seen, places, strict=True):
+        ((number, middle),) = faces.items()
+        assert number in numbers and middle == pytest.approx(place, abs=width / 5)
+
+
+def test_where_frames_wait_a_later_face_is_found_with_the_next_search():
+    scene = Scene([(150, 200)], [None] * 3 + [(450, 200)], check_every=1, wait=True)
+    seen = scene.play(SEARCH_EVERY + 1)
+    assert scene.searches == [0, SEARCH_EVERY]
+    assert [list(faces) for faces in seen] == [[1]] * SEARCH_EVERY + [[1, 2]]
+
+
+def test_at_a_cut_every_number_ends_and_in_other_light_none():
+    shots = np.random.default_rng(3).integers(0, 255, (2, 6, 8, 3), np.uint8)
+    shots = [np.kron(shot, np.ones((80, 80, 1), np.uint8)) for shot in shots]  # (480, 640, 3)
+    pictures = [shots[i // 10 % 2] // (2 + i % 2) + 40 * (i % 3) for i in range(30)]
+    scene = Scene([(200, 200)], [(450, 200)])
+    seen = scene.play(30, pictures)
+    expected = [[2 * (i // 10) + 1, 2 * (i // 10) + 2] for i in range(30)]
+    assert [list(faces) for faces in seen] == expected
+    assert scene.searches == [0, 10, 20]
 
 
 @pytest.mark.slow

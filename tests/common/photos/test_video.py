@@ -1,8 +1,12 @@
+import gc
+import os
+import struct
 import time
 from contextlib import closing
 
 import numpy as np
 import pytest
+from small_films import break_off
 
 from common.photos import video
 from common.photos.video import Frames, Recorder, Stopwatch
@@ -46,6 +50,120 @@ def test_frames_come_back_in_order_with_their_times(tmp_path, name, rate):
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
+def durations(path, ticks):
+    """Give the frames of an MP4 file other durations, with the same sum as before."""
+    content = path.read_bytes()
+    start = content.index(b"stts")
+    table = struct.pack(">2I", 0, len(ticks)) + b"".join(struct.pack(">2I", 1, t) for t in ticks)
+    before = struct.unpack(">I", content[start - 4 : start])[0] - 8
+    rest = content[start + 4 + before :]
+    content = bytearray(content[: start + 4] + table + rest)
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"):
+        place = content.index(kind) - 4
+        size = struct.unpack_from(">I", content, place)[0] + len(table) - before
+        struct.pack_into(">I", content, place, size)
+    path.write_bytes(content)
+
+
+def test_times_are_those_of_the_container_at_a_variable_rate(tmp_path):
+    path = write(tmp_path / "a.mp4", map(frame, range(30)), 25.0)
+    (tick,) = struct.unpack_from(">I", path.read_bytes(), path.read_bytes().index(b"stts") + 16)
+    ticks = np.round(tick * np.tile([0.3, 1.5, 1.2], 10)).astype(int)
+    durations(path, ticks.tolist())
+    shown, seconds = read(path)
+    assert shown == list(range(30))
+    expected = np.append(0, ticks.cumsum()[:-1]) / tick / 25
+    assert seconds == pytest.approx(expected, abs=1e-3)
+
+
+class Timed:
+    """Stands in for cv2.VideoCapture: frames at the milliseconds ``times``, 25 a second."""
+
+    times, count = (), 0
+
+    def __init__(self, *source):
+        pass
+
+    def set(self, what, value):
+        pass
+
+    def read(self):
+        self.count += 1
+        return self.count <= len(self.times), frame(0)
+
+    def get(self, what):
+        here = self.times[self.count - 1] if self.count else 0
+        return {video.cv2.CAP_PROP_POS_MSEC: here, video.cv2.CAP_PROP_FPS: 25}.get(what, 0)
+
+    def release(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ((0, 0, 0, 0), (0, 0.04, 0.08, 0.12)),  # without times
+        ((0, 40, 40, 120), (0, 0.04, 0.08, 0.12)),
+        ((0, 40, 0, 120), (0, 0.04, 0.08, 0.12)),
+        ((0, 9e9, 80, 120), (0, 9e6, 9e6 + 1e-3, 9e6 + 2e-3)),
+    ],
+)
+def test_times_grow_where_those_of_the_file_do_not(tmp_path, monkeypatch, times, expected):
+    (tmp_path / "a.mp4").write_bytes(b"")
+    monkeypatch.setattr(Timed, "times", times)
+    monkeypatch.setattr(video.cv2, "VideoCapture", Timed)
+    with closing(Frames(tmp_path / "a.mp4")) as frames:
+        assert [seconds for _, seconds in frames] == pytest.approx(expected, rel=1e-12)
+
+
+MATRICES = {
+    "as it is": (1, 0, 0, 1),
+    "a quarter turn": (0, 1, -1, 0),
+    "half a turn": (-1, 0, 0, -1),
+    "three quarter turns": (0, -1, 1, 0),
+    "mirrored": (-1, 0, 0, 1),
+    "upside down and mirrored": (1, 0, 0, -1),
+    "a quarter turn and mirrored": (0, 1, 1, 0),
+    "three quarter turns and mirrored": (0, -1, -1, 0),
+}
+
+
+@pytest.mark.parametrize("matrix", MATRICES.values(), ids=MATRICES.keys())
+def test_a_film_is_turned_and_mirrored_as_its_metadata_say(tmp_path, matrix):
+    image = np.random.default_rng(0).integers(0, 255, (3, 4, 3), np.uint8)
+    image = np.kron(image, np.ones((16, 16, 1), np.uint8))  # (48, 64, 3)
+    path = write(tmp_path / "a.mp4", [image] * 2)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 4 + 40
+    a, b, c, d = matrix
+    struct.pack_into(">9i", content, place, *(v << 16 for v in (a, b, 0, c, d, 0, 0, 0)), 1 << 30)
+    path.write_bytes(content)
+    # x' = ax + cy, y' = bx + dy, then shifted into the picture; ISO/IEC 14496-12, 6.2.2
+    y, x = np.mgrid[:48, :64]
+    x, y = a * x + c * y, b * x + d * y
+    expected = np.zeros((np.ptp(y) + 1, np.ptp(x) + 1, 3), np.uint8)
+    expected[y - y.min(), x - x.min()] = image
+    with closing(Frames(path)) as frames:
+        shown, _ = next(iter(frames))
+        assert frames.size == expected.shape[1::-1]
+    assert np.abs(shown - expected.astype(int)).mean() < 12
+
+
+def test_a_film_that_breaks_off_is_an_error_after_its_last_frame(tmp_path):
+    path = write(tmp_path / "a.avi", map(frame, range(30)))
+    break_off(path, 20)
+    with closing(Frames(path)) as frames:
+        assert [round((image.mean() - 20) / 7) for image, _ in frames] == list(range(20))
+        with pytest.raises(UserError, match=r"a\.avi: breaks off after 20 of 30 frames"):
+            frames.check_complete()
+
+
+def test_a_film_that_is_closed_before_its_end_is_no_error(tmp_path):
+    with closing(Frames(write(tmp_path / "a.avi", map(frame, range(30))))) as frames:
+        next(iter(frames))
+    frames.check_complete()
+
+
 def test_colours_are_red_green_blue_on_both_ways(tmp_path):
     image = np.zeros((48, 64, 3), np.uint8)
     image[..., 0], image[..., 1] = 200, 90
@@ -70,6 +188,37 @@ def test_a_recording_has_its_name_only_when_it_is_complete(tmp_path):
     recorder.close()
     shown, _ = read(path)
     assert shown == [9]
+
+
+def test_writers_of_one_recording_do_not_share_a_file_and_leave_none(tmp_path):
+    one, other = (Recorder(tmp_path / "a.mp4", 25.0, SIZE, overwrite=True) for _ in range(2))
+    for number in range(3):
+        one.write(frame(number), number / 25)
+        other.write(frame(number + 9), number / 25)
+    assert all(file.name.startswith(".a.mp4.") for file in tmp_path.iterdir())
+    other.close()
+    one.close(keep=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
+    shown, _ = read(tmp_path / "a.mp4")
+    assert shown == [9, 10, 11]
+    Recorder(tmp_path / "b.avi", 25.0, SIZE, overwrite=True)  # that nobody closes
+    gc.collect()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
+    left = [tmp_path / f".a.mp4.7-{age}.tmp.mp4" for age in (60, 6000)]
+    for file, age in zip(left, (60, 6000), strict=True):
+        file.write_bytes(b"half a film")
+        os.utime(file, (time.time() - age,) * 2)
+    write(tmp_path / "a.mp4", [frame(0)])
+    assert set(tmp_path.iterdir()) == {left[0], tmp_path / "a.mp4"}  # which may still be written
+
+
+def test_a_frame_whose_time_is_damaged_does_not_fill_the_disk(tmp_path):
+    path = write(tmp_path / "a.avi", map(frame, range(3)), 10.0, (0.0, 1e6, 1e6 + 0.1))
+    shown, _ = read(path)
+    assert shown == [0] + [1] * round(video.STILL * 10) + [2]
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
@@ -106,6 +255,26 @@ def test_a_missing_or_damaged_video_is_an_error(tmp_path):
         (tmp_path / "bad.mp4").write_bytes(content)
         with pytest.raises(UserError, match=r"bad\.mp4: not a video that can be read"):
             Frames(tmp_path / "bad.mp4")
+
+
+def test_damage_that_ends_the_reader_ends_the_film(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.avi", map(frame, range(30)))
+    capture = video.cv2.VideoCapture(str(path))
+
+    class Damaged:
+        get, set, release, count = capture.get, capture.set, capture.release, 0
+
+        def read(self):
+            self.count += 1
+            if self.count > 4:
+                raise video.cv2.error("resize: too large")
+            return capture.read()
+
+    monkeypatch.setattr(video.cv2, "VideoCapture", lambda *_: Damaged())
+    frames = Frames(path)
+    assert len(list(frames)) == 4
+    with pytest.raises(UserError, match="4 of 30 frames"):
+        frames.check_complete()
 
 
 class Camera:

@@ -4,25 +4,32 @@ finding itself is tested in tests/common."""
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from small_films import break_off
 
 import run_part
 from common.faces import landmark_boxes
+from common.keypoints import IBUG_68
 from common.photos.detectors import Detection
 from common.photos.drawing import draw_faces
 from common.photos.finder import face_from_keypoints
 from common.photos.formats import as_json
 from common.photos.pose import MEAN_HEAD
 from common.photos.video import Frames, Recorder
+from common.system.errors import UserError
+from datasets.synthetic.render import render
 from parts.commands import predict as predicting
 
 
@@ -283,6 +290,7 @@ def test_a_video_gives_a_line_of_json_a_frame_and_a_video(seer, predict, clip, t
     folder = tmp_path / "predictions"
     frames = [json.loads(line) for line in (folder / "clip.jsonl").read_text().splitlines()]
     assert [(frame["frame"], frame["width"]) for frame in frames] == [(n, 96) for n in range(5)]
+    assert [frame["time"] for frame in frames] == pytest.approx(np.arange(5) / 12, abs=1e-3)
     assert [round(float(image.mean()) / 40) for image in seer.seen] == [0, 1, 2, 3, 4]
     assert [[face["number"] for face in frame["faces"]] for frame in frames] == [[1]] * 5
     rows = (folder / "clip.csv").read_text().splitlines()
@@ -291,6 +299,85 @@ def test_a_video_gives_a_line_of_json_a_frame_and_a_video(seer, predict, clip, t
     with closing(Frames(folder / "clip.faces.mp4")) as drawn:
         assert (len(list(drawn)), drawn.rate) == (5, pytest.approx(12))
     assert not [name for name in names(folder) if "tmp" in name]
+
+
+ENDINGS = [".mts", ".m2ts", ".TS", ".3gp", ".flv", ".ogv", ".vob", ".mxf", ".mov", ".unheard-of"]
+
+
+def test_a_video_of_any_ending_or_none_is_read_as_one(seer, predict, clip, tmp_path):
+    content = (tmp_path / "clip.avi").read_bytes()
+    films = ["none", *(f"{number}{ending}" for number, ending in enumerate(ENDINGS))]
+    for name in films:
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "notes").write_text("neither a picture nor a video\n" * 50)
+    status, out, (error,) = predict(*films, "notes")
+    assert status == 2 and error.startswith("error: notes: ")
+    lines = out.splitlines()
+    assert all(line.startswith(f"{f}: 5 frames") for f, line in zip(films, lines, strict=True))
+
+
+@pytest.mark.parametrize("formats", ["json", "csv", "json,csv,pts"])
+def test_a_photo_and_a_video_of_one_name_are_both_done(seer, predict, clip, tmp_path, formats):
+    folder = tmp_path / "phone"
+    folder.mkdir()
+    (tmp_path / "clip.avi").rename(folder / "IMG_1.MOV")
+    photo(folder / "IMG_1.JPG")
+    line = ["phone", "--format", formats]
+    for overwrite in ([], ["--overwrite"]):
+        status, out, errors = predict(*line, *overwrite)
+        assert (status, errors) == (0, [])
+        assert [text.split(", see")[0].split(": ")[1] for text in out.splitlines()] == [
+            "1 face", "5 frames"
+        ]  # fmt: skip
+    written = names(tmp_path / "predictions")
+    tables = [(tmp_path / "predictions" / name).read_text() for name in written if "csv" in name]
+    assert sorted(table.count("\n") for table in tables) == ([2, 6] if "csv" in formats else [])
+    assert sum(name.endswith(".pts") for name in written) == (6 if "pts" in formats else 0)
+    assert sum(name.endswith((".json", ".jsonl")) for name in written) == 2 * ("json" in formats)
+
+
+def test_of_a_video_that_breaks_off_what_is_there_is_done_and_reported(
+    seer, predict, clip, tmp_path
+):
+    break_off(tmp_path / "clip.avi", 3)
+    photo(tmp_path / "last.png")
+    status, out, (error,) = predict("clip.avi", "last.png")
+    assert status == 2 and out.startswith("last.png: ")
+    assert error.startswith("error: clip.avi: breaks off after 3 of 5 frames")
+    lines = (tmp_path / "predictions" / "clip.jsonl").read_text().splitlines()
+    with closing(Frames(tmp_path / "predictions" / "clip.faces.mp4")) as drawn:
+        assert len(list(drawn)) == len(lines) == 3
+
+
+def test_of_a_video_whose_numbers_cannot_be_written_nothing_is(
+    seer, predict, clip, tmp_path, monkeypatch
+):
+    def full(self, *_):
+        assert [Path(name).suffix for name in names(self.folder)] == [".mp4"]
+        raise UserError("clip.jsonl: cannot be written; free some space")
+
+    monkeypatch.setattr(predicting.Output, "write", full)
+    assert predict("clip.avi")[0] == 2
+    assert names(tmp_path / "predictions") == []
+
+
+@pytest.mark.slow
+def test_a_face_that_moves_by_a_fifth_of_its_width_a_frame_keeps_its_number(predict, tmp_path):
+    images, points, _ = render([4], IBUG_68, size=(240, 320), leave_out=("occluders",))
+    step = 0.2 * np.ptp(points[0, :, 0].numpy())
+    with closing(Recorder(tmp_path / "fast.mp4", 30.0, (640, 240), overwrite=False)) as recorder:
+        for number in range(40):
+            place = 160 - 8 * step + step * abs(number % 32 - 16)  # from side to side
+            frame = cv2.warpAffine(
+                images[0].permute(1, 2, 0).numpy(), np.float32([[1, 0, place], [0, 1, 0]]),
+                (640, 240), borderMode=cv2.BORDER_REPLICATE,
+            )  # fmt: skip
+            recorder.write(frame, number / 30)
+    assert predict("fast.mp4")[0] == 0
+    lines = (tmp_path / "predictions" / "fast.jsonl").read_text().splitlines()
+    faces = [json.loads(line)["faces"] for line in lines]
+    assert len(faces) == 40 and sum(map(bool, faces)) >= 38
+    assert len({face["number"] for found in faces for face in found}) <= 2
 
 
 def test_a_filter_is_laid_onto_the_face_in_place_of_lines(seer, predict, tmp_path):
@@ -312,6 +399,29 @@ def test_a_video_that_is_stopped_leaves_no_half_result(seer, predict, clip, tmp_
     monkeypatch.setattr(seer, "keypoints", stopped)
     assert predict("clip.avi")[0] == 130
     assert names(tmp_path / "predictions") == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal that is closed")
+@pytest.mark.parametrize("number", ["SIGHUP", "SIGTERM"])
+def test_a_process_that_is_stopped_leaves_no_half_result(untrained, tmp_path, number):
+    with closing(Recorder(tmp_path / "long.avi", 30.0, (320, 240), overwrite=False)) as recorder:
+        for index in range(3000):
+            recorder.write(np.full((240, 320, 3), 128, np.uint8), index / 30)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, Path(run_part.__file__), "predict", "long.avi"),
+            *("--checkpoint", untrained, "--device", "cpu"),
+        ],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    folder = tmp_path / "predictions"
+    while process.poll() is None and not list(folder.glob(".long.faces.mp4.*")):
+        time.sleep(0.02)
+    process.send_signal(getattr(signal, number))
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 130 and errors.startswith("stopped")
+    assert names(folder) == [] and names(tmp_path) == ["long.avi", "predictions"]
 
 
 def test_results_beside_the_photos_are_not_taken_for_photos(seer, predict, tmp_path):

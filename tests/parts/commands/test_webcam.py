@@ -1,6 +1,9 @@
 """``run_part.py webcam`` on synthetic videos, with a stand-in that knows where their faces are;
 finding and tracking themselves are tested in tests/common."""
 
+import os
+import shutil
+import signal
 import time
 from contextlib import closing
 from functools import partial
@@ -10,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_films import break_off
 
+import run_part
 from common.faces import landmark_boxes
 from common.keypoints import IBUG_68
 from common.photos import face_filters
@@ -188,6 +193,37 @@ def test_ctrl_c_keeps_what_was_recorded(call, knower, film, tmp_path, monkeypatc
     status, out, errors = call("--video", film, "--no-window", "--record", "out.avi")
     assert (status, errors) == (0, ["stopped"]) and out.startswith("10 frames in ")
     assert len(frames_of(tmp_path / "out.avi")) == 10
+
+
+def test_a_second_ctrl_c_waits_until_the_recording_has_its_name(
+    call, knower, film, tmp_path, monkeypatch
+):
+    before = signal.signal(signal.SIGINT, run_part.stop)
+    complete, kept = Recorder.complete, []
+
+    def interrupted(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        complete(self)
+
+    def end(status):
+        kept.append((status, len(frames_of(tmp_path / "out.avi"))))
+
+    monkeypatch.setattr(run_part, "stops", [signal.SIGINT])  # the first has come already
+    monkeypatch.setattr(Recorder, "complete", interrupted)
+    monkeypatch.setattr(os, "_exit", end)
+    call("--video", film, "--no-window", "--record", "out.avi")
+    signal.signal(signal.SIGINT, before)
+    assert kept == [(130, COUNT)]
+    assert [file.name for file in tmp_path.iterdir()] == ["out.avi"]
+
+
+def test_a_film_that_breaks_off_is_recorded_and_reported(call, knower, film, tmp_path):
+    shutil.copy(film, tmp_path / "half.avi")
+    break_off(tmp_path / "half.avi", 12)
+    status, out, (error,) = call("--video", "half.avi", "--no-window", "--record", "out.avi")
+    assert status == 2 and out.startswith("12 frames in ")
+    assert error.startswith(f"error: half.avi: breaks off after 12 of {COUNT} frames")
+    assert len(frames_of(tmp_path / "out.avi")) == 12
 
 
 @pytest.mark.parametrize(("cores", "for_the_network"), [(1, 1), (2, 1), (4, 3)])
