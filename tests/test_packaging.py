@@ -96,7 +96,12 @@ def test_the_package_requires_what_the_code_imports():
             for names in line.findall(file.read_text(encoding="utf-8")):
                 imported |= {*names}
     theirs = imported - set(sys.stdlib_module_names) - {"", "common", "datasets", "parts"}
-    called = {"PIL": "pillow", "cv2": "opencv-python", "skimage": "scikit-image"}
+    called = {
+        "PIL": "pillow",
+        "cv2": "opencv-python",
+        "skimage": "scikit-image",
+        "pillow_heif": "pillow-heif",
+    }
     assert theirs >= {"torch", "PIL", "numpy"}
     for name in theirs:
         assert ">=" in named[called.get(name, name)]

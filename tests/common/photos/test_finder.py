@@ -1,5 +1,4 @@
 import math
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from common import checkpoints
 from common.augmentation import to_network_input
 from common.crops import read_picture
 from common.faces import Faces
@@ -202,21 +200,6 @@ def test_turned_faces_are_found_where_nothing_is_upright(angle):
     assert len(finder(Dots(), Upright()).detect(rod(angle), turned=False)) == upright
 
 
-def test_the_default_checkpoint_is_the_shipped_one_else_the_newest_of_part_3(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(toolkit, "WEIGHTS", tmp_path / "weights")
-    with pytest.raises(UserError, match=r"python run_part\.py 3"):
-        toolkit.face_keypoints()
-    for age, folder in ((20, "part3"), (10, "part3-heatmap"), (0, "part1"), (30, "weights")):
-        path = tmp_path / ("" if folder == "weights" else "reports") / folder / "checkpoint.pt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        os.utime(path, (1e9 - age, 1e9 - age))
-    assert toolkit.default_checkpoint() == path
-    path.unlink()
-    assert toolkit.default_checkpoint() == Path("reports/part3-heatmap/checkpoint.pt")
-
-
 @pytest.mark.parametrize(("scheme", "count"), [("imm58", 58), ("imm58", 68), ("ibug68", 1)])
 def test_a_network_for_other_points_is_an_error(scheme, count):
     with pytest.raises(UserError, match=f"^other.pt: predicts {count} points of {scheme}, and"):
@@ -266,8 +249,8 @@ def test_folding_batch_normalisation_changes_no_prediction(monkeypatch):
 @pytest.mark.slow
 def test_bfloat16_moves_the_points_of_faces_by_hundredths_of_a_pixel(monkeypatch):
     monkeypatch.setattr(finding, "computes_in_bfloat16", lambda device: True)
-    trained = checkpoints.load(toolkit.default_checkpoint())
-    network, side = checkpoints.network_of(trained), trained["recipe"]["height"]
+    shipped = toolkit.named(toolkit.SHIPPED)
+    network, side = shipped.network, shipped.recipe.height
     images, _, _ = render(range(2), IBUG_68, size=(side, side))
     faces = images.float().mean(dim=1, keepdim=True) / 255 - 0.5
     with torch.inference_mode():
