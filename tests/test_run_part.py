@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_network import checkpoint_of
 
 import run_part
 from common import training
@@ -59,6 +60,28 @@ def test_a_closed_pipe_is_not_an_error():
     done = python(code, stdout=writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_behind_stdout_is_one_line():
+    code = (
+        "import run_part, sys\n"
+        "try: print('lost', flush=True)\n"
+        "except OSError as fault: sys.exit(run_part.report(fault))"
+    )
+    with open("/dev/full", "w") as full:
+        done = python(code, stdout=full)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: stdout: No space left on device; ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="shells close them otherwise there")
+def test_closed_streams_are_no_matter():
+    line = f"exec {sys.executable} run_part.py data --download <&- >&-"
+    done = subprocess.run(["sh", "-c", line], cwd=REPOSITORY, capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"error: --download: name the data set")
 
 
 @pytest.mark.parametrize(("part", "name"), [("1", "imm"), ("3", "ibug")])
@@ -141,6 +164,21 @@ def test_an_unknown_word_is_reported_with_the_usage(line, capsys):
     usage, *_, error = capsys.readouterr().err.splitlines()
     assert end.value.code == 2
     assert usage.startswith("usage: ") and "error: " in error
+
+
+def test_refusals_come_before_faces_are_rendered(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(cached, "load", lambda *_: pytest.fail("rendered"))
+    checkpoint = checkpoint_of(tmp_path / "one.pt", dataset="synthetic")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FACE_DATA", str(tmp_path))
+    for line in (
+        "1 --device nonsense", "compare --device nonsense", "1 --reports file/r",
+        f"evaluate {checkpoint} --boxes yunet", f"evaluate {checkpoint} --device nonsense",
+        f"export {checkpoint} file/out.onnx", f"export {checkpoint} {checkpoint} --overwrite",
+    ):  # fmt: skip
+        status, out, errors = command(*line.split())
+        assert (status, out, len(errors)) == (2, "", 1), errors
+    assert not (tmp_path / "reports").exists() and checkpoint.stat().st_size > 1000
 
 
 def test_a_reports_folder_that_cannot_be_written_is_reported_before_training(

@@ -50,6 +50,8 @@ def read_photo(path: str) -> np.ndarray:
             pixels = np.asarray(read_picture(source, colour=True))
             with Image.open(source) as picture:
                 several = picture.format in SEVERAL and getattr(picture, "n_frames", 1) > 1
+                if picture.format == "PNG":
+                    picture.verify()  # its checksums, which reading does not compare
         if several:
             print(f"{path}: of several pictures in it the first counts", file=sys.stderr)
         return pixels

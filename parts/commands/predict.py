@@ -80,8 +80,11 @@ def run(options: argparse.Namespace) -> int:
     output.inputs.update(path for path, _ in once)
     for file in once.values():
         with reported(faults, file):
-            predict = predict_video if file.lower().endswith(VIDEOS) else predict_photo
-            say(predict(file, stem_of(file), finder, output))
+            film, stem = file.lower().endswith(VIDEOS), stem_of(file)
+            if {f"{stem}.csv", f"{stem}{DRAWN[not film]}"} <= output.written.keys():
+                stem = Path(file).name  # a photo and the film of its moment: a table for each
+            predict = predict_video if film else predict_photo
+            say(predict(file, stem, finder, output))
     return 2 if faults else 0
 
 
@@ -124,14 +127,15 @@ class Output:
                 image = self.face_filter.apply(image, face.keypoints)
         return draw_faces(image, faces, self.show)
 
-    def check_free(self, path: str, stem: str, drawn: str) -> None:
+    def check_free(self, path: str, stem: str, film: bool = False) -> None:
         """Raises UserError where a result of ``path`` would replace an input or what another file
-        led to, or where older results may not be replaced. drawn: the name of what is drawn."""
-        ends = {"json": ".jsonl" if drawn.endswith(DRAWN[1]) else ".json", "csv": ".csv"}
-        names = [drawn, *(stem + ends[name] for name in self.formats if name in ends)]
+        led to, or where older results may not be replaced."""
+        ends = {"json": ".jsonl" if film else ".json", "csv": ".csv"}
+        ends = [DRAWN[film], *(ends[name] for name in self.formats if name in ends)]
+        names = [stem + end for end in ends]
         self._check_others(path, names)
         older = [file for name in names if (file := self.folder / name).exists()]
-        older += self.points_of(stem, drawn) if "pts" in self.formats else []
+        older += self.points_of(stem, film) if "pts" in self.formats else []
         if older and not self.overwrite:
             raise UserError(
                 f"{older[0]}: is there already; add --overwrite or choose another --save-dir"
@@ -151,28 +155,24 @@ class Output:
             if os.path.realpath(self.folder / name) in self.inputs:
                 raise UserError(f"{path}: would overwrite {name}; choose another --save-dir")
 
-    def points_of(self, stem: str, drawn: str) -> list[Path]:
+    def points_of(self, stem: str, film: bool) -> list[Path]:
         """The .pts files that an earlier call wrote for this photo or video."""
-        frame = r"\.frame\d+" if drawn.endswith(DRAWN[1]) else ""
+        frame = r"\.frame\d+" if film else ""
         name = re.compile(rf"{re.escape(stem)}{frame}\.face\d+\.pts")
         return [file for file in self.folder.iterdir() if name.fullmatch(file.name)]
 
     def write(
-        self,
-        path: str,
-        stem: str,
-        size: tuple[int, int],
-        found: Found,
-        drawn: Path,
-        draw: Write | None = None,
+        self, path: str, stem: str, size: tuple[int, int], found: Found, draw: Write | None = None
     ) -> None:
         """The faces of a photo or of all frames of a video of ``size`` (H, W), in every format, and
-        what is drawn: all of it or nothing."""
+        what ``draw`` writes: all of it or nothing."""
         texts: dict[str, str] = {}
         for name in self.formats:
             texts |= FORMATS[name](path, stem, size, found, self.network)
         self._check_others(path, texts)
-        older = self.points_of(stem, drawn.name) if "pts" in self.formats else []
+        film = found[0][0] is not None
+        older = self.points_of(stem, film) if "pts" in self.formats else []
+        drawn = self.folder / f"{stem}{DRAWN[film]}"
         contents: dict[Path, Write] = {} if draw is None else {drawn: draw}
         for name, text in texts.items():
             content = text.encode("utf-8", "surrogateescape")  # file names are not always UTF-8
@@ -240,12 +240,12 @@ def files_of(path: str, save_dir: Path) -> list[str]:
 def predict_photo(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
     """Find, draw and write the faces of one photo; returns the line to print."""
     drawn = output.folder / f"{stem}{DRAWN[0]}"
-    output.check_free(path, stem, drawn.name)
+    output.check_free(path, stem)
     image = read_photo(path)
     faces = finder.predict(image)
     picture = Image.fromarray(output.draw(image, faces))
     output.write(
-        path, stem, image.shape[:2], [(None, faces)], drawn,
+        path, stem, image.shape[:2], [(None, faces)],
         lambda file: picture.save(file, "JPEG", quality=92),
     )  # fmt: skip
     return f"{path}: {len(faces)} face{'s' * (len(faces) != 1)}, see {drawn}"
@@ -254,7 +254,7 @@ def predict_photo(path: str, stem: str, finder: FaceKeypoints, output: Output) -
 def predict_video(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
     """As ``predict_photo``, of a video; faces are tracked, so that each keeps its number."""
     drawn = output.folder / f"{stem}{DRAWN[1]}"
-    output.check_free(path, stem, drawn.name)
+    output.check_free(path, stem, film=True)
     found: Found = []
     tracker = Tracker(finder.detect, finder.keypoints, check_every=1)  # accuracy before speed
     with closing(video.Frames(Path(path))) as frames, closing(tracker):
@@ -268,7 +268,7 @@ def predict_video(path: str, stem: str, finder: FaceKeypoints, output: Output) -
             recorder.close(keep=False)
             raise
         recorder.close()
-    output.write(path, stem, frames.size[::-1], found, drawn)
+    output.write(path, stem, frames.size[::-1], found)
     return f"{path}: {len(found)} frames, see {drawn}"
 
 

@@ -63,7 +63,7 @@ def test_the_page_is_whole_and_small(explain, found, photo, tmp_path):
     assert explain(checkpoint)[:2] == (0, "the page: r/explain/index.html\n")
     page = tmp_path / "r" / "explain" / "index.html"
     text = page.read_text()
-    assert "Ada &amp; friends.png" in text
+    assert "Ada &amp; friends.png" in text and str(checkpoint) in text
     pictures = re.findall(r'<img src="([^"]+)" width="(\d+)" height="(\d+)" alt="([^"]*)"', text)
     assert len(pictures) == text.count("<img ") == text.count("<figcaption>")
     for source, width, height, alt in pictures:
@@ -107,6 +107,7 @@ def test_what_cannot_be_explained_is_one_line(
         ((nose,), photo[0], "nose.pt: predicts 1 points of imm58"),
         (("none.pt", "--point", "68"), photo[0], "error: --point 68: "),
         (("none.pt", "--point", "-1"), photo[0], "error: --point -1: "),
+        (("none.pt",), "r/explain/figures/face.png", "would be replaced by the page"),
     ):
         status, out, (error,) = explain(*line, of=of)
         assert (status, out) == (2, "")

@@ -316,6 +316,8 @@ def test_a_photo_and_the_film_of_its_moment_are_both_done(seer, predict, clip, t
     assert (status, len(out.splitlines()), errors) == (0, 2, [])
     written = names(tmp_path / "predictions")
     assert written == ["clip.faces.jpg", "clip.faces.mp4", "clip.json", "clip.jsonl"]
+    assert predict("clip.jpg", "clip.avi", "--format", "csv", "--save-dir", "csv")[0] == 0
+    assert {"clip.csv", "clip.avi.csv"} < {*names(tmp_path / "csv")}
 
 
 def test_a_file_that_is_named_twice_is_done_once(seer, predict, tmp_path):
