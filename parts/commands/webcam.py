@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from contextlib import ExitStack, closing
@@ -53,8 +52,7 @@ def run(options: argparse.Namespace) -> None:
     source = (options.camera or 0) if options.video is None else options.video
     if not isinstance(source, Path) and source not in range(CAMERAS):
         raise UserError(f"--camera {source}: no such camera; take 0, 1, ...")
-    same = options.video and options.record and os.path.realpath(options.video)
-    if same == os.path.realpath(options.record or ""):
+    if options.video and options.record and options.record.resolve() == options.video.resolve():
         raise UserError(f"{options.record}: is the video itself; choose another name for --record")
     view = View.load(options.filter)
     if options.window:

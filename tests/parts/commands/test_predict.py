@@ -320,6 +320,22 @@ def test_a_photo_and_the_film_of_its_moment_are_both_done(seer, predict, clip, t
     assert {"clip.csv", "clip.avi.csv"} < {*names(tmp_path / "csv")}
 
 
+def test_a_path_that_may_not_be_entered_is_one_line(seer, predict, tmp_path, monkeypatch):
+    """As root may enter everything, the folder's mode alone tests nothing."""
+    is_dir = Path.is_dir
+
+    def refuse(path, **how):
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_dir(path, **how)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    photo(tmp_path / "me.jpg")
+    status, out, (error,) = predict("closed", "me.jpg")
+    assert (status, out[:6]) == (2, "me.jpg")
+    assert error == "error: closed: Permission denied; check its name and permissions"
+
+
 def test_a_file_that_is_named_twice_is_done_once(seer, predict, tmp_path):
     photo(tmp_path / "me.jpg")
     assert predict("me.jpg", "./me.jpg", tmp_path / "me.jpg", ".")[1:] == (
