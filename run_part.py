@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from common.system.errors import UserError
+from common.system.files import drop_stdout
 from common.system.signals import STOPS
 
 COMMANDS = {
@@ -74,7 +75,9 @@ def main(line: list[str] | None = None) -> int:
             if name == called:
                 module.add_options(command)
         options = parser.parse_args(line)  # exits where no command is named
-        return module.run(options) or 0
+        status = module.run(options) or 0
+        sys.stdout.flush()  # a full disk shows here at the latest
+        return status
     except (Exception, KeyboardInterrupt) as fault:
         return report(fault)
 
@@ -85,7 +88,7 @@ def report(fault: BaseException) -> int:
     Raises ``fault`` where it is an error of this program.
     """
     if isinstance(fault, BrokenPipeError):  # the reader of our lines needs no more of them
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()
         return 0
     if stops or isinstance(fault, KeyboardInterrupt):
         print("stopped; parts go on with --resume, others by the same command", file=sys.stderr)
@@ -95,6 +98,11 @@ def report(fault: BaseException) -> int:
             f"the package {fault.name} is missing or broken ({fault}); install all "
             "that is needed with: python -m pip install -e ."
         )
+    if isinstance(fault, OSError) and fault.strerror:  # a folder that may not be entered, ...
+        if not fault.filename:
+            drop_stdout()
+        where = fault.filename or "stdout"
+        fault = UserError(f"{where}: {fault.strerror}; check name, permissions and space")
     if not isinstance(fault, UserError):
         raise fault
     print(f"error: {fault}", file=sys.stderr)
@@ -119,6 +127,9 @@ stops: list[int] = []  # the signals that stopped this process
 
 
 if __name__ == "__main__":
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed: the next file to be opened would take its number
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files are not always UTF-8
     for number in STOPS:
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # as of nohup

@@ -35,7 +35,7 @@ from common.system.device import computes_in_bfloat16
 from common.system.errors import UserError
 from datasets.splits import split
 from parts.commands.export import INPUT, OnnxNetwork, as_onnx, onnx_packages
-from parts.toolkit import default_checkpoint
+from parts.toolkit import SHIPPED, named
 
 Predict = Callable[[Tensor], Tensor]
 """From float32 (B, 1, h, w) to fractions (B, 68, 2)."""
@@ -55,10 +55,9 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, nargs="?", help="default: the one that ships")
     options = parser.parse_args()
 
-    path = options.checkpoint or default_checkpoint()
-    trained = checkpoints.load(path)
-    require_all_points(trained, path)
-    recipe = checkpoints.recipe_of(trained)
+    chosen = named(options.checkpoint or SHIPPED)
+    trained, recipe = chosen.checkpoint, chosen.recipe
+    require_all_points(trained, chosen.name)
     test = load_crops(split("ibug", "lfpw/testset", None, "landmarks", IBUG_68), recipe)
     ways = in_pytorch(trained)
     try:

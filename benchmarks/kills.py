@@ -29,7 +29,7 @@ from common.keypoints import IBUG_68
 from common.photos.video import Frames, Recorder
 from datasets.synthetic.render import render
 from parts.commands.predict import files_of
-from parts.toolkit import default_checkpoint
+from parts.toolkit import SHIPPED, named
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIGNALS: dict[str, tuple[signal.Signals, ...]] = {
@@ -90,7 +90,7 @@ def faults_of(folder: Path, command: str, before: dict[str, bytes], killed: bool
 
 def start(folder: Path, command: str) -> subprocess.Popen[bytes]:
     """Run a command in ``folder``."""
-    line = COMMANDS[command].format(checkpoint=default_checkpoint()).split()
+    line = COMMANDS[command].format(checkpoint=named(SHIPPED)).split()
     return subprocess.Popen(
         [sys.executable, str(REPOSITORY / "run_part.py"), *line],
         cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

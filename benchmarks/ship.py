@@ -8,7 +8,9 @@ detected face depends on the weights: ``python -m benchmarks.detectors confidenc
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from torch import nn
@@ -23,9 +25,10 @@ from common.report.face_measures import ATTRIBUTES, face_attributes
 from common.report.run_report import network_crops
 from common.system.device import best_device
 from common.system.errors import UserError
+from datasets.ibug import FOLDERS
 from datasets.splits import split, train_and_test
 from parts.protocols_300w import predict_faces, protocols
-from parts.toolkit import WEIGHTS
+from parts.toolkit import NME, WEIGHTS
 
 FILE = WEIGHTS / "part3.pt"
 CARD = Path(__file__).with_name("model_card.md")
@@ -48,11 +51,13 @@ def main() -> None:
     new = FILE.with_name(f"{FILE.name}.new")
     try:
         checkpoints.save(halved(checkpoint), new)
-        text = card(new, options.device)  # what cannot be measured is not shipped
+        text, rows = card(new, options.device)  # what cannot be measured is not shipped
         new.replace(FILE)
     finally:
         new.unlink(missing_ok=True)
     FILE.with_name("README.md").write_text(text, encoding="utf-8")
+    by_folder = {r["name"]: r["boxes"]["landmarks"]["nme"] for r in rows if r["name"] in FOLDERS}
+    FILE.with_name(NME.name).write_text(json.dumps(by_folder) + "\n", encoding="utf-8")
     print(f"{FILE}: {FILE.stat().st_size / 1e6:.1f} MB, with its card beside it")
 
 
@@ -72,14 +77,16 @@ def halved(checkpoint: checkpoints.Checkpoint) -> checkpoints.Checkpoint:
     }
 
 
-def card(file: Path, device: str | None) -> str:
-    """The model card of the weights in ``file``, measured on the faces that are here."""
+def card(file: Path, device: str | None) -> tuple[str, list[dict[str, Any]]]:
+    """The model card of the weights in ``file``, measured on the faces that are here, and the rows
+    of its figures as ``protocols`` returns them."""
     trained = checkpoints.load(file)
     recipe = checkpoints.recipe_of(trained)
     network = checkpoints.network_of(trained).to(best_device(device))
     train, _ = train_and_test("ibug", "ibug", None)
     how = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "keep_trailing_newline": True}
-    return jinja2.Template(CARD.read_text(encoding="utf-8"), **how).render(
+    rows = protocols(network, load_crops(train, recipe), recipe, None)
+    text = jinja2.Template(CARD.read_text(encoding="utf-8"), **how).render(
         trained,
         file=FILE.name,
         megabytes=file.stat().st_size / 1e6,
@@ -87,10 +94,11 @@ def card(file: Path, device: str | None) -> str:
         recipe=recipe,
         folders={name: train.views.count(name) for name in sorted(set(train.views))},
         n_train=len(train),
-        rows=protocols(network, load_crops(train, recipe), recipe, None),
+        rows=rows,
         weak=weaknesses(network, recipe),
         torch=trained["versions"]["torch"],
     )
+    return text, rows
 
 
 def weaknesses(network: nn.Module, recipe: Recipe) -> list[dict[str, str | float]]:

@@ -6,17 +6,19 @@ module knowing any of them; files of older versions are translated by one table 
 
 from __future__ import annotations
 
+import math
 import sys
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from common.inference import flip_disagreement_p99
+from common.keypoints import SCHEMES
 from common.loading import Crops
 from common.metrics import mean_shape
 from common.recipe import Options, Recipe
@@ -34,6 +36,15 @@ values), ``recipe_name``, ``pretrained`` (as in ``Options``), ``scheme``, ``poin
 ``dataset``, ``mean_shape``, ``metrics``, ``versions`` and ``training`` (what ``--resume`` needs:
 network, optimizer, ema, snapshots, history, seed). When training has ended also
 ``flip_disagreement``, see ``inference.flip_disagreement_p99``."""
+
+KINDS = {
+    "network": str, "arguments": dict, "weights": dict, "recipe": dict, "scheme": str,
+    "point_ids": (list, tuple), "dataset": str,
+}  # fmt: skip
+"""What every checkpoint holds."""
+DAMAGED = "damaged; delete it and train it again"
+NOT_OURS = "not a checkpoint of this project; name another file"
+LARGEST = 4096  # pixels of a crop's side, channels, points
 
 RENAMED_KEYS = {"kept": "point_ids", "doubt": "flip_disagreement"}
 RENAMED_TRAINING_KEYS = {"average": "ema", "film": "snapshots"}
@@ -65,24 +76,49 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU; only tensors and plain values are accepted.
 
-    Raises UserError where the file is missing, damaged or something else.
+    Raises UserError where the file is missing, damaged or something else, or where its points are
+    unknown or its weights not finite.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; train one with: python run_part.py 3")
+    checkpoint, whole = {}, False
     try:
-        if zipfile.ZipFile(path).testzip() is not None:  # torch.load compares no checksums
-            raise ValueError("checksum")
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        complete = {"network", "arguments", "weights", "recipe", "scheme"} <= checkpoint.keys()
+        whole = zipfile.ZipFile(path).testzip() is None  # torch.load compares no checksums
+        checkpoint = _renamed(torch.load(path, map_location="cpu", weights_only=True))
     except PermissionError:
         raise UserError(f"{path}: may not be read; change its permissions") from None
     except Exception:  # a damaged file fails in whichever layer meets the damage first
-        complete = False
-    if not complete:
-        raise UserError(
-            f"{path}: damaged or not a checkpoint of this project; delete it and train it again"
-        )
-    return _renamed(checkpoint)
+        checkpoint = {}
+    if not (whole and all(isinstance(checkpoint.get(key), KINDS[key]) for key in KINDS)):
+        damaged = not whole and _begins_as_ours(path)
+        raise UserError(f"{path}: {DAMAGED if damaged else NOT_OURS}")
+    if fault := _fault_of(checkpoint):
+        raise UserError(f"{path}: {fault}; train it again, or take another one")
+    return checkpoint
+
+
+def _begins_as_ours(path: Path) -> bool:
+    """Whether a file that is not whole begins as a checkpoint of this project does."""
+    with open(path, "rb") as file:
+        beginning = file.read(4096)
+    return beginning.startswith(b"PK") and b"arguments" in beginning
+
+
+def _fault_of(checkpoint: Checkpoint) -> str | None:
+    """Why a whole checkpoint cannot be used; None where it can."""
+    scheme, ids = SCHEMES.get(checkpoint["scheme"]), checkpoint["point_ids"]
+    if scheme is None:
+        return f"its points are of {checkpoint['scheme']}, which this version does not know"
+    mean = checkpoint.get("mean_shape", torch.zeros(len(ids), 2))
+    ours = all(index in range(scheme.n_points) for index in ids) and len({*ids}) == len(ids)
+    if not ours or getattr(mean, "shape", None) != (len(ids), 2):
+        return f"its points are not those of {scheme.name}"
+    numbers = [*checkpoint["weights"].values(), checkpoint.get("flip_disagreement", 0.0), mean]
+    if not all(isinstance(value, Tensor | float | int) for value in numbers):
+        return "it holds something else than numbers"
+    if not all(torch.as_tensor(value).isfinite().all() for value in numbers):
+        return "it holds numbers that are not finite, as its training diverged"
+    return None
 
 
 def _renamed(checkpoint: Checkpoint) -> Checkpoint:
@@ -113,10 +149,13 @@ def network_of(checkpoint: Checkpoint) -> nn.Module:
 
     Raises UserError where no such network is registered or its weights do not fit.
     """
+    arguments = checkpoint["arguments"]
     try:
-        network = NETWORKS[checkpoint["network"]](**checkpoint["arguments"])
+        if any(value > LARGEST for value in arguments.values() if isinstance(value, int)):
+            raise ValueError("more memory than there is")
+        network = NETWORKS[checkpoint["network"]](**arguments)
         network.load_state_dict(checkpoint["weights"])
-    except (KeyError, TypeError, RuntimeError):
+    except Exception:  # arguments of another version fail wherever they are used first
         raise UserError(
             f"checkpoint of network {checkpoint['network']}: not a network of this version; "
             "train it again"
@@ -130,12 +169,55 @@ def recipe_of(checkpoint: Checkpoint) -> Recipe:
     Raises UserError where another version wrote a recipe with other values.
     """
     try:
-        return Recipe(**checkpoint["recipe"])
+        recipe = Recipe(**checkpoint["recipe"])
+        kinds = {field.name: type(field.default) for field in fields(Recipe)}
+        numbers = {name: value for name, value in asdict(recipe).items() if kinds[name] is not str}
+        sides = recipe.height, recipe.width, recipe.margin + 1
+        known = all(math.isfinite(value) for value in numbers.values())
+        known &= all(side in range(1, LARGEST) for side in sides) and recipe.box_scale >= 0
     except TypeError:
+        known = False
+    if not known:
         raise UserError(
             f"checkpoint of network {checkpoint['network']}: its recipe is of another version; "
             "train it again"
-        ) from None
+        )
+    return recipe
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, ready to predict.
+
+    path: the checkpoint's file.
+    name: the same, or what it is called on the command line.
+    """
+
+    path: Path
+    name: str
+    checkpoint: Checkpoint
+    network: nn.Module
+    recipe: Recipe
+
+
+def read(path: Path, name: str | None = None) -> Trained:
+    """The network in a checkpoint, its file's name by default, tried on one empty crop.
+
+    Raises UserError with the name where there is no such file or it cannot be used.
+    """
+    checkpoint = load(path)
+    try:
+        network, recipe = network_of(checkpoint), recipe_of(checkpoint)
+    except UserError as fault:
+        raise UserError(f"{path}: {fault}") from None
+    try:
+        with torch.inference_mode():
+            points = network(torch.zeros(1, 1, recipe.height, recipe.width))[0]  # (k, 2)
+    except RuntimeError:  # made for crops of another size
+        points = ()
+    if len(points) != len(checkpoint["point_ids"]):
+        raise UserError(f"{path}: its network is for other crops or points; train it again")
+    return Trained(path, name or str(path), checkpoint, network, recipe)
 
 
 @dataclass(frozen=True)
@@ -171,7 +253,7 @@ class Run:
         try:
             for name in self.states.keys() & training.keys():  # older ones hold no snapshots
                 self.states[name].load_state_dict(training[name])
-        except (RuntimeError, ValueError):
+        except (RuntimeError, ValueError, KeyError, TypeError):
             raise UserError(
                 f"{self.path}: is of another network; leave out --resume to start again"
             ) from None

@@ -173,14 +173,19 @@ def crop_and_resize_turned(
 def read_picture(path: Path | BinaryIO, colour: bool) -> Image.Image:
     """Decode a picture to mode "RGB" or, grey, "L" (ITU-R 601 luma), turned as EXIF says.
 
-    16-bit pictures keep their upper 8 bits, palettes are resolved, transparency is dropped.
+    Values of more than 8 bits, floats too, are stretched to 8: from 0, or the least below, to the
+    highest that the bits in use can hold. Palettes are resolved, transparency is dropped.
     Raises whatever Pillow raises for a picture that cannot be decoded whole.
     """
     with Image.open(path) as picture:
         picture.load()
         picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):
-        picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
+    if picture.mode[0] in "IF":
+        values = np.nan_to_num(np.asarray(picture).astype(np.float64), posinf=0, neginf=0)
+        values -= min(values.min(), 0)
+        bits = math.ceil(math.log2(values.max() + 1))  # 12 of a 12-bit picture
+        top = 2**bits - 1 if values.max() > 1 else 1
+        picture = Image.fromarray((values * (255 / top)).astype(np.uint8))
     if picture.mode in ("P", "PA"):
         picture = picture.convert("RGBA")
     return picture.convert("RGB" if colour else "L")

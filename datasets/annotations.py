@@ -93,13 +93,24 @@ def numbers(file: Path, rows: Iterable[Sequence[str]]) -> Tensor:
         raise DamagedError(f"{file}: a coordinate is missing or not a number") from None
 
 
+def placed(file: Path, rows: Iterable[Sequence[str]]) -> Tensor:
+    """As ``numbers``, of points; raises DamagedError for one at 0 0 or -1 -1, which says that
+    nobody placed it."""
+    points = numbers(file, rows)
+    for nowhere in (0, -1):
+        if len(points) and (points == nowhere).all(dim=-1).any():
+            raise DamagedError(f"{file}: a point at {nowhere} {nowhere}, which nobody placed")
+    return points
+
+
 def check_points(file: Path, points: Tensor, scheme: Scheme, size: tuple[int, int]) -> Tensor:
     """The points as float32, if they can be those of a face in the picture.
 
     points: (K, 2) in pixels.
     size: width and height of the picture in pixels.
     Raises DamagedError for a wrong count, values that are not finite, points farther outside the
-    picture than half its longer side, or equal outer eye corners (NME divides by their distance).
+    picture than half its longer side, x and y exchanged, or equal outer eye corners (NME divides
+    by their distance).
     """
     if len(points) != scheme.n_points:
         raise DamagedError(f"{file}: {len(points)} points instead of {scheme.n_points}")
@@ -110,6 +121,11 @@ def check_points(file: Path, points: Tensor, scheme: Scheme, size: tuple[int, in
         raise DamagedError(f"{file}: points lie far outside the picture of {size[0]}x{size[1]}")
     if scheme.eye_distance(points) == 0:
         raise DamagedError(f"{file}: both outer eye corners lie in the same spot")
+    left, right = points[list(scheme.outer_eyes)]
+    along, down = right - left, points.mean(dim=0) - (left + right) / 2
+    mirrored = along[0] * down[1] < along[1] * down[0]
+    if mirrored and along[1].abs() > along[0].abs():
+        raise DamagedError(f"{file}: x and y are exchanged")
     return points.float()
 
 

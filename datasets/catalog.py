@@ -83,4 +83,5 @@ def licence(dataset: str) -> str:
     """The licence of training data, as its makers state it; ``dataset`` as in checkpoints."""
     if dataset == "synthetic":
         return SYNTHETIC_LICENCE
-    return SETS["ibug" if dataset == "mixed" else dataset].LICENCE
+    named = "ibug" if dataset == "mixed" else dataset
+    return SETS[named].LICENCE if named in SETS else f"unknown, that of {dataset}"

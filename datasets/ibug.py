@@ -32,6 +32,7 @@ from datasets.annotations import (
     gather,
     numbers,
     picture_size,
+    placed,
     read_text,
 )
 from datasets.download import RemoteFile
@@ -103,7 +104,7 @@ def read_pts(file: Path) -> Tensor:
     """
     inside = read_text(file).rpartition("{")[2].partition("}")[0]
     rows = [line.split() for line in inside.splitlines()]
-    return numbers(file, [row for row in rows if row]) - 1
+    return placed(file, [row for row in rows if row]) - 1
 
 
 def counts(folder: Path) -> dict[str, tuple[int, int]]:
@@ -183,7 +184,7 @@ def _entries(file: Path) -> list[Entry]:
     except OSError as fault:
         kind = NotHereError if isinstance(fault, FileNotFoundError) else UserError
         raise kind(f"{file}: {fault.strerror}; unpack the data set again") from None
-    except ET.ParseError as fault:
+    except (ET.ParseError, LookupError, ValueError) as fault:  # also an unknown encoding
         raise UserError(f"{file}: not whole ({fault}); unpack the data set again") from None
     return [(picture.get("file", ""), box) for picture in pictures for box in picture.iter("box")]
 
@@ -197,7 +198,9 @@ def _read_entry(folder: Path, entry: Entry) -> Face:
     name, box = entry
     file = folder / name
     parts = sorted(box.iter("part"), key=lambda part: part.get("name", "").zfill(2))
-    points = numbers(file, [(part.get("x", ""), part.get("y", "")) for part in parts])
+    points = placed(file, [(part.get("x", ""), part.get("y", "")) for part in parts])
+    if len({part.get("name", "").zfill(2) for part in parts}) < len(parts):
+        raise DamagedError(f"{file}: one of its points is twice in the list")
     points = check_points(file, points, IBUG_68, picture_size(file))
     sides = [box.get(side, "") for side in ("left", "top", "width", "height")]
     left, top, width, height = numbers(file, [sides[:2], sides[2:]]).flatten().tolist()

@@ -31,8 +31,8 @@ from datasets.annotations import (
     Face,
     check_points,
     gather,
-    numbers,
     picture_size,
+    placed,
     read_text,
 )
 from datasets.download import RemoteFile
@@ -122,7 +122,7 @@ def read_asf(file: Path) -> Face:
         raise DamagedError(f"{file}: a point has neither 7 nor 10 columns")
     picture = file.parent / picture_name
     size = picture_size(picture)
-    fractions = numbers(file, [row[2:4] for row in columns])  # (58, 2)
+    fractions = placed(file, [row[2:4] for row in columns])  # (58, 2)
     points = check_points(file, fractions * torch.tensor(size) - 0.5, IMM_58, size)
     points = number_eyes_from_outside(points)
     return Face(picture, points, (0, 0, *size), name["person"], VIEWS[name["view"]])

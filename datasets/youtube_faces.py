@@ -30,7 +30,7 @@ from pathlib import Path
 from common.faces import Faces, landmark_boxes
 from common.keypoints import IBUG_68
 from common.system.errors import UserError
-from datasets.annotations import DamagedError, Face, check_points, gather, numbers, picture_size
+from datasets.annotations import DamagedError, Face, check_points, gather, picture_size, placed
 from datasets.download import RemoteFile
 from datasets.location import data_folder, not_found
 
@@ -121,7 +121,10 @@ def _rows(folder: Path, part: str) -> list[list[str]]:
     file = folder / LISTS[part]
     try:
         with open(file, newline="", encoding="utf-8-sig") as lines:
-            return [row for row in csv.reader(lines) if row][1:]
+            rows = [row for row in csv.reader(lines) if row][1:]
+        if rows and len(rows[0]) == 1:
+            raise UserError(f"{file}: its columns are not separated by commas; unpack it again")
+        return rows
     except OSError as fault:
         raise UserError(f"{file}: {fault.strerror}; unpack the data set again") from None
     except (UnicodeDecodeError, csv.Error):
@@ -131,7 +134,7 @@ def _rows(folder: Path, part: str) -> list[list[str]]:
 def _read(folder: Path, held_out: Sequence[str], row: Sequence[str]) -> Face:
     file = folder / row[0]
     pairs = list(zip(row[1::2], row[2::2], strict=False))
-    points = check_points(file, numbers(file, pairs), IBUG_68, picture_size(file))
+    points = check_points(file, placed(file, pairs), IBUG_68, picture_size(file))
     person = _person(row[0])
     if not person:
         raise DamagedError(f"{file}: the name does not give the person, like Some_Body_01.jpg")

@@ -3,14 +3,19 @@ photo and its 68 points."""
 
 from __future__ import annotations
 
+import json
+import sys
+from contextlib import suppress
+from datetime import date
 from pathlib import Path
 
 from common import checkpoints
+from common.checkpoints import Trained
 from common.photos import detectors
 from common.photos.finder import FaceKeypoints, require_all_points
 from common.system.device import best_device
 from common.system.errors import UserError
-from datasets import yunet
+from datasets import ibug, yunet
 from parts import part1_nose_tip, part2_full_face, part3_variants
 
 # Importing the lessons and their variants registers all networks, see ``checkpoints.register``.
@@ -18,26 +23,79 @@ LESSONS = {"1": part1_nose_tip, "2": part2_full_face, "3": part3_variants}
 ASSETS = Path(__file__).resolve().parent / "assets"
 FILTERS = ASSETS / "filters"  # art and anchor points
 WEIGHTS = ASSETS / "weights"  # the network that ships
+NME = WEIGHTS / "nme.json"  # its NME in % by test folders of 300-W
+SHIPPED = "shipped"  # its name on the command line and in results
 
 
-def default_checkpoint() -> Path:
-    """The default checkpoint: the one that ships, else the newest of part 3 in ``reports``.
+def choose_network(checkpoint: Path | None, reports: Path = Path("reports")) -> Trained:
+    """The network that a command takes, named in one line on stderr.
 
-    Raises UserError where neither exists.
+    checkpoint: a file, or ``SHIPPED``; None takes the newest finished run of part 3 below
+        ``reports``, else the network that ships. Where the run is worse than that one, or was
+        trained on synthetic faces, the line says so.
+    Raises UserError where there is no such file, or it cannot be used.
     """
-    shipped = sorted(WEIGHTS.glob("*.pt"))
-    trained = Path("reports").glob("part3*/checkpoint.pt")
-    found = shipped or sorted(trained, key=lambda path: path.stat().st_mtime)
-    if not found:
+    run = None if checkpoint else _newest_run(reports)
+    trained = run or named(checkpoint or SHIPPED)
+    best = json.loads(NME.read_text(encoding="utf-8")) if NME.is_file() else {}
+    known = best if trained.name == SHIPPED else _recorded(trained)
+    words = [trained.name, *(f"NME {nme:.2f} % on {name}" for name, nme in known.items())]
+    if trained.name != SHIPPED:
+        day = date.fromtimestamp(Path(trained.name).stat().st_mtime)
+        ago = (date.today() - day).days
+        words.append({0: "trained today", 1: "trained yesterday"}.get(ago, f"trained on {day}"))
+    line = f"network: {', '.join(words)}"
+    if run and run.checkpoint["dataset"] == "synthetic":
+        line += f"; trained on synthetic faces; --checkpoint {SHIPPED} takes one of real faces"
+    elif run and (worse := [name for name in best if known.get(name, 0) > best[name]]):
+        line += f"; --checkpoint {SHIPPED} takes a better one, {best[worse[0]]:.2f} % there"
+    print(line, file=sys.stderr)
+    return trained
+
+
+def named(checkpoint: Path | str) -> Trained:
+    """The network in a checkpoint's file, or for ``SHIPPED`` the one that ships.
+
+    Raises UserError where there is none, or it cannot be used.
+    """
+    if str(checkpoint) != SHIPPED:
+        return checkpoints.read(Path(checkpoint))
+    if not (files := sorted(WEIGHTS.glob("*.pt"))):
         raise UserError(
             "reports/part3/checkpoint.pt: no trained network yet; make one with: "
             "python run_part.py 3"
         )
-    return found[-1]
+    return checkpoints.read(files[-1], SHIPPED)
+
+
+def _newest_run(reports: Path) -> Trained | None:
+    """The newest finished run of part 3; one line on stderr names each that cannot be used."""
+    files = sorted(reports.glob("part3*/checkpoint.pt"), key=lambda file: file.stat().st_mtime)
+    for file in reversed(files):
+        try:
+            trained = checkpoints.read(file)
+            require_all_points(trained.checkpoint, file)
+        except UserError as fault:
+            print(f"not taken: {fault}", file=sys.stderr)
+            continue
+        if "metrics" in trained.checkpoint:  # written when a run is finished
+            return trained
+    return None
+
+
+def _recorded(trained: Trained) -> dict[str, float]:
+    """The NME in % that a run ended with, by test folders of 300-W, else of all its test faces."""
+    with suppress(KeyError, TypeError, AttributeError, ValueError):  # of another version, or none
+        metrics = trained.checkpoint["metrics"]
+        if metrics["dataset"] in ("ibug", "mixed"):
+            groups = metrics["per_group"]
+            return {name: float(groups[name]["nme"]) for name in ibug.FOLDERS if name in groups}
+        return {f"{metrics['dataset']}/test": float(metrics["nme"])}
+    return {}
 
 
 def face_keypoints(
-    checkpoint: Path | None = None,
+    checkpoint: Trained | Path | str | None = None,
     detector: str = "auto",
     data: Path | None = None,
     device: str | None = None,
@@ -45,18 +103,17 @@ def face_keypoints(
 ) -> FaceKeypoints:
     """A detector and a trained network: photos in, faces out; arguments as ``FaceKeypoints``.
 
-    checkpoint: of a network for 68 points; by default the one that ships.
+    checkpoint: of a network for 68 points: its file, or as ``choose_network`` returns it; by
+        default the one that ships.
     detector: "haar", "lbp" or "yunet", whose file lies below ``data``; "auto" takes YuNet where its
         file is there, else Haar.
     data: None means FACE_DATA, else datasets/files.
     device: such as "cpu" or "cuda:1"; None takes the best available.
     Raises UserError where one of them is missing, damaged or made for other points.
     """
-    path = checkpoint or default_checkpoint()
-    trained = checkpoints.load(path)
-    require_all_points(trained, path)
-    network, recipe = checkpoints.network_of(trained), checkpoints.recipe_of(trained)
+    trained = checkpoint if isinstance(checkpoint, Trained) else named(checkpoint or SHIPPED)
+    require_all_points(trained.checkpoint, trained.name)
     # Older checkpoints, and the one that ships, hold no flip disagreement.
-    disagreement = trained.get("flip_disagreement", 0.0)
-    finds = detectors.load(detector, yunet.place(data))
-    return FaceKeypoints(network, recipe, finds, best_device(device), disagreement, video)
+    disagreement = trained.checkpoint.get("flip_disagreement", 0.0)
+    finds, device = detectors.load(detector, yunet.place(data)), best_device(device)
+    return FaceKeypoints(trained.network, trained.recipe, finds, device, disagreement, video)

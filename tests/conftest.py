@@ -32,7 +32,8 @@ def cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def command(capfd, monkeypatch, tmp_path):
-    """Calls the command line in an empty folder: exit status, stdout, lines of stderr."""
+    """Calls the command line in an empty folder: exit status, stdout, lines of stderr but for that
+    on the network, which is kept in ``network``."""
     import run_part
 
     monkeypatch.chdir(tmp_path)
@@ -42,7 +43,9 @@ def command(capfd, monkeypatch, tmp_path):
         status = run_part.main([str(word) for word in line])
         out, err = capfd.readouterr()
         assert "Traceback" not in err
-        return status, out, err.splitlines()
+        lines = err.splitlines()
+        call.network = [line for line in lines if line.startswith("network: ")]
+        return status, out, [line for line in lines if line not in call.network]
 
     return call
 

@@ -26,7 +26,7 @@ from common.report import run_report
 from datasets.synthetic import cached
 from datasets.synthetic.render import render
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset, part3_variants
-from parts.toolkit import default_checkpoint, face_keypoints
+from parts.toolkit import SHIPPED, face_keypoints, named
 
 PARTS = {"1": part1_nose_tip, "2": part2_full_face, "3": part3_large_dataset}
 FACES = {  # rendered for a training and its test; at most 24, which are rendered in this process
@@ -72,7 +72,7 @@ def train(case, reports, patch):
     patch.setattr(run_report, "write_report", lambda *_: None)  # seconds of drawing figures
     line = [part, "--recipe", recipe, "--dataset", "synthetic", "--device", "cpu"]
     if case == "3-best":  # from random weights it would need minutes to beat the mean face
-        line += ["--pretrained", str(default_checkpoint())]
+        line += ["--pretrained", str(named(SHIPPED).path)]
     assert run_part.main([*line, "--reports", str(reports)]) == 0
     kept = torch.load(reports / f"part{part}" / "checkpoint.pt", weights_only=True)
     history, metrics = kept["training"]["history"], kept["metrics"]
@@ -119,7 +119,8 @@ def test_predict_writes_where_the_face_of_a_picture_is(tmp_path):
     (image,), truth, _ = render([6], IBUG_68, "portrait", (480, 640))
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "face.png")
     line = ["predict", str(tmp_path / "face.png"), "--save-dir", str(tmp_path / "found")]
-    assert run_part.main([*line, "--device", "cpu"]) == 0
+    line += ["--device", "cpu", "--checkpoint", SHIPPED, "--detector", "haar"]
+    assert run_part.main(line) == 0
     found = json.loads((tmp_path / "found" / "face.json").read_text())
     (face,) = found["faces"]
     assert (found["width"], found["height"]) == (640, 480)

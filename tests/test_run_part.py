@@ -7,9 +7,11 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from small_network import checkpoint_of
 
 import run_part
 from common import training
+from datasets.synthetic import cached
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ON_CPU = ("--epochs", 1, "--device", "cpu")
@@ -61,6 +63,28 @@ def test_a_closed_pipe_is_not_an_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_behind_stdout_is_one_line():
+    code = (
+        "import run_part, sys\n"
+        "try: print('lost', flush=True)\n"
+        "except OSError as fault: sys.exit(run_part.report(fault))"
+    )
+    with open("/dev/full", "w") as full:
+        done = python(code, stdout=full)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: stdout: No space left on device; ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="shells close them otherwise there")
+def test_closed_streams_are_no_matter():
+    line = f"exec {sys.executable} run_part.py data --download <&- >&-"
+    done = subprocess.run(["sh", "-c", line], cwd=REPOSITORY, capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"error: --download: name the data set")
+
+
 @pytest.mark.parametrize(("part", "name"), [("1", "imm"), ("3", "ibug")])
 def test_a_requested_data_set_that_is_missing_ends_in_one_line(command, tmp_path, part, name):
     status, out, (line,) = command(part, "--dataset", name, "--data", tmp_path)
@@ -104,6 +128,21 @@ def test_an_unknown_word_is_reported_with_the_usage(line, capsys):
     usage, *_, error = capsys.readouterr().err.splitlines()
     assert end.value.code == 2
     assert usage.startswith("usage: ") and "error: " in error
+
+
+def test_refusals_come_before_faces_are_rendered(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(cached, "load", lambda *_: pytest.fail("rendered"))
+    checkpoint = checkpoint_of(tmp_path / "one.pt", dataset="synthetic")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FACE_DATA", str(tmp_path))
+    for line in (
+        "1 --device nonsense", "compare --device nonsense", "1 --reports file/r",
+        f"evaluate {checkpoint} --boxes yunet", f"evaluate {checkpoint} --device nonsense",
+        f"export {checkpoint} file/out.onnx", f"export {checkpoint} {checkpoint} --overwrite",
+    ):  # fmt: skip
+        status, out, errors = command(*line.split())
+        assert (status, out, len(errors)) == (2, "", 1), errors
+    assert not (tmp_path / "reports").exists() and checkpoint.stat().st_size > 1000
 
 
 def test_reports_that_cannot_be_written_end_before_the_training(command, small_root, tmp_path):

@@ -1,5 +1,6 @@
 """The weights that ship: what is written, what is left out, and what the card says of them."""
 
+import json
 import sys
 
 import pytest
@@ -57,6 +58,7 @@ def test_the_card_names_data_licence_recipe_and_measured_figures(shipped):
     for words in ("no commercial use", "6 of 3148 faces", "recipe `best`, seed 0", "1 epochs"):
         assert words in card
     assert f"\n| lfpw/testset | {small_sets.FOLDERS['lfpw/testset']} |" in card
+    assert json.loads((shipped[1] / "nme.json").read_text()).keys() == {"lfpw/testset", "ibug"}
     train = {name for name in small_sets.FOLDERS if "train" in name or name == "afw"}
     assert all(f"{name} {small_sets.FOLDERS[name]}" in card for name in train)
 
@@ -71,4 +73,8 @@ def test_a_network_that_cannot_be_measured_is_not_shipped(shipped, monkeypatch, 
     with pytest.raises(UserError, match=r"part3.pt: is one that ships; name one of"):
         ship.main()
     assert file.read_bytes() == before
-    assert sorted(path.name for path in shipped[1].iterdir()) == ["README.md", "part3.pt"]
+    assert sorted(path.name for path in shipped[1].iterdir()) == [
+        "README.md",
+        "nme.json",
+        "part3.pt",
+    ]

@@ -229,12 +229,13 @@ def crop_faces(
     return torch.stack(crops), matrices
 
 
-def require_all_points(trained: checkpoints.Checkpoint, path: Path) -> None:
+def require_all_points(trained: checkpoints.Checkpoint, path: Path | str) -> None:
     """Raises UserError where the network of a checkpoint does not predict all 68 points."""
     if trained["scheme"] != IBUG_68.name or len(trained["point_ids"]) != IBUG_68.n_points:
         raise UserError(
             f"{path}: predicts {len(trained['point_ids'])} points of {trained['scheme']}, and "
-            "photos need all of ibug68; take a checkpoint of part 3"
+            "photos need all of ibug68; leave out --checkpoint, or train part 3 with: "
+            "python run_part.py 3"
         )
 
 

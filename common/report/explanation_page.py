@@ -34,6 +34,7 @@ class Subject:
 
     name: str  # the photo's, for captions
     network: nn.Module
+    checkpoint: str  # the file, or "shipped"
     face: Tensor  # float32 (1, 1, h, w) in -0.5..0.5, on the network's device
     n_faces: int  # how many faces the photo holds
 
@@ -105,6 +106,7 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
         contents = {
             "name": subject.name,
             "network": type(network).__name__,
+            "checkpoint": subject.checkpoint,
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "height": height,
             "width": width,

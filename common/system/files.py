@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from common.system.errors import UserError
 
 ABANDONED = 600.0  # seconds
 NAME = 40  # characters of a file's name in that of its temporary file, of 255 bytes at most
+Write = Callable[[BinaryIO], object]
 
 
 def cache_folder() -> Path:
@@ -32,25 +34,30 @@ def make_writable(folder: Path) -> None:
     (folder / "can-be-written").unlink(missing_ok=True)  # unless another process was quicker
 
 
-def write_atomically(
-    path: Path, write: Callable[[BinaryIO], object], remedy: str = "choose another folder"
-) -> None:
+def write_atomically(path: Path, write: Write, remedy: str = "choose another folder") -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it to ``path``.
 
     Whatever stood at ``path`` stays whole until the new file is complete and on the disk.
     remedy: what else to do where it cannot be written.
     Raises UserError where the folder cannot be written or the disk is full.
     """
-    writer = f"{os.getpid()}-{time.time_ns()}"  # others may write it, too
-    temporary = path.with_name(f".{path.name}.{writer}.tmp")
+    write_together({path: write}, remedy)
+
+
+def write_together(files: Mapping[Path, Write], remedy: str = "choose another folder") -> None:
+    """As ``write_atomically``, of several files: none is renamed before all are complete."""
+    temporaries: dict[Path, Path] = {}
+    path = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        clear_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        for path, write in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporaries[path] = temporary_name(path, "")
+            with open(temporaries[path], "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in temporaries.items():
+            os.replace(temporary, path)
     except (OSError, RuntimeError) as fault:
         # torch.save hides in a RuntimeError what stopped it: a full disk, Ctrl-C
         reason = fault if isinstance(fault, OSError) else fault.__context__ or fault
@@ -60,8 +67,28 @@ def write_atomically(
             f"{path}: cannot be written ({reason.strerror or reason}); free some space or {remedy}"
         ) from None
     finally:
-        with suppress(OSError):  # gone already, or the folder was never one
-            temporary.unlink()
+        for temporary in temporaries.values():
+            with suppress(OSError):  # gone already, or the folder was never one
+                temporary.unlink()
+
+
+def say(line: str) -> None:
+    """Print a line at once. Where nobody reads lines any more, the work goes on without them.
+
+    Raises UserError, once, where stdout cannot take them, as on a full disk.
+    """
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        drop_stdout()
+    except OSError as fault:
+        drop_stdout()
+        raise UserError(f"stdout: {fault.strerror}; its lines are lost, files are not") from None
+
+
+def drop_stdout() -> None:
+    """Let whatever is printed from now on vanish, and what could not be written before."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def temporary_name(path: Path, ending: str) -> Path:

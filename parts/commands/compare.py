@@ -84,6 +84,7 @@ def run(options: argparse.Namespace) -> None:
         )
     need_one("--seeds", seeds)
     recipe = chosen.choose(RECIPES | {"quick": Quick})
+    best_device(chosen.device)  # refused before faces are rendered
     train_faces, test_faces = faces(chosen.dataset, chosen.data)
     train, test = load_crops(train_faces, recipe), load_crops(test_faces, recipe)
     folder = chosen.reports / "compare"

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common import checkpoints
 from common.keypoints import SCHEMES
 from common.metrics import measure
 from common.photos import detectors
@@ -15,16 +14,17 @@ from common.photos.finder import require_all_points
 from common.system.device import best_device
 from common.system.errors import UserError
 from datasets import splits, yunet
-from parts.commands.options import add_data, add_device
+from parts.commands.options import add_checkpoint, add_data, add_device
 from parts.protocols_300w import predict_faces
-from parts.toolkit import default_checkpoint
+from parts.toolkit import choose_network
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``evaluate``."""
     add_data(parser)
     add_device(parser)
-    parser.add_argument("checkpoint", type=Path, nargs="?", help="default: the one that ships")
+    add_checkpoint(parser)
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="as --checkpoint FILE")
     parser.add_argument("--dataset", metavar="NAME", help="default: the one it was trained on")
     parser.add_argument(
         "--split", default="test", metavar="NAME", help="such as helen/testset (default: test)"
@@ -49,31 +49,33 @@ def metrics_of(options: argparse.Namespace) -> dict[str, Any]:
     are not found count in ``found`` alone.
     Raises UserError where checkpoint, data set or split are missing or do not fit.
     """
-    checkpoint = options.checkpoint or default_checkpoint()
-    trained = checkpoints.load(checkpoint)
-    network, recipe = checkpoints.network_of(trained), checkpoints.recipe_of(trained)
-    scheme, by_detector = SCHEMES[trained["scheme"]], options.boxes in detectors.FITS
+    trained = choose_network(options.checkpoint or options.file)
+    checkpoint, recipe = trained.checkpoint, trained.recipe
+    scheme, by_detector = SCHEMES[checkpoint["scheme"]], options.boxes in detectors.FITS
+    device, detector = best_device(options.device), None
+    if by_detector:
+        require_all_points(checkpoint, trained.name)
+        detector = detectors.load(options.boxes, yunet.place(options.data))
     faces = splits.split(
-        options.dataset or trained["dataset"], options.split, options.data,
+        options.dataset or checkpoint["dataset"], options.split, options.data,
         "landmarks" if by_detector else options.boxes, scheme,
     )  # fmt: skip
     if faces.scheme is not scheme:
         raise UserError(
-            f"{checkpoint}: was trained on the points {scheme.name}, but {faces.name} has "
+            f"{trained.name}: was trained on the points {scheme.name}, but {faces.name} has "
             f"{faces.scheme.name}; choose another --dataset"
         )
-    detector = None
-    if by_detector:
-        require_all_points(trained, checkpoint)
-        detector = detectors.load(options.boxes, yunet.place(options.data))
+    if "mean_shape" not in checkpoint:
+        raise UserError(f"{trained.name}: holds no mean face to compare with; train it again")
     crops, predicted, found = predict_faces(
-        network.to(best_device(options.device)), recipe, faces, tuple(trained["point_ids"]),
-        detector, trained.get("flip_disagreement", 0.0),
+        trained.network.to(device), recipe, faces, tuple(checkpoint["point_ids"]),
+        detector, checkpoint.get("flip_disagreement", 0.0),
     )  # fmt: skip
     if not len(crops):
         raise UserError(f"--boxes {options.boxes}: finds no face of {faces.name}; choose another")
-    metrics = measure(predicted, crops, trained["mean_shape"], recipe)
+    metrics = measure(predicted, crops, checkpoint["mean_shape"], recipe)
     metrics |= {"n_test": len(crops), "dataset": faces.name, "boxes": options.boxes}
+    metrics["network"] = trained.name
     return metrics | ({"found": found} if detector else {})
 
 

@@ -17,7 +17,7 @@ from common.report.explanation_page import Subject, write_explanation
 from common.system.errors import UserError
 from common.system.files import make_writable
 from parts.commands.options import add_finder, add_reports
-from parts.toolkit import face_keypoints
+from parts.toolkit import choose_network, face_keypoints
 
 POINTS = (30, 36, 48, 8)  # nose tip, outer corner of an eye, corner of the mouth, chin
 
@@ -39,8 +39,12 @@ def run(options: argparse.Namespace) -> None:
     photo, point = options.photo, options.point
     if point is not None and not 0 <= point < IBUG_68.n_points:
         raise UserError(f"--point {point}: there is no such point; take one from 0 to 67")
-    finder = face_keypoints(options.checkpoint, options.detector, options.data, options.device)
-    make_writable(options.reports / "explain")
+    page = options.reports / "explain"
+    if Path(photo).resolve().is_relative_to(page.resolve()):
+        raise UserError(f"{photo}: would be replaced by the page; choose another --reports")
+    trained = choose_network(options.checkpoint, options.reports)
+    finder = face_keypoints(trained, options.detector, options.data, options.device)
+    make_writable(page)
     image = read_photo(photo)
     if faces := finder.predict(image):
         boxes, angles = upright_boxes(torch.from_numpy(faces[0].keypoints)[None], IBUG_68)
@@ -53,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
     subject = Subject(
         name="stdin" if photo == "-" else os.fsencode(Path(photo).name).decode(errors="replace"),
         network=finder.network,
+        checkpoint=trained.name,
         face=to_network_input(crops.to(device), finder.recipe),
         n_faces=len(faces),
     )

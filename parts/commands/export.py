@@ -16,11 +16,12 @@ from common.checkpoints import Checkpoint
 from common.keypoints import SCHEMES, Scheme, flip_order_within
 from common.recipe import Recipe
 from common.system.errors import UserError
-from common.system.files import write_atomically
+from common.system.files import make_writable, write_atomically
 from datasets import catalog
 from datasets.synthetic import cached
 from datasets.synthetic.render import render
-from parts import toolkit  # noqa: F401 - registers the networks
+from parts.commands.options import add_checkpoint
+from parts.toolkit import choose_network
 
 INPUT, OUTPUT = "faces", "fractions"
 CHECKED = 16  # synthetic faces on which the file is compared with PyTorch
@@ -29,7 +30,8 @@ ALLOWED = 0.05  # pixels of the crop by which its predictions may differ
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``export``."""
-    parser.add_argument("checkpoint", type=Path)
+    add_checkpoint(parser)
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="as --checkpoint FILE")
     parser.add_argument("output", type=Path, metavar="OUT.onnx")
     parser.add_argument("--overwrite", action="store_true", help="OUT.onnx if it is there already")
 
@@ -45,10 +47,14 @@ def run(options: argparse.Namespace) -> None:
     output = options.output
     if output.exists() and not options.overwrite:
         raise UserError(f"{output}: is there already; add --overwrite or choose another name")
-    trained = checkpoints.load(options.checkpoint)
-    network, recipe = checkpoints.network_of(trained), checkpoints.recipe_of(trained)
-    model = as_onnx(network, recipe.height, recipe.width, crop_facts(trained))
-    off = largest_difference(network, OnnxNetwork(model), SCHEMES[trained["scheme"]], recipe)
+    trained = choose_network(options.checkpoint or options.file)
+    if output.exists() and output.samefile(trained.path):
+        raise UserError(f"{output}: is the checkpoint itself; choose another name")
+    make_writable(output.parent)
+    network, recipe, facts = trained.network, trained.recipe, crop_facts(trained.checkpoint)
+    model = as_onnx(network, recipe.height, recipe.width, facts)
+    scheme = SCHEMES[trained.checkpoint["scheme"]]
+    off = largest_difference(network, OnnxNetwork(model), scheme, recipe)
     if not off <= ALLOWED:  # also where it is NaN
         raise UserError(
             f"{output}: not written, ONNX Runtime's predictions differ from PyTorch's by "

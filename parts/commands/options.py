@@ -28,6 +28,14 @@ def add_reports(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """``--checkpoint``: which network, see ``toolkit.choose_network``."""
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE",
+        help="shipped, or a file (default: the newest of part 3 in reports, else shipped)",
+    )  # fmt: skip
+
+
 def add_finder(parser: argparse.ArgumentParser) -> None:
     """What ``toolkit.face_keypoints`` takes: where data lie, device, detector and network."""
     add_data(parser)
@@ -36,6 +44,4 @@ def add_finder(parser: argparse.ArgumentParser) -> None:
         "--detector", choices=("auto", "haar", "lbp", "yunet"), default="auto",
         help="what finds the faces (default: yunet where `data yunet --download` put it, or haar)",
     )  # fmt: skip
-    parser.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="default: the one that ships"
-    )
+    add_checkpoint(parser)

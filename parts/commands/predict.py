@@ -6,12 +6,15 @@ Pixels are those of the photo as a viewer shows it, its EXIF turn applied.
 from __future__ import annotations
 
 import argparse
+import csv
+import json
+import os
 import re
 import sys
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +28,16 @@ from common.photos.finder import FaceKeypoints, FoundFace, face_from_keypoints
 from common.photos.formats import COCO, FORMATS, Found, Moment, Picture, as_coco, read_photo
 from common.photos.tracking import Track, Tracker
 from common.system.errors import UserError
-from common.system.files import make_writable, write_atomically
+from common.system.files import Write, make_writable, say, write_atomically, write_together
 from common.system.signals import uninterrupted
 from datasets.location import fetch_command
 from parts.commands.options import add_finder
-from parts.toolkit import FILTERS, face_keypoints
+from parts.toolkit import FILTERS, choose_network, face_keypoints
 
-PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+PHOTOS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".bmp",
+    ".dib", ".gif", ".tif", ".tiff", ".jp2", ".j2k", ".mpo", ".tga", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
 VIDEOS = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv",
     ".mts", ".m2ts", ".ts", ".3gp", ".flv", ".ogv", ".vob", ".mxf",
@@ -67,32 +73,30 @@ def run(options: argparse.Namespace) -> int:
     line on stderr, and the other files are done. Raises UserError for what concerns all paths.
     """
     output = Output.of(options)
-    finder = face_keypoints(options.checkpoint, options.detector, options.data, options.device)
+    trained = choose_network(options.checkpoint)
+    finder = face_keypoints(trained, options.detector, options.data, options.device)
     make_writable(output.folder)
+    output = replace(output, network=trained.name)
     faults: list[UserError] = []
-    done: dict[tuple[str, bool], str] = {}  # the file of each stem, of photos and of videos
-    if "coco" in output.formats:
-        output.check_free(Path(COCO).stem, COCO)
-        done[Path(COCO).stem, False] = "--format coco"
+    once: dict[tuple[str, str], str] = {}  # each file of this call, by its real path and its stem
     for path in options.paths:
-        with reported(faults):
+        with reported(faults, path):
             for file in files_of(path, output.folder):
-                with reported(faults):
-                    stem = "stdin" if file == "-" else Path(file).stem
-                    film = is_video(file)
-                    if (stem, not film) in done and "csv" in output.formats:
-                        stem = Path(file).name  # a table for each
-                    if (stem, film) in done:
-                        raise UserError(
-                            f"{file}: would overwrite the results of {done[stem, film]}; predict "
-                            "it in another call with another --save-dir"
-                        )
-                    predict = predict_video if film else predict_photo
-                    print(predict(file, stem, finder, output), flush=True)
-                    done[stem, film] = file
+                once.setdefault((os.path.realpath(file), stem_of(file)), file)
+    output.inputs.update(path for path, _ in once)
+    if "coco" in output.formats:
+        output.check_coco()
+    for file in once.values():
+        with reported(faults, file):
+            film, stem = is_video(file), stem_of(file)
+            if {f"{stem}.csv", f"{stem}{DRAWN[not film]}"} <= output.written.keys():
+                stem = Path(file).name  # a photo and the film of its moment: a table for each
+            predict = predict_video if film else predict_photo
+            say(predict(file, stem, finder, output))
     if output.pictures:
-        with reported(faults):
-            write_text(output.folder / COCO, as_coco(output.pictures))
+        with reported(faults, COCO):
+            text = as_coco(output.pictures).encode("utf-8", "surrogateescape")
+            write_atomically(output.folder / COCO, lambda file: file.write(text))
     if finder.missed and options.detector == "auto":
         print(
             f"{finder.missed} photos are large or show no face that Haar finds; YuNet finds more, "
@@ -100,6 +104,11 @@ def run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 2 if faults else 0
+
+
+def stem_of(file: str) -> str:
+    """What the names of a file's results begin with."""
+    return "stdin" if file == "-" else Path(file).stem
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,9 @@ class Output:
     formats: tuple[str, ...]  # of FORMATS
     overwrite: bool  # whether older results may be replaced
     pictures: list[Picture] = field(default_factory=list)  # for the one file of "coco"
+    network: str = ""  # its name
+    inputs: set[str] = field(default_factory=set)  # the real paths of all that is to be read
+    written: dict[str, str] = field(default_factory=dict)  # the input of each result of this call
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Output:
@@ -134,14 +146,44 @@ class Output:
                 image = self.face_filter.apply(image, face.keypoints)
         return draw_faces(image, faces, self.show)
 
-    def check_free(self, stem: str, *names: str, film: bool = False) -> None:
-        """Raises UserError where results exist already and may not be overwritten."""
-        older = [self.folder / name for name in (*names, f"{stem}.csv")]
-        older = [file for file in (*older, *self.points_of(stem, film)) if file.exists()]
+    def check_free(self, path: str, stem: str, film: bool = False) -> None:
+        """Raises UserError where a result of ``path`` would replace an input or what another file
+        led to, or where older results may not be replaced."""
+        ends = {"json": ".jsonl" if film else ".json", "csv": ".csv"}
+        ends = [DRAWN[film], *(ends[name] for name in self.formats if name in ends)]
+        names = [stem + end for end in ends]
+        self._check_others(path, names)
+        older = [file for name in names if (file := self.folder / name).exists()]
+        older += self.points_of(stem, film) if "pts" in self.formats else []
         if older and not self.overwrite:
             raise UserError(
                 f"{older[0]}: is there already; add --overwrite or choose another --save-dir"
             )
+        for file in older:
+            if subject_of(file) not in (None, Path(path).name):
+                raise UserError(f"{file}: is no result of {path}; choose another --save-dir")
+
+    def check_coco(self) -> None:
+        """Raises UserError where the one file of "coco" exists and may not be replaced."""
+        file = self.folder / COCO
+        if file.exists() and not self.overwrite:
+            raise UserError(
+                f"{file}: is there already; add --overwrite or choose another --save-dir"
+            )
+        if file.exists() and subject_of(file):
+            raise UserError(f"{file}: is no result of --format coco; choose another --save-dir")
+        self.written[COCO] = "--format coco"
+
+    def _check_others(self, path: str, names: Iterable[str]) -> None:
+        """Raises UserError where a result of ``path`` would replace what this call needs."""
+        for name in names:
+            if name in self.written:
+                raise UserError(
+                    f"{path}: would overwrite the results of {self.written[name]}; predict it in "
+                    "another call with another --save-dir"
+                )
+            if os.path.realpath(self.folder / name) in self.inputs:
+                raise UserError(f"{path}: would overwrite {name}; choose another --save-dir")
 
     def points_of(self, stem: str, film: bool) -> list[Path]:
         """The .pts files that an earlier call wrote for this photo or video."""
@@ -149,34 +191,56 @@ class Output:
         name = re.compile(rf"{re.escape(stem)}{frame}\.face\d+\.pts")
         return [file for file in self.folder.iterdir() if name.fullmatch(file.name)]
 
-    def write(self, path: str, stem: str, size: tuple[int, int], found: Found) -> None:
-        """The faces of a photo or of all frames of a video of ``size`` (H, W), in every format."""
+    def write(
+        self, path: str, stem: str, size: tuple[int, int], found: Found, draw: Write | None = None
+    ) -> None:
+        """The faces of a photo or of all frames of a video of ``size`` (H, W), in every format, and
+        what ``draw`` writes: all of it or nothing."""
         texts: dict[str, str] = {}
         for name in self.formats:
             if name == "coco":
                 self.pictures.append((path, size, found))
             else:
-                texts |= FORMATS[name](path, stem, size, found)
-        if "pts" in self.formats:
-            film = found[0][0] is not None
-            for file in self.points_of(stem, film):  # perhaps of more faces than now
-                file.unlink()
+                texts |= FORMATS[name](path, stem, size, found, self.network)
+        self._check_others(path, texts)
+        film = found[0][0] is not None
+        older = self.points_of(stem, film) if "pts" in self.formats else []
+        drawn = self.folder / f"{stem}{DRAWN[film]}"
+        contents: dict[Path, Write] = {} if draw is None else {drawn: draw}
         for name, text in texts.items():
-            write_text(self.folder / name, text)
+            content = text.encode("utf-8", "surrogateescape")  # file names are not always UTF-8
+            contents[self.folder / name] = lambda file, content=content: file.write(content)
+        write_together(contents)
+        self.written.update(dict.fromkeys([*texts, drawn.name], path))
+        for file in older:  # perhaps of more faces than now
+            if file.name not in texts:
+                file.unlink()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file of results, whole or not at all."""
-    content = text.encode("utf-8", "surrogateescape")  # file names are not always UTF-8
-    write_atomically(path, lambda file: file.write(content))
+def subject_of(file: Path) -> str | None:
+    """The name of the picture or video that results are about, "" where they are no results of
+    ours; None where the format does not say it."""
+    if file.suffix not in (".json", ".jsonl", ".csv"):
+        return None
+    try:
+        with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+            if file.suffix == ".csv":
+                header, first = next(csv.reader(lines)), next(csv.reader(lines), None)
+                return "" if header[0] != "image" else Path(first[0]).name if first else None
+            return Path(json.loads(lines.readline())["image"]).name
+    except (OSError, ValueError, LookupError, TypeError, csv.Error, StopIteration):
+        return ""
 
 
 @contextmanager
-def reported(faults: list[UserError]) -> Iterator[None]:
-    """Print a UserError in one line, note it in ``faults`` and go on."""
+def reported(faults: list[UserError], path: str) -> Iterator[None]:
+    """Print in one line what is wrong with ``path``, note it in ``faults`` and go on."""
     try:
         yield
-    except UserError as fault:
+    except (UserError, OSError) as fault:
+        if isinstance(fault, OSError):  # the name is too long, a folder may not be entered, ...
+            why = fault.strerror or fault
+            fault = UserError(f"{path}: {why}; check its name and permissions")
         print(f"error: {fault}", file=sys.stderr)
         faults.append(fault)
 
@@ -184,13 +248,16 @@ def reported(faults: list[UserError]) -> Iterator[None]:
 def files_of(path: str, save_dir: Path) -> list[str]:
     """The files that a path of the command line means; those of a folder are chosen by endings.
 
-    A line on stderr counts the others. What an earlier call drew is left out in ``save_dir``.
-    Raises UserError where a folder cannot be read or holds no picture.
+    A line on stderr counts the others. Hidden files are left out, and in ``save_dir`` what an
+    earlier call drew. Raises UserError where a folder cannot be read or holds no picture.
     """
+    if not path or "://" in path:
+        raise UserError(f'"{path}": no file; name a picture, a video or a folder on this machine')
     if path == "-" or not Path(path).is_dir():
         return [path]
     try:
         files = [str(file) for file in sorted(Path(path).iterdir()) if file.is_file()]
+        files = [file for file in files if not Path(file).name.startswith(".")]
     except OSError as fault:
         raise UserError(f"{path}: {fault.strerror}; choose a folder that can be read") from None
     if Path(path).resolve() == save_dir.resolve():
@@ -222,19 +289,21 @@ def is_video(path: str) -> bool:
 def predict_photo(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
     """Find, draw and write the faces of one photo; returns the line to print."""
     drawn = output.folder / f"{stem}{DRAWN[0]}"
-    output.check_free(stem, drawn.name, f"{stem}.json")
+    output.check_free(path, stem)
     image = read_photo(path)
     faces = finder.predict(image)
-    output.write(path, stem, image.shape[:2], [(None, faces)])
     picture = Image.fromarray(output.draw(image, faces))
-    write_atomically(drawn, lambda file: picture.save(file, "JPEG", quality=92))
+    output.write(
+        path, stem, image.shape[:2], [(None, faces)],
+        lambda file: picture.save(file, "JPEG", quality=92),
+    )  # fmt: skip
     return f"{path}: {len(faces)} face{'s' * (len(faces) != 1)}, see {drawn}"
 
 
 def predict_video(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
     """As ``predict_photo``, of a video; faces are tracked, so that each keeps its number."""
     drawn = output.folder / f"{stem}{DRAWN[1]}"
-    output.check_free(stem, drawn.name, f"{stem}.jsonl", film=True)
+    output.check_free(path, stem, film=True)
     found: Found = []
     tracker = Tracker(finder.detect, finder.keypoints, check_every=1, wait=True)
     with closing(video.Frames(Path(path))) as frames, closing(tracker):

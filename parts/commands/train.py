@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 
 from parts.commands.options import add_data, add_device, add_reports
 
@@ -54,9 +55,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Train the part that is the command's name, alone or with the processes of torchrun."""
     from common.recipe import Options
+    from common.system.device import best_device
     from common.system.distributed import process_group
+    from common.system.files import make_writable
     from parts.toolkit import LESSONS
 
+    best_device(options.device)  # whatever is refused is refused before faces are rendered
+    make_writable(options.reports)
+    with suppress(OSError):  # holds something
+        options.reports.rmdir()
     given = vars(options)
     part = LESSONS[given.pop("command")]
     if given.pop("steps", False):

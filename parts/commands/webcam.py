@@ -20,20 +20,22 @@ from common.photos.drawing import draw_faces
 from common.photos.finder import FaceKeypoints
 from common.photos.tracking import Track, Tracker
 from common.photos.video import Frames, Recorder, Stopwatch, check_window
+from common.system.errors import UserError
 from common.system.files import write_atomically
 from parts.commands.options import add_finder
-from parts.toolkit import FILTERS, face_keypoints
+from parts.toolkit import FILTERS, choose_network, face_keypoints
 
 WINDOW = "faces"
 KEYS = "f filter   space pause   s save   q quit"
 ESCAPE = 27
+CAMERAS = 100  # larger numbers name OpenCV's backends
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``webcam``."""
     add_finder(parser)
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--camera", type=int, default=0, metavar="N", help="which one (default: 0)")
+    source.add_argument("--camera", type=int, metavar="N", help="which one (default: 0)")
     source.add_argument("--video", type=Path, metavar="FILE", help="instead of a camera")
     add = parser.add_argument
     add("--filter", metavar="NAME", help="what to put on the faces: sunglasses, ...")
@@ -47,13 +49,21 @@ def run(options: argparse.Namespace) -> None:
 
     Raises UserError where camera, files, filter or window are missing or cannot be used.
     """
+    source = (options.camera or 0) if options.video is None else options.video
+    if not isinstance(source, Path) and source not in range(CAMERAS):
+        raise UserError(f"--camera {source}: no such camera; take 0, 1, ...")
+    if options.video and options.record and options.record.resolve() == options.video.resolve():
+        raise UserError(f"{options.record}: is the video itself; choose another name for --record")
     view = View.load(options.filter)
     if options.window:
         check_window()
     finder = face_keypoints(
-        options.checkpoint, options.detector, options.data, options.device, video=True
+        choose_network(options.checkpoint),
+        options.detector,
+        options.data,
+        options.device,
+        video=True,
     )
-    source = options.camera if options.video is None else options.video
     with closing(Frames(source)) as frames:
         recorder = None
         if options.record is not None:

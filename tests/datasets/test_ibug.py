@@ -6,6 +6,7 @@ import torch
 from handmade import few_examples, write_list, write_picture, write_pts
 from hypothesis import given
 from hypothesis import strategies as st
+from small_sets import IBUG_FACE
 
 from common.faces import landmark_boxes
 from common.system.errors import NotHereError, UserError
@@ -151,6 +152,9 @@ DAMAGE = {  # the fault, and the points of the face
     "bad.pts: a coordinate is missing or not a number": [("x", 1), *FACE[1:]],
     "bad.pts: a coordinate is not a number": [("inf", 1), *FACE[1:]],
     "bad.pts: points lie far outside the picture of 100x80": [(900, 1), *FACE[1:]],
+    "bad.pts: a point at 0 0, which nobody placed": [*FACE[:67], (0, 0)],
+    "bad.pts: a point at -1 -1, which nobody placed": [*FACE[:67], (-1, -1)],
+    "bad.pts: x and y are exchanged": [(80 * y, 80 * x) for x, y in IBUG_FACE],
     "bad.pts: no picture of that name beside it": FACE,
     "bad.jpg: not a readable picture": FACE,
 }
@@ -182,6 +186,25 @@ def test_one_damaged_entry_in_a_hundred_is_left_out_and_named(ibug_folder, entry
     faces = ibug.load(ibug_folder.parent, "dlib/test")
     line = f"{ibug_folder / entry[0]}: {fault}"
     assert (len(faces), faces.left_out) == (99, (line,))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("name='05'", "name='6'", "a.jpg: one of its points is twice in the list"),
+        ("x='11' y='63'", "x='0' y='0'", "a.jpg: a point at 0 0, which nobody placed"),
+        ("'1.0'?>", "'1.0' encoding='latin-99'?>", r"xml: not whole \("),
+        ("'1.0'?>", "'1.0' encoding='utf-7'?>", r"xml: not whole \("),
+    ],
+)
+def test_damage_of_a_list_is_named_in_one_line(ibug_folder, old, new, fault):
+    write_picture(ibug_folder / "afw/a.jpg")
+    write_list(ibug_folder, [("afw/a.jpg", (1, 1, 9, 9), FACE)])
+    file = ibug_folder / ibug.LISTS["dlib/test"]
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(UserError, match=f"^.*{fault}.*; unpack the data set again$"):
+        ibug.load(ibug_folder.parent, "dlib/test")
 
 
 def test_an_incomplete_set_does_not_verify_and_a_complete_one_does(ibug_folder, monkeypatch):

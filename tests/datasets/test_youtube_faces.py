@@ -85,6 +85,7 @@ def test_a_missing_set_and_an_unknown_split_are_reported_with_the_remedy(folder)
         ("Person_B_00.jpg,1.0,2.0", "1 points instead of 68"),
         ("Person_B_00.jpg," + ",".join(["x"] * 136), "a coordinate is missing or not a number"),
         ("Gone_Away_00.jpg," + ",".join(["1", "2"] * 68), "the picture is missing"),
+        ("Person_B_00.jpg," + ",".join(["1", "2"] * 67 + ["0", "0"]), "a point at 0 0, which"),
         ("Nameless.jpg," + ",".join(f"{i}" for i in range(136)), "the name does not give the"),
     ],
 )
@@ -96,6 +97,13 @@ def test_a_damaged_line_is_left_out_and_named(folder, row, fault):
     (line,) = faces.left_out
     assert line.startswith(f"{folder / 'training' / row.partition(',')[0]}: {fault}")
     assert len(faces) == 99
+
+
+def test_a_list_with_other_separators_is_one_short_line(folder):
+    file = write_frames(folder, [("Person_A_00.jpg", None)] * 9)
+    file.write_text(file.read_text().replace(",", ";"))
+    with pytest.raises(UserError, match=f"^{file}: its columns are not separated by commas"):
+        load(folder, "training")
 
 
 def test_a_list_that_cannot_be_read_is_an_error(folder):

@@ -1,7 +1,5 @@
 import math
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import dots
@@ -13,7 +11,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from common import checkpoints
 from common.augmentation import to_network_input
 from common.crops import read_picture
 from common.faces import Faces, landmark_boxes
@@ -342,27 +339,6 @@ def test_yunet_is_found_where_the_download_puts_it(tmp_path, monkeypatch):
     assert loaded == [("yunet", place), ("auto", place)]
 
 
-def test_the_default_checkpoint_is_the_shipped_one_else_the_newest_of_part_3(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(toolkit, "WEIGHTS", tmp_path / "weights")
-    with pytest.raises(UserError, match=r"python run_part\.py 3"):
-        toolkit.face_keypoints()
-    for age, folder in ((20, "part3"), (10, "part3-heatmap"), (0, "part1"), (30, "weights")):
-        path = tmp_path / ("" if folder == "weights" else "reports") / folder / "checkpoint.pt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        os.utime(path, (1e9 - age, 1e9 - age))
-    assert toolkit.default_checkpoint() == path
-    path.unlink()
-    assert toolkit.default_checkpoint() == Path("reports/part3-heatmap/checkpoint.pt")
-
-
-@pytest.mark.parametrize(("scheme", "count"), [("imm58", 58), ("imm58", 68), ("ibug68", 1)])
-def test_a_network_for_other_points_is_an_error(scheme, count):
-    with pytest.raises(UserError, match=f"^other.pt: predicts {count} points of {scheme}, and"):
-        finding.require_all_points({"scheme": scheme, "point_ids": range(count)}, Path("other.pt"))
-
-
 @pytest.mark.parametrize("angle", [0, 10, -35, 45, -55])
 def test_a_face_that_leans_is_cropped_again_upright(angle, monkeypatch):
     monkeypatch.setattr(placement, "BOX_OFF", math.inf)  # the box of this network's points differs
@@ -394,8 +370,8 @@ def test_folding_batch_normalisation_changes_no_prediction(monkeypatch):
 @pytest.mark.slow
 def test_bfloat16_moves_the_points_of_faces_by_hundredths_of_a_pixel(monkeypatch):
     monkeypatch.setattr(finding, "computes_in_bfloat16", lambda device: True)
-    trained = checkpoints.load(toolkit.default_checkpoint())
-    network, side = checkpoints.network_of(trained), trained["recipe"]["height"]
+    shipped = toolkit.named(toolkit.SHIPPED)
+    network, side = shipped.network, shipped.recipe.height
     images, _, _ = render(range(2), IBUG_68, size=(side, side))
     faces = images.float().mean(dim=1, keepdim=True) / 255 - 0.5
     with torch.inference_mode():

@@ -78,7 +78,8 @@ def test_networks_of_another_build_show_their_layers_too(name):
 def test_the_spread_of_a_heatmap_is_in_pixels():
     torch.manual_seed(0)
     face = torch.rand(1, 1, 96, 96) - 0.5
-    subject = Subject(name="one", network=HeatmapResNet18().eval(), face=face, n_faces=1)
+    network = HeatmapResNet18().eval()
+    subject = Subject("one", network, "one.pt", face, n_faces=1)
     probabilities, spread = _heatmap(subject, 30)  # (24, 24), cells of 4 pixels
     y, x = torch.meshgrid(*(4 * torch.arange(n) + 1.5 for n in probabilities.shape), indexing="ij")
     middles = [(axis, (probabilities * axis).sum()) for axis in (x, y)]

@@ -13,7 +13,7 @@ import torch
 
 from common.system import files
 from common.system.errors import UserError
-from common.system.files import make_writable, write_atomically
+from common.system.files import make_writable, write_atomically, write_together
 
 
 def names(folder):
@@ -120,6 +120,46 @@ def test_a_writer_that_fails_leaves_what_was_there(tmp_path, small_disk, write, 
         write_atomically(path, write)
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
+
+
+def test_files_that_belong_together_are_written_all_or_none(tmp_path, small_disk):
+    files = {tmp_path / name: lambda file: file.write(b"new") for name in "ab"}
+    (tmp_path / "b").write_bytes(b"old")
+    with pytest.raises(UserError, match=r"c: cannot be written \(File too large\)"):
+        write_together(files | {tmp_path / "c": lambda file: file.write(bytes(3 << 20))})
+    assert names(tmp_path) == ["b"] and (tmp_path / "b").read_bytes() == b"old"
+    write_together(files)
+    assert [(tmp_path / name).read_bytes() for name in names(tmp_path)] == [b"new"] * 2
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ü" * 127], ids=["ascii", "utf-8"])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, name):
+    write_atomically(tmp_path / name, lambda file: file.write(b"whole"))
+    assert names(tmp_path) == [name]
+
+
+SAY = """
+import sys
+from common.system.errors import UserError
+from common.system.files import say
+
+for line in "ab":
+    try:
+        say(line)
+    except UserError as fault:
+        print(fault, file=sys.stderr)
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_behind_stdout_is_reported_once(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", SAY], cwd=Path(__file__).parents[3], stdout=full,
+            stderr=subprocess.PIPE, text=True, check=True, timeout=60,
+        )  # fmt: skip
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("stdout: No space left on device; ")
 
 
 def test_a_folder_is_proved_writable_also_by_two_processes_at_once(tmp_path, monkeypatch):

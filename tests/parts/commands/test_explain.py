@@ -49,7 +49,7 @@ def test_the_page_shows_four_points_of_the_photo(explain, found, untrained, tmp_
     assert explain(untrained)[:2] == (0, "the page: r/explain/index.html\n")
     page = tmp_path / "r" / "explain" / "index.html"
     text = page.read_text()
-    assert "Ada &amp; friends.png" in text
+    assert "Ada &amp; friends.png" in text and str(untrained) in text
     chosen = re.findall(r'<img src="figures/point-(\d+).png', text)
     assert chosen == ["30", "36", "48", "8"]
     assert "On the right its heatmap" not in text
@@ -81,6 +81,7 @@ def test_what_cannot_be_explained_is_one_line(explain, untrained, nose, photo, m
         ((nose,), photo[0], "nose.pt: predicts 1 points of imm58"),
         (("none.pt", "--point", "68"), photo[0], "error: --point 68: "),
         (("none.pt", "--point", "-1"), photo[0], "error: --point -1: "),
+        (("none.pt",), "r/explain/figures/face.png", "would be replaced by the page"),
     ):
         status, out, (error,) = explain(*line, of=of)
         assert (status, out) == (2, "") and fault in error

@@ -1,6 +1,7 @@
 """``run_part.py predict``: files in, files out, with a stand-in that finds a face in every picture;
 finding itself is tested in tests/common."""
 
+import importlib.util
 import io
 import json
 import os
@@ -8,9 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -67,6 +70,7 @@ class Seer:
 @pytest.fixture
 def seer(monkeypatch):
     seer = Seer()
+    monkeypatch.setattr(predicting, "choose_network", lambda *_: SimpleNamespace(name="one.pt"))
     monkeypatch.setattr(predicting, "face_keypoints", lambda *_: seer)
     return seer
 
@@ -84,6 +88,11 @@ def photo(path, mode="RGB", size=(90, 60), **how):
     return path
 
 
+def photo_of_any_name(path):
+    """A JPEG picture, whatever its name."""
+    photo(path, format="JPEG")
+
+
 def names(folder):
     return sorted(file.name for file in folder.iterdir())
 
@@ -96,7 +105,7 @@ def test_a_photo_is_drawn_and_written_as_json(seer, predict, tmp_path):
     assert names(tmp_path / "predictions") == ["me.faces.jpg", "me.json"]
     written = (tmp_path / "predictions" / "me.json").read_text()
     image, faces = seer.seen[0], seer.predict(seer.seen[0])
-    assert {"me.json": written} == as_json("me.png", "me", (60, 90), [(None, faces)])
+    assert {"me.json": written} == as_json("me.png", "me", (60, 90), [(None, faces)], "one.pt")
     drawn = np.asarray(Image.open(tmp_path / "predictions" / "me.faces.jpg")).astype(int)
     expected = draw_faces(image, faces, ("boxes", "points"))
     assert np.abs(drawn - expected).mean() < np.abs(drawn - image).mean() / 3  # JPEG
@@ -136,25 +145,28 @@ def test_coco_is_one_file_for_all_pictures_of_a_call(seer, predict, tmp_path):
         photo(tmp_path / name)
     line = ["one.jpg", "broken.jpg", "two.jpg", "coco.jpg", "--format", "coco"]
     status, _, errors = predict(*line)
-    assert (status, len(errors)) == (2, 2) and "results of --format coco" in errors[1]
-    assert names(tmp_path / "predictions") == ["coco.json", "one.faces.jpg", "two.faces.jpg"]
+    assert (status, len(errors)) == (2, 1)
+    drawn = ["coco.faces.jpg", "one.faces.jpg", "two.faces.jpg"]
+    assert names(tmp_path / "predictions") == sorted(["coco.json", *drawn])
     coco = json.loads((tmp_path / "predictions" / "coco.json").read_text())
-    assert [image["file_name"] for image in coco["images"]] == ["one.jpg", "two.jpg"]
-    assert [face["image_id"] for face in coco["annotations"]] == [1, 2]
+    assert [image["file_name"] for image in coco["images"]] == ["one.jpg", "two.jpg", "coco.jpg"]
+    assert [face["image_id"] for face in coco["annotations"]] == [1, 2, 3]
     seen = len(seer.seen)
     status, out, (error,) = predict("coco.jpg", "--format", "json,coco")
     assert (status, out, len(seer.seen)) == (2, "", seen) and "coco.json: is there" in error
+    status, _, (error,) = predict("coco.jpg", "--format", "json,coco", "--save-dir", "new")
+    assert status == 2 and "results of --format coco" in error
 
 
 def test_a_folder_gives_its_pictures_and_other_files_are_counted(seer, predict, tmp_path):
     (tmp_path / "album" / "inner").mkdir(parents=True)
     for name in ("a.jpg", "B.PNG", "c.webp"):
         photo(tmp_path / "album" / name)
-    for name in ("notes.txt", ".DS_Store", "bad.jpg"):
+    for name in ("notes.txt", ".DS_Store", "._a.jpg", "bad.jpg"):
         (tmp_path / "album" / name).write_text("no picture")
     status, out, (counted, error) = predict("album")
     assert (status, len(out.splitlines())) == (2, 3)
-    assert counted == "album: 2 other files left out"
+    assert counted == "album: 1 other files left out"
     assert error.startswith(f"error: {os.path.join('album', 'bad.jpg')}: ")
     written = names(tmp_path / "predictions")
     assert [name for name in written if name.endswith(".json")] == ["B.json", "a.json", "c.json"]
@@ -189,7 +201,7 @@ def test_every_kind_of_picture_is_read(seer, predict, tmp_path):
     grey = np.linspace(0, 65535, 5400).astype(np.uint16).reshape(60, 90)
     Image.fromarray(grey).save(tmp_path / "16-bits.png")
     status, _, errors = predict("16-bits.png", *KINDS)
-    assert (status, errors) == (0, [])
+    assert (status, errors) == (0, ["animated.gif: of several pictures in it the first counts"])
     for name, seen in zip(("16-bits.png", *KINDS), seer.seen, strict=True):
         with Image.open(tmp_path / name) as file:
             original = ImageOps.exif_transpose(file)
@@ -200,7 +212,65 @@ def test_every_kind_of_picture_is_read(seer, predict, tmp_path):
         assert drawn.size == (60, 90)
 
 
+WIDE = {  # values of more than 8 bits: those of black and of white
+    "12-bits.png": (np.uint16, 0, 4095),
+    "float.tif": (np.float32, 0.0, 1.0),
+    "signed.tif": (np.float32, -0.5, 0.5),
+    "32-bits.tif": (np.int32, 0, 2**20 - 1),
+}
+
+
+def test_wide_pictures_are_stretched(seer, predict, tmp_path):
+    for name, (kind, low, high) in WIDE.items():
+        values = np.linspace(low, high, 60).astype(kind)
+        Image.fromarray(np.repeat(values[:, None], 90, axis=1)).save(tmp_path / name)
+    assert predict(*WIDE)[0] == 0
+    for seen in seer.seen:
+        assert np.abs(seen[:, 0, 0] - np.linspace(0, 255, 60)).max() < 1.5
+
+
+def test_folders_take_what_is_read_when_it_is_named(seer, predict, tmp_path):
+    endings = "avif jfif jpe jp2 mpo tga dib apng pbm"
+    for ending in endings.split():
+        kind = {"jfif": "jpeg", "jpe": "jpeg", "apng": "png", "pbm": "ppm", "jp2": "jpeg2000"}.get(
+            ending, ending
+        )
+        photo(tmp_path / f"{ending}.{ending}", {"pbm": "1"}.get(ending, "RGB"), format=kind)
+    assert predict(".")[0] == 0
+    assert len(seer.seen) == len(endings.split())
+
+
+def test_several_pictures_in_a_file_are_named(seer, predict, tmp_path):
+    photo(tmp_path / "two.gif", **KINDS["animated.gif"])
+    photo(tmp_path / "lenses.mpo", **KINDS["animated.gif"])  # of one moment
+    assert predict("two.gif", "lenses.mpo")[2] == [
+        "two.gif: of several pictures in it the first counts"
+    ]
+
+
+def test_damaged_notes_of_a_picture_are_no_matter(seer, predict, tmp_path):
+    content = photo(tmp_path / "me.jpg", exif=TURNED).read_bytes()
+    (tmp_path / "me.jpg").write_bytes(content.replace(b"\x01\x12\x00\x03", b"\x01\x12\x00\x02"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert predict("me.jpg")[::2] == (0, [])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is None, reason="needs the extra heic")
+def test_heic_is_read_where_its_library_is_installed(seer, predict, tmp_path):
+    import pillow_heif
+
+    image = Image.open(photo(tmp_path / "me.png", size=(128, 64)))
+    pillow_heif.from_pillow(image).save(tmp_path / "me.heic", quality=90)
+    assert predict("me.heic")[0] == 0
+    assert np.abs(seer.seen[0].astype(int) - np.asarray(image)).mean() < 5
+
+
 BAD = {
+    "": lambda path: None,
+    "https://example.org/me.jpg": lambda path: None,
+    "x" * 252 + ".jp": photo_of_any_name,
+    "not a picture.heic": lambda path: path.write_bytes(b"\0\0\0\x1cftypheix" + bytes(99)),
     "empty.jpg": lambda path: path.write_bytes(b""),
     "text.png": lambda path: path.write_text("no picture"),
     "half.jpg": lambda path: path.write_bytes(photo(path).read_bytes()[:400]),
@@ -220,8 +290,12 @@ def test_what_cannot_be_read_is_one_line_and_the_rest_is_done(seer, predict, tmp
     photo(tmp_path / "last.png")
     status, out, errors = predict("first.png", *BAD, "last.png")
     assert status == 2
-    for name, line in zip(BAD, errors, strict=True):
-        assert line.startswith(f"error: {name}: ") and ";" in line  # and what to do
+    for name in BAD:
+        (line,) = [
+            line for line in errors if line.startswith((f"error: {name}: ", f'error: "{name}"'))
+        ]
+        assert ";" in line  # and what to do
+    assert len(errors) == len(BAD)
     assert [line.partition(":")[0] for line in out.splitlines()] == ["first.png", "last.png"]
     written = names(tmp_path / "predictions")
     assert written == ["first.faces.jpg", "first.json", "last.faces.jpg", "last.json"]
@@ -241,6 +315,80 @@ def test_nothing_is_overwritten_unless_it_may_be(seer, predict, tmp_path):
     assert len(seer.seen) == 1  # checked before the work
     assert predict(*line, "--overwrite")[0] == 0
     assert names(tmp_path / "predictions") == ["me.face1.pts", "me.faces.jpg", "me.json"]
+
+
+def test_overwriting_destroys_no_input_and_nothing_of_another_file(seer, predict, clip, tmp_path):
+    """Each case: files that are there already, and the call's own."""
+    theirs, other = '{"annotation": 1}', '{"image": "a/me.png"}'
+    seer.count = 1
+    photo(tmp_path / "me.jpg")
+    photo(tmp_path / "me.faces.jpg")
+    for there, line, fault in (
+        ({}, "me.jpg me.faces.jpg --save-dir .", "would overwrite me.faces.jpg"),
+        ({"me.json": theirs}, "me.jpg --save-dir .", "me.json: is no result of me.jpg"),
+        ({"out/me.json": other}, "me.jpg --save-dir out", "me.json: is no result of me.jpg"),
+        ({"out/me.csv": "a,b\n1,2\n"}, "me.jpg --format csv --save-dir out", "is no result"),
+    ):
+        for name, text in there.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+        kept = {file: file.read_bytes() for file in tmp_path.rglob("*.*")}
+        status, _, (error,) = predict(*line.split(), "--overwrite")
+        assert status == 2 and fault in error
+        assert all(file.read_bytes() == content for file, content in kept.items())
+        for name in there:
+            (tmp_path / name).unlink()
+
+
+def test_points_of_a_videos_frames_are_not_those_of_a_photo(seer, predict, clip, tmp_path):
+    photo(tmp_path / "clip.jpg")
+    for _ in range(2):
+        for name in ("clip.avi", "clip.jpg"):
+            assert predict(name, "--format", "pts", "--overwrite")[0] == 0
+    assert sum(name.endswith(".pts") for name in names(tmp_path / "predictions")) == 6
+
+
+def test_a_photo_and_the_film_of_its_moment_are_both_done(seer, predict, clip, tmp_path):
+    photo(tmp_path / "clip.jpg")
+    status, out, errors = predict("clip.jpg", "clip.avi")
+    assert (status, len(out.splitlines()), errors) == (0, 2, [])
+    written = names(tmp_path / "predictions")
+    assert written == ["clip.faces.jpg", "clip.faces.mp4", "clip.json", "clip.jsonl"]
+    assert predict("clip.jpg", "clip.avi", "--format", "csv", "--save-dir", "csv")[0] == 0
+    assert {"clip.csv", "clip.avi.csv"} < {*names(tmp_path / "csv")}
+
+
+def test_a_path_that_may_not_be_entered_is_one_line(seer, predict, tmp_path, monkeypatch):
+    """As root may enter everything, the folder's mode alone tests nothing."""
+    is_dir = Path.is_dir
+
+    def refuse(path, **how):
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_dir(path, **how)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    photo(tmp_path / "me.jpg")
+    status, out, (error,) = predict("closed", "me.jpg")
+    assert (status, out[:6]) == (2, "me.jpg")
+    assert error == "error: closed: Permission denied; check its name and permissions"
+
+
+def test_a_file_that_is_named_twice_is_done_once(seer, predict, tmp_path):
+    photo(tmp_path / "me.jpg")
+    assert predict("me.jpg", "./me.jpg", tmp_path / "me.jpg", ".")[1:] == (
+        f"me.jpg: 1 face, see {Path('predictions/me.faces.jpg')}\n",
+        [],
+    )
+
+
+def test_results_of_which_one_cannot_be_written_are_taken_back(seer, predict, tmp_path):
+    photo(tmp_path / "me.jpg")
+    (tmp_path / "predictions" / "me.csv").mkdir(parents=True)
+    photo(tmp_path / "you.jpg")
+    status, out, (error,) = predict("me.jpg", "you.jpg", "--format", "csv,json", "--overwrite")
+    assert status == 2 and out.startswith("you.jpg") and "me.csv" in error
+    assert names(tmp_path / "predictions") == ["me.csv", "you.csv", "you.faces.jpg", "you.json"]
 
 
 def test_two_pictures_of_one_name_do_not_overwrite_each_other(seer, predict, tmp_path):

@@ -121,6 +121,9 @@ def test_a_network_that_learned_nothing_goes_through_as_well(call, film, tmp_pat
     ("line", "fault"),
     [
         ("--no-window --camera 97", "camera 97: not there"),
+        ("--no-window --camera -1", "--camera -1: no such camera"),
+        ("--no-window --camera 99999999999", "--camera 99999999999: no such camera"),
+        ("--no-window --video there.avi --record ./there.avi --overwrite", "is the video itself"),
         ("--no-window --video FILM --filter monocle", "monocle: no such filter"),
         ("--no-window --video FILM --record there.avi", "there.avi: is there already"),
         ("--no-window --video FILM --checkpoint none.pt", "none.pt"),
@@ -138,6 +141,12 @@ def test_a_persons_mistake_is_one_line(call, film, untrained, tmp_path, monkeypa
     (last,) = [text for text in errors if text.startswith("error: ")]
     assert fault in last
     assert (tmp_path / "there.avi").read_bytes() == b"mine"
+
+
+def test_a_camera_and_a_video_are_one_too_many(capsys):
+    with pytest.raises(SystemExit):
+        run_part.main(["webcam", "--camera", "0", "--video", "a.mp4"])
+    assert "--video: not allowed with argument --camera" in capsys.readouterr().err
 
 
 def test_keys_change_the_filter_save_pause_and_quit(call, monkeypatch, tmp_path, drawn):
