@@ -121,7 +121,7 @@ def main() -> None:
     parser = parser_of(__doc__, count=600)
     parser.add_argument("--checkpoint", type=Path, help="default: the one that ships")
     options = parser.parse_args()
-    finder = face_keypoints(options.checkpoint, video=True)
+    finder = face_keypoints(options.checkpoint, "haar", video=True)
     smoothing(finder)
     speed(finder, options.count)
 
