@@ -56,8 +56,8 @@ class FoundFace:
     eyes_open: float  # distance of the lids over the eye's width, about 0 to 0.5
     mouth_open: float  # distance of the lips over the mouth's width, from 0
     number: int | None = None  # of a face that is tracked through a video, from 1; None in photos
-    uncertainty: np.ndarray | None = None  # float32 (68,), pixels: 90 % of the keypoints lie within
-    # twice of it; None in videos, where keypoints are smoothed, and of networks without heatmaps
+    uncertainty: np.ndarray | None = None  # float32 (68,), pixels, see ``placement.UNCERTAINTY``;
+    # None in videos, where keypoints are smoothed, and of networks without heatmaps
 
 
 class FaceKeypoints:
