@@ -50,7 +50,7 @@ class Gaussians(nn.Module):
         at = (torch.arange(SIDE) + 0.5) / SIDE
         total = light.sum(dim=(1, 2))
         spot = torch.stack([light.sum(1) @ at / total, light.sum(2) @ at / total], dim=1)  # (B, 2)
-        # The spot shows the scale: of a Gaussian, cut at a fifth, so many pixels are bright.
+        # The spot shows the scale: the number of bright pixels of a Gaussian cut at a fifth.
         pixels = (light > 0).sum(dim=(1, 2)) / (2 * math.pi * 3**2 * math.log(5))
         scale = pixels.sqrt() * self.face / SIDE  # the face's side as a fraction of the crop's
         return spot[:, None] + SHAPE * scale[:, None, None], spot
