@@ -1,4 +1,4 @@
-"""Pictures and boxes as people hold them in Python, turned to what the photos room works on."""
+"""Pictures and boxes as people pass them from Python, converted to uint8 arrays."""
 
 from __future__ import annotations
 
