@@ -130,6 +130,7 @@ def test_an_unknown_word_is_reported_with_the_usage(line, capsys):
     assert usage.startswith("usage: ") and "error: " in error
 
 
+@pytest.mark.slow
 def test_refusals_come_before_faces_are_rendered(command, tmp_path, monkeypatch):
     monkeypatch.setattr(cached, "load", lambda *_: pytest.fail("rendered"))
     checkpoint = checkpoint_of(tmp_path / "one.pt", dataset="synthetic")

@@ -74,6 +74,8 @@ def test_published_effects_are_those_of_the_formula(part):
             if not after.errors:
                 assert effect is None
                 continue
+            if len(after.errors) < len(first.errors):  # fewer seeds, see the next test
+                continue
             off = np.subtract(first.errors, after.errors)
             half = stdtrit(len(off) - 1, 0.975) * off.std(ddof=1) / len(off) ** 0.5
             assert within(effect) == pytest.approx(half, abs=1e-9)
