@@ -55,7 +55,7 @@ STOPS = {  # what stops a process, its exit status, and the epochs done since th
     "SIGTERM": (partial(in_step, 2, signal.SIGTERM), 130, 3),
     "Ctrl-C": (partial(in_step, 2, signal.SIGINT), 130, 4),
     "a full disk": (fill_disk, 2, 4),
-    "killed while writing a checkpoint": (partial(in_writing, 3, signal.SIGKILL), KILLED, 5),
+    "killed while writing a checkpoint": (partial(in_writing, 4, signal.SIGKILL), KILLED, 5),
     "killed while drawing": (partial(in_drawing, 3, signal.SIGKILL), KILLED, EPOCHS),
 }
 

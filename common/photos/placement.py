@@ -36,11 +36,6 @@ class Calibration:
 
     midpoint: float  # fraction of the crop's side at which the confidence is 0.5
     slope: float  # the odds of a face fall as the fraction to the power ``-slope``
-    reach: float = 1.0  # of a weak network the midpoint is this times its own flip disagreement
-
-    def of(self, flip_disagreement: float) -> Calibration:
-        """That of a network with this ``inference.flip_disagreement_p99``; 0: as fitted."""
-        return replace(self, midpoint=max(self.midpoint, self.reach * flip_disagreement))
 
     def confidence(self, fraction: Tensor) -> Tensor:
         """(N,), fractions of the crop's side -> (N,), 0 to 1."""
@@ -50,7 +45,7 @@ class Calibration:
 
 # Of the mean uncertainty: the probability that the points are off by less than 6 % of the longer
 # side of their box on average (``benchmarks.calibrate``).
-CALIBRATION = Calibration(midpoint=0.0317, slope=8.8, reach=1.7)
+CALIBRATION = Calibration(midpoint=0.0317, slope=8.8)
 # Of the flip disagreement, the mean distance of a face's keypoints from those predicted for its
 # mirror image: the odds of a face (``python -m benchmarks.detectors confidence``).
 FLIP_CALIBRATION = Calibration(midpoint=0.0295, slope=41.0)
@@ -148,11 +143,12 @@ def place(
     flipped = predict_flipped(network, look.faces, IBUG_68.flip_order)
     apart = (look.fractions - flipped).norm(dim=-1).float().cpu()  # (N, 68)
     unsure = UNCERTAINTY * torch.hypot(look.spread.float().cpu(), apart)
-    by_heatmaps, by_flip = (
-        calibration.of(weakness).confidence(fraction.mean(dim=1))
-        for calibration, fraction in ((CALIBRATION, unsure), (FLIP_CALIBRATION, apart))
-    )
-    confidence = torch.where(by_heatmaps.isnan(), by_flip, by_heatmaps)
+    confidence = CALIBRATION.confidence(unsure.mean(dim=1))
+    # The heatmaps of a briefly trained network are wide everywhere: its flip disagreement decides.
+    midpoint = max(FLIP_CALIBRATION.midpoint, weakness)
+    by_flip = replace(FLIP_CALIBRATION, midpoint=midpoint).confidence(apart.mean(dim=1))
+    weak = weakness > FLIP_CALIBRATION.midpoint
+    confidence = torch.where(confidence.isnan() | weak, by_flip, confidence)
     if average:
         look = replace(look, fractions=(look.fractions + flipped) / 2)
     pixels = unsure * look.sides()[:, None]  # (N, 68)

@@ -148,15 +148,6 @@ def test_a_file_that_would_predict_otherwise_is_not_written(nose, command, monke
     assert not Path("nose.onnx").exists()
 
 
-@pytest.mark.slow
-def test_without_a_checkpoint_the_newest_run_is_exported(open_onnx, tmp_path, command):
-    (tmp_path / "reports" / "part3").mkdir(parents=True)
-    file = trained("coordinates", tmp_path / "reports" / "part3" / "checkpoint.pt")
-    checkpoints.save(checkpoints.load(file) | {"metrics": {}}, file)
-    assert command("export", "new.onnx")[0] == 0
-    assert command.network[0].startswith("network: reports/part3/checkpoint.pt, trained today")
-
-
 def test_licences_are_those_of_the_training_faces():
     assert catalog.licence("ibug") == catalog.licence("mixed") == ibug.LICENCE
     assert "research" in ibug.LICENCE

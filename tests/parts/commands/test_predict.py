@@ -551,8 +551,7 @@ def test_a_video_that_is_stopped_leaves_no_half_result(seer, predict, clip, tmp_
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal that is closed")
-@pytest.mark.parametrize("number", ["SIGHUP", "SIGTERM"])
-def test_a_process_that_is_stopped_leaves_no_half_result(untrained, tmp_path, number):
+def test_a_process_that_is_stopped_leaves_no_half_result(untrained, tmp_path):
     with closing(Recorder(tmp_path / "long.avi", 30.0, (320, 240), overwrite=False)) as recorder:
         for index in range(3000):
             recorder.write(np.full((240, 320, 3), 128, np.uint8), index / 30)
@@ -566,9 +565,9 @@ def test_a_process_that_is_stopped_leaves_no_half_result(untrained, tmp_path, nu
     folder = tmp_path / "predictions"
     while process.poll() is None and not list(folder.glob(".long.faces.mp4.*")):
         time.sleep(0.02)
-    process.send_signal(getattr(signal, number))
+    process.send_signal(signal.SIGHUP)
     _, errors = process.communicate(timeout=200)
-    assert process.returncode == 130 and errors.startswith("stopped")
+    assert process.returncode == 130 and errors.splitlines()[-1].startswith("stopped")
     assert names(folder) == [] and names(tmp_path) == ["long.avi", "predictions"]
 
 
