@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 
 from benchmarks import kills
@@ -43,11 +41,3 @@ def test_after_sigkill_hidden_files_are_no_fault(prepared):
     folder, before = prepared
     (folder / ".film.faces.mp4.1-2.tmp.mp4").write_bytes(b"half a film")
     assert kills.faults_of(folder, "predict", before, killed=True) == []
-
-
-@pytest.mark.slow
-def test_kills_are_counted(monkeypatch, capsys):
-    monkeypatch.setattr(kills, "COMMANDS", {"predict": kills.COMMANDS["predict"]})
-    monkeypatch.setattr(sys, "argv", ["kills", "--count", "1"])
-    assert kills.main() == 0
-    assert capsys.readouterr().out.endswith("1 kills, 0 with a fault\n")
