@@ -41,9 +41,7 @@ TURNS = (30, -30, 60, -60, 90, -90, 120, -120, 150, -150, 180)
 
 LEANS = (0, 20, -20)  # degrees as well, with ``ROOM`` around the picture
 ROOM = 0.25  # of the picture's size on each side, for faces that fill it or that its edge cuts
-MOST = (
-    32  # faces in turned pictures; of false alarms there can be hundreds, for the network to check
-)
+MOST = 32  # faces in turned pictures that the network checks; there can be hundreds of alarms
 SMALLEST = 24  # pixels of a face that a detector sees, and of a picture that it looks at
 OVERLAP = 0.3  # intersection over union from which two boxes are one face
 

@@ -2,8 +2,9 @@
 
 A heatmap is wider where a point could be elsewhere, and the predictions for a face and for its
 mirror image differ there. Both together give the uncertainty of a point in pixels; the mean over a
-face gives the confidence that its points are right. A network without heatmaps has no uncertainty,
-and its confidence follows from the flip disagreement alone.
+face gives the confidence that its points are right. A network without heatmaps has no uncertainty;
+its confidence, and that of a weaker network than the one that ships, follows from the flip
+disagreement alone.
 """
 
 from __future__ import annotations
