@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from common.system.errors import UserError
 
 Result = TypeVar("Result")
 Done = tuple[tuple[Any, ...], Result]
+SECONDS = 5.0  # between looks whether a process died
 
 
 def map_unordered(
@@ -44,14 +46,16 @@ def map_unordered(
         at_once, multiprocessing.get_context("spawn"), _begin, (max(threads // at_once, 1),)
     )
     waiting: dict[Future[Result], tuple[Any, ...]] = {}
+    others, processes = set(multiprocessing.active_children()), set()
     try:
         with terminating_children():
             for piece in pieces:
                 waiting[pool.submit(work, *piece)] = piece
+                processes.update(set(multiprocessing.active_children()) - others)
                 if len(waiting) == at_once:
-                    yield from _first(waiting)
+                    yield from _first(waiting, processes)
             while waiting:
-                yield from _first(waiting)
+                yield from _first(waiting, processes)
     except BrokenProcessPool:
         raise UserError(
             f"one of {at_once} processes at work was killed, mostly for want of memory; {remedy} "
@@ -73,8 +77,15 @@ def terminating_children() -> Iterator[None]:
                 process.terminate()
 
 
-def _first(waiting: dict[Future[Result], tuple[Any, ...]]) -> Iterator[Done[Result]]:
-    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+def _first(
+    waiting: dict[Future[Result], tuple[Any, ...]], processes: Iterable[BaseProcess]
+) -> Iterator[Done[Result]]:
+    # Now and then the pool does not see that a process died that it started a moment after a task
+    # was submitted, and would wait for ever.
+    while not (done := wait(waiting, SECONDS, return_when=FIRST_COMPLETED).done):
+        if any(process.exitcode for process in processes):
+            raise BrokenProcessPool
+    for future in done:
         yield waiting.pop(future), future.result()
 
 

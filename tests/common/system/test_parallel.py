@@ -71,6 +71,20 @@ def test_a_fault_in_one_ends_the_others(job, fault):
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
+def test_a_process_that_dies_unseen_by_the_pool_ends_the_others(monkeypatch):
+    start = multiprocessing.get_context("spawn").Process.start
+
+    def slowly(process):
+        start(process)
+        time.sleep(0.5)  # the pool waits for its processes already, without this one
+
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", slowly)
+    with pytest.raises(UserError, match="^one of 2 processes .* was killed"):
+        list(map_unordered(die, [(0,), (1,)], 2, 2))
+    assert multiprocessing.active_children() == []
+
+
 def test_a_fault_outside_ends_them_all(tmp_path):
     with pytest.raises(KeyboardInterrupt), closing(map_unordered(fail, [(0,)], 2, 2)) as results:
         signal.setitimer(signal.ITIMER_REAL, 0.2)
