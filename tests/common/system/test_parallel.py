@@ -80,7 +80,7 @@ def test_a_process_that_dies_unseen_by_the_pool_ends_the_others(monkeypatch):
         time.sleep(0.5)  # the pool waits for its processes already, without this one
 
     monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", slowly)
-    with pytest.raises(UserError, match="^one of 2 processes .* was killed"):
+    with pytest.raises(UserError, match=r"^one of 2 processes .* was killed"):
         list(map_unordered(die, [(0,), (1,)], 2, 2))
     assert multiprocessing.active_children() == []
 
