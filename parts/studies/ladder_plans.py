@@ -27,6 +27,7 @@ COURSE = Change("the course's recipe", "Where the study begins.")
 COMPARED = "What the others are compared with."
 OURS = Change("all changes together", COMPARED)
 Row = tuple[str, str, str]  # of a part: name, fields, reason
+AT_LENGTH = "All are trained as long as the lesson itself:"
 NOT_REVERTED = {"batch", "epochs"}  # else the others would train for less time, or far longer
 
 
@@ -46,6 +47,7 @@ class Study:
     # Of a part's study alone
     questions: tuple[Study, ...] = ()  # studies beside it
     minutes: float = 0.0  # measured time of one experiment on one core
+    lesson: Experiment | None = None  # all changes at the lesson's own length, if that is longer
     quick: Mapping[str, Any] = field(default_factory=dict)  # a first look; no change sets these
     quick_seeds: int = 3  # of a first look
 
@@ -75,13 +77,15 @@ class Study:
             "What a change adds to all others, not only to those before it. "
             f"Not reverted, as they set the training time of all: {', '.join(kept)}."
         )
-        return Study("Each change left out", text, tuple(reverted))
+        if self.lesson:
+            text += f" {AT_LENGTH} {self.lesson.recipe.epochs} epochs."
+        return Study("Each change left out", text, tuple(reverted), start=self.lesson)
 
     def parts(self, quick: bool) -> list[Study]:
         """The study itself and those beside it; a quick one is itself alone, shortened."""
         if not quick:
             beside = (self.left_out(), *self.questions)
-            return [self, *(replace(study, start=self.top) for study in beside)]
+            return [self, *(replace(study, start=study.start or self.top) for study in beside)]
         epochs = self.top.recipe.epochs
         minutes = self.minutes * self.quick.get("epochs", epochs) / epochs
         return [replace(self, start=self.start.changed(**self.quick), minutes=minutes)]
@@ -132,7 +136,7 @@ SMOOTH_L1 = "SmoothL1", "loss", "Quadratic near zero, linear beyond: robust to o
 COLOURS = "colour saturation hue brightness contrast"
 NO_JITTER = "no colour jitter", COLOURS, "The light in IMM's studio hardly differs."
 SHIFT = "shift", "shift", "Faces are not always in the middle of the picture."
-ROTATION = "rotation", "rotation", "Heads tilt."
+ROTATION = "rotation", "rotation", "Heads tilt in the plane of the picture."
 SCALE = "scale", "scale", "People sit nearer to the camera or farther from it."
 FLIP = "flip", "flip", "A mirrored face is a face, too: twice the training data."
 FLIP_TTA = "test-time flip", "flip_tta", "Errors for a face and its mirror image partly cancel."
@@ -197,9 +201,6 @@ QUESTIONS2 = {
         ("the nose", "Its 11 points.", {"points": tuple(range(47, 58))}),
         ("the nose tip", "Part 1's task.", {"points": part1_nose_tip.NOSE}),
     ],
-    ("Rotation", "The course rotates faces as well, and ours keeps that."): [
-        ("no rotation", "Heads tilt.", {"rotation": 0.0})
-    ],
     ("Falling learning rate", "Part 3 lets the learning rate fall to zero."): [
         ("cosine", COSINE[2], {"cosine": True})
     ],
@@ -213,21 +214,35 @@ QUESTIONS2 = {
         ("9-5-3-3-3", "Large shapes.", {"kernels": (9, 5, 3, 3, 3)}),
     ],
 }
+LESSON2 = Experiment("2", part2_full_face.Best(), folds=True)
 PART2 = _study(
     "2",
     part2_full_face.Course(),
     replace(part2_full_face.Best(), epochs=60),
     [BATCH, EPOCHS, MEAN_START, SMOOTH_L1, SHIFT, NO_JITTER, HE_INIT, RATE, SCALE, FLIP, FLIP_TTA],
-    questions=_questions(QUESTIONS2),
+    questions=(
+        Study(
+            "Rotation",
+            "The course rotates faces as well, and ours keeps that. "
+            f"{AT_LENGTH} {LESSON2.recipe.epochs} epochs.",
+            (Change("no rotation", ROTATION[2], {"rotation": 0.0}),),
+            start=LESSON2,
+        ),
+        *_questions(QUESTIONS2),
+    ),
     folds=True,
     minutes=0.8,
+    lesson=LESSON2,
     quick_seeds=2,
 )
 
 SMALL = {"height": 64, "width": 64, "margin": 8, "epochs": 12}  # what two cores have time for
 FACES = 2794  # for training, every tenth training face held out
 CROPPED = "Most published results crop a face by its true points; users depend on a detector."
-VARIED = "What else varies in real pictures. A short training has to learn the faces first."
+VARIED = (
+    "What else differs between real pictures. A short training may not be long enough to gain "
+    "from it."
+)
 CURVE = "The learning curve: fewer faces, each seen more often, in about as many steps."
 QUESTIONS3 = {
     ("Crop box", CROPPED): [("dlib's boxes", "For training and evaluation.", {"boxes": "file"})],
@@ -239,9 +254,9 @@ QUESTIONS3 = {
         ("128", "The recipe's own.", {"height": 128, "width": 128, "margin": 16}),
     ],
     ("More augmentation", VARIED): [
-        ("rotation by 30°", "Some heads lie on their side.", {"rotation": 30.0}),
+        ("rotation by 30°", "Some people lie down or lean far to one side.", {"rotation": 30.0}),
         ("brightness", "Sun and lamps differ by more.", {"brightness": 0.3}),
-        ("contrast", "Cameras differ.", {"contrast": 0.3}),
+        ("contrast", "Cameras differ in contrast.", {"contrast": 0.3}),
         ("light from one side", "Faces beside a window.", {"side_light": 0.3}),
         ("blur", "Motion and bad focus.", {"blur": 0.2}),
         ("compression", "Pictures from the web.", {"compression": 0.2}),
