@@ -75,7 +75,7 @@ class Best(Recipe):
 
     height: int = 60  # as the course, so that the networks are the same
     width: int = 80  # as the course
-    epochs: int = 160  # convention: half a minute on two cores
+    epochs: int = 160  # convention: less than a minute on two cores
     batch: int = 16  # convention: the gradient of 16 faces is less noisy than that of one
     loss: str = "mse"  # squared error of the fractions, as the course
     learning_rate: float = 1e-3  # convention: Adam's usual start
