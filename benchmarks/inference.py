@@ -8,14 +8,10 @@ is static: its ranges are measured on training faces.
 
 from __future__ import annotations
 
-import io
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +26,11 @@ from common.keypoints import IBUG_68
 from common.loading import Crops, load_crops
 from common.metrics import errors_per_face
 from common.photos.finder import optimise_for_inference, require_all_points
+from common.photos.onnx_runtime import OnnxNetwork, as_onnx, quantised
 from common.recipe import Recipe
 from common.system.device import computes_in_bfloat16
 from common.system.errors import UserError
 from datasets.splits import split
-from parts.commands.export import INPUT, OnnxNetwork, as_onnx, onnx_packages
 from parts.toolkit import SHIPPED, named
 
 Predict = Callable[[Tensor], Tensor]
@@ -108,44 +104,6 @@ def in_onnx_runtime(trained: Checkpoint) -> dict[str, Predict]:
     int8 = {name: quantised(model, faces, *how) for name, how in INT8.items()}
     models = {"float32": model} | int8
     return {f"ONNX Runtime {name}": OnnxNetwork(file) for name, file in models.items()}
-
-
-def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept: str) -> bytes:
-    """An ONNX file's network in int8, its activations' ranges measured on faces (N, 1, h, w).
-
-    method, per_channel, kept: see INT8; what follows the last layer with weights is always kept.
-    """
-    onnx, _ = onnx_packages()
-    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    batches = ({INPUT: batch.numpy()} for batch in faces.split(16))
-    with tempfile.TemporaryDirectory() as folder:
-        plain, ready, small = (Path(folder) / name for name in ("plain", "ready", "small"))
-        plain.write_bytes(model)
-        quant_pre_process(plain, ready, skip_symbolic_shape=True)
-        nodes = onnx.load(ready).graph.node
-        last = max(i for i, node in enumerate(nodes) if node.op_type in ("Conv", "Gemm", "MatMul"))
-        with redirect_stdout(io.StringIO()):  # it prints about its histograms
-            quantize_static(
-                ready,
-                small,
-                SimpleNamespace(get_next=lambda: next(batches, None)),
-                per_channel=per_channel,
-                reduce_range=not multiplies_int8(),
-                activation_type=QuantType.QUInt8,  # times int8: what the processor does
-                weight_type=QuantType.QInt8,
-                nodes_to_exclude=[node.name for node in nodes[last + (kept == "nothing") :]],
-                calibrate_method=CalibrationMethod[method],
-            )
-        return small.read_bytes()
-
-
-def multiplies_int8() -> bool:
-    """Whether the processor sums products of 8 bits in 32 (VNNI). Others sum pairs of them in 16
-    first, which overflow unless the weights have a bit less."""
-    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(known.get("avx512_vnni") or known.get("avx_vnni"))
 
 
 @torch.inference_mode()

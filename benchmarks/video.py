@@ -22,6 +22,7 @@ from torch import Tensor
 from benchmarks import parser_of, run
 from common.keypoints import IBUG_68
 from common.photos.finder import FaceKeypoints
+from common.photos.onnx_runtime import is_installed
 from common.photos.tracking import Tracker
 from common.photos.video import OWN, Frames, Recorder
 from datasets.synthetic.render import render
@@ -104,7 +105,7 @@ def speed(finder: FaceKeypoints, count: int) -> None:
             clock = track(frames, finder, View([None], {}), None, window=False)
             predicting = 1000 * sum(network) / clock.frames
         with closing(Frames(video)) as frames:
-            nowhere = SimpleNamespace(write=lambda *_: None)  # draws, and records nothing
+            nowhere = SimpleNamespace(write=lambda *_: None, close=lambda: None)
             drawing = track(frames, finder, View([None], {}), nowhere, False).per_frame()["draw"]
     spent = clock.per_frame()
     own, total = spent[OWN] + spent["network"] - predicting, sum(spent.values())
@@ -121,9 +122,11 @@ def main() -> None:
     parser = parser_of(__doc__, count=600)
     parser.add_argument("--checkpoint", type=Path, help="default: the one that ships")
     options = parser.parse_args()
-    finder = face_keypoints(options.checkpoint, "haar", video=True)
-    smoothing(finder)
-    speed(finder, options.count)
+    for engine in ("torch", "onnx") if is_installed() else ("torch",):
+        print(f"\n{engine}:")
+        finder = face_keypoints(options.checkpoint, "haar", video=True, engine=engine)
+        smoothing(finder)
+        speed(finder, options.count)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,25 @@ import json
 import sys
 from contextlib import suppress
 from datetime import date
+from functools import partial
 from pathlib import Path
 
+import torch
+from torch import Tensor, nn
+
 from common import checkpoints
+from common.augmentation import grey
 from common.checkpoints import Trained
+from common.keypoints import IBUG_68, Scheme
 from common.photos import detectors
 from common.photos.finder import FaceKeypoints, require_all_points
+from common.photos.onnx_runtime import int8_heatmaps, is_installed
+from common.recipe import Recipe
 from common.system.device import best_device
 from common.system.errors import UserError
 from datasets import ibug, yunet
+from datasets.synthetic import cached
+from datasets.synthetic.render import render
 from parts import part1_nose_tip, part2_full_face, part3_variants
 
 # Importing the lessons and their variants registers all networks, see ``checkpoints.register``.
@@ -24,6 +34,7 @@ ASSETS = Path(__file__).resolve().parent / "assets"
 FILTERS = ASSETS / "filters"  # art and anchor points
 WEIGHTS = ASSETS / "weights"  # the network that ships
 NME = WEIGHTS / "nme.json"  # its NME in % by test folders of 300-W
+MEASURED = 64  # synthetic faces on which the ranges of an int8 network are measured
 SHIPPED = "shipped"  # its name on the command line and in results
 
 
@@ -100,6 +111,7 @@ def face_keypoints(
     data: Path | None = None,
     device: str | None = None,
     video: bool = False,
+    engine: str = "auto",
 ) -> FaceKeypoints:
     """A detector and a trained network: photos in, faces out; arguments as ``FaceKeypoints``.
 
@@ -109,6 +121,8 @@ def face_keypoints(
         file is there, else Haar.
     data: None means FACE_DATA, else datasets/files.
     device: such as "cpu" or "cuda:1"; None takes the best available.
+    engine: "torch"; "onnx" computes a network with heatmaps in int8 in ONNX Runtime, on the CPU;
+        "auto" does where it can, if ``video``.
     Raises UserError where one of them is missing, damaged or made for other points.
     """
     trained = checkpoint if isinstance(checkpoint, Trained) else named(checkpoint or SHIPPED)
@@ -116,4 +130,30 @@ def face_keypoints(
     # Older checkpoints, and the one that ships, hold no flip disagreement.
     disagreement = trained.checkpoint.get("flip_disagreement", 0.0)
     finds, device = detectors.load(detector, yunet.place(data)), best_device(device)
-    return FaceKeypoints(trained.network, trained.recipe, finds, device, disagreement, video)
+    if _takes_onnx(trained.network, engine, device, video):
+        network = _int8(trained, max(1, torch.get_num_threads() - video))
+    else:
+        network = trained.network
+    return FaceKeypoints(network, trained.recipe, finds, device, disagreement, video)
+
+
+def _takes_onnx(network: nn.Module, engine: str, device: torch.device, video: bool) -> bool:
+    """Whether the network is computed in ONNX Runtime; raises UserError where it cannot be."""
+    possible = hasattr(network, "heatmaps") and device.type == "cpu"
+    if engine == "onnx" and not possible:
+        raise UserError("--engine onnx: for networks with heatmaps on the CPU; leave it out")
+    return engine == "onnx" or (engine == "auto" and video and possible and is_installed())
+
+
+def _int8(trained: Trained, threads: int) -> nn.Module:
+    """The network in int8; its activations' ranges are measured on synthetic faces."""
+    recipe = trained.recipe
+    faces = partial(rendered_faces, IBUG_68, recipe, MEASURED)
+    return int8_heatmaps(trained.network, (recipe.height, recipe.width), faces, threads)
+
+
+def rendered_faces(scheme: Scheme, recipe: Recipe, count: int) -> Tensor:
+    """Synthetic faces as the network's input, float (count, 1, h, w) in -0.5..0.5."""
+    setting = next(name for name, points in cached.SCHEMES.items() if points is scheme)
+    images, _, _ = render(range(count), scheme, setting, (recipe.height, recipe.width))
+    return grey(images.float()) / 255 - 0.5

@@ -32,6 +32,7 @@ from common.inference import predict_with_spread
 from common.keypoints import IBUG_68
 from common.photos import detectors, pictures
 from common.photos.detectors import Box, Detection, Detector
+from common.photos.onnx_runtime import Int8Heatmaps
 from common.photos.pictures import Picture
 from common.photos.placement import Look, place, second_look
 from common.photos.pose import Pose, head_pose, openness
@@ -246,7 +247,7 @@ def optimise_for_inference(network: nn.Module) -> nn.Module:
     The soft-argmax stays in float32, so that bfloat16 moves the points by 0.03 pixels of the crop;
     coordinates themselves would be rounded to half a pixel.
     """
-    if not hasattr(network, "heatmaps"):
+    if not hasattr(network, "heatmaps") or isinstance(network, Int8Heatmaps):
         return network
     network = copy.deepcopy(network).eval()
     _fold_batch_norms(network)

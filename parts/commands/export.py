@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from types import ModuleType
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from common import checkpoints
-from common.augmentation import grey
 from common.checkpoints import Checkpoint
 from common.keypoints import SCHEMES, Scheme, flip_order_within
+from common.photos.onnx_runtime import INPUT, OUTPUT, OnnxNetwork, as_onnx, onnx_packages
 from common.recipe import Recipe
 from common.system.errors import UserError
 from common.system.files import make_writable, write_atomically
 from datasets import catalog
-from datasets.synthetic import cached
-from datasets.synthetic.render import render
 from parts.commands.options import add_checkpoint
-from parts.toolkit import choose_network
+from parts.toolkit import choose_network, rendered_faces
 
-INPUT, OUTPUT = "faces", "fractions"
 CHECKED = 16  # synthetic faces on which the file is compared with PyTorch
 ALLOWED = 0.05  # pixels of the crop by which its predictions may differ
 
@@ -68,55 +63,6 @@ def run(options: argparse.Namespace) -> None:
     )
 
 
-def onnx_packages() -> tuple[ModuleType, ModuleType]:
-    """``onnx`` and ``onnxruntime``; raises UserError where a package of the extra is missing."""
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401 - torch's exporter imports it
-    except ImportError as fault:
-        raise UserError(
-            f"the package {fault.name} is missing; ONNX needs more packages than the rest, install "
-            'them with: python -m pip install -e ".[export]"'
-        ) from None
-    return onnx, onnxruntime
-
-
-def as_onnx(network: nn.Module, height: int, width: int, facts: dict[str, str]) -> bytes:
-    """A network as the bytes of an ONNX file, in float32 and for any number of faces at once.
-
-    network: float32 (B, 1, height, width) in -0.5..0.5 -> fractions (B, k, 2); the file's input
-        ``faces`` and output ``fractions`` are the same.
-    facts: written into the file's metadata.
-    """
-    onnx, _ = onnx_packages()
-    faces = torch.zeros(2, 1, height, width)  # a batch of one would be taken for a fixed size
-    program = torch.onnx.export(
-        network.float().cpu().eval(), (faces,), dynamo=True, verbose=False,
-        input_names=[INPUT], output_names=[OUTPUT],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-    )  # fmt: skip
-    model = program.model_proto
-    onnx.helper.set_model_props(model, facts)
-    return model.SerializeToString()
-
-
-class OnnxNetwork:
-    """The bytes of an ONNX file as a network of ONNX Runtime on the CPU, called as those of PyTorch
-    are, on as many threads."""
-
-    def __init__(self, model: bytes) -> None:
-        _, runtime = onnx_packages()
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        self.session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-    def __call__(self, faces: Tensor) -> Tensor:
-        """float32 (B, 1, H, W) -> fractions (B, k, 2)."""
-        (fractions,) = self.session.run([OUTPUT], {INPUT: np.ascontiguousarray(faces.numpy())})
-        return torch.from_numpy(fractions)
-
-
 def crop_facts(trained: Checkpoint) -> dict[str, str]:
     """What a program must know to crop faces for the network and to read its predictions."""
     recipe, scheme = checkpoints.recipe_of(trained), SCHEMES[trained["scheme"]]
@@ -157,8 +103,6 @@ def largest_difference(
 ) -> float:
     """The largest difference of two networks' predictions for synthetic faces, one at a time and
     all at once, in pixels of the crop."""
-    setting = next(name for name, points in cached.SCHEMES.items() if points is scheme)
-    images, _, _ = render(range(CHECKED), scheme, setting, (recipe.height, recipe.width))
-    faces = grey(images.float()) / 255 - 0.5  # (CHECKED, 1, h, w)
+    faces = rendered_faces(scheme, recipe, CHECKED)  # (CHECKED, 1, h, w)
     off = torch.cat([network(batch) - other(batch) for batch in (*faces.split(1), faces)])
     return (off * torch.tensor([recipe.width, recipe.height])).abs().max().item()

@@ -45,3 +45,12 @@ def add_finder(parser: argparse.ArgumentParser) -> None:
         help="what finds the faces (default: yunet where `data yunet --download` put it, or haar)",
     )  # fmt: skip
     add_checkpoint(parser)
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """``--engine``: what computes the network."""
+    parser.add_argument(
+        "--engine", choices=("auto", "torch", "onnx"), default="auto",
+        help="what computes the network: PyTorch, or ONNX Runtime in int8 (default: onnx for "
+        "webcam where installed, else torch)",
+    )  # fmt: skip

@@ -31,7 +31,7 @@ from common.system.errors import UserError
 from common.system.files import Write, make_writable, say, write_atomically, write_together
 from common.system.signals import uninterrupted
 from datasets.location import fetch_command
-from parts.commands.options import add_finder
+from parts.commands.options import add_engine, add_finder
 from parts.toolkit import FILTERS, choose_network, face_keypoints
 
 PHOTOS = (
@@ -48,6 +48,7 @@ DRAWN = (".faces.jpg", ".faces.mp4")  # endings of the names of what is drawn he
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``predict``."""
     add_finder(parser)
+    add_engine(parser)
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="picture, folder, video, or - for stdin")
     add("--filter", metavar="NAME", help="what to put on the faces: sunglasses, ...")
@@ -74,7 +75,9 @@ def run(options: argparse.Namespace) -> int:
     """
     output = Output.of(options)
     trained = choose_network(options.checkpoint)
-    finder = face_keypoints(trained, options.detector, options.data, options.device)
+    finder = face_keypoints(
+        trained, options.detector, options.data, options.device, engine=options.engine
+    )
     make_writable(output.folder)
     output = replace(output, network=trained.name)
     faults: list[UserError] = []

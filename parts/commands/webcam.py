@@ -22,7 +22,7 @@ from common.photos.tracking import Track, Tracker
 from common.photos.video import Frames, Recorder, Stopwatch, check_window
 from common.system.errors import UserError
 from common.system.files import write_atomically
-from parts.commands.options import add_finder
+from parts.commands.options import add_engine, add_finder
 from parts.toolkit import FILTERS, choose_network, face_keypoints
 
 WINDOW = "faces"
@@ -34,6 +34,7 @@ CAMERAS = 100  # larger numbers name OpenCV's backends
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``webcam``."""
     add_finder(parser)
+    add_engine(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--camera", type=int, metavar="N", help="which one (default: 0)")
     source.add_argument("--video", type=Path, metavar="FILE", help="instead of a camera")
@@ -63,6 +64,7 @@ def run(options: argparse.Namespace) -> None:
         options.data,
         options.device,
         video=True,
+        engine=options.engine,
     )
     with closing(Frames(source)) as frames:
         recorder = None

@@ -23,10 +23,17 @@ from common.photos.detectors import Detection
 from common.photos.tracking import Track
 from common.photos.video import Frames, Recorder, Stopwatch
 from datasets.synthetic.render import render
+from parts import toolkit
 from parts.commands import webcam
 from parts.toolkit import FILTERS
 
 SIZE, STEP, COUNT = (320, 240), 3, 30  # pixels, pixels a frame, frames
+
+
+@pytest.fixture(autouse=True)
+def in_pytorch(monkeypatch):
+    """int8 networks are tested in test_onnx_runtime.py."""
+    monkeypatch.setattr(toolkit, "is_installed", lambda: False)
 
 
 @pytest.fixture(scope="module")
