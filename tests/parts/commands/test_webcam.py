@@ -82,7 +82,7 @@ def call(command):
 @pytest.fixture
 def knower(monkeypatch, drawn):
     finder = Knower(drawn[1])
-    monkeypatch.setattr(webcam, "face_keypoints", lambda *_, video: video and finder)
+    monkeypatch.setattr(webcam, "face_keypoints", lambda *_, video, engine: video and finder)
     return finder
 
 
