@@ -19,7 +19,7 @@ from common.checkpoints import Trained
 from common.keypoints import IBUG_68, Scheme
 from common.photos import detectors
 from common.photos.finder import FaceKeypoints, require_all_points
-from common.photos.onnx_runtime import int8_heatmaps, is_installed
+from common.photos.onnx_runtime import Int8Heatmaps, int8_heatmaps, is_installed
 from common.recipe import Recipe
 from common.system.device import best_device
 from common.system.errors import UserError
@@ -131,7 +131,8 @@ def face_keypoints(
     disagreement = trained.checkpoint.get("flip_disagreement", 0.0)
     finds, device = detectors.load(detector, yunet.place(data)), best_device(device)
     if _takes_onnx(trained.network, engine, device, video):
-        network = _int8(trained, max(1, torch.get_num_threads() - video))
+        # A video's reader and detector have a core of their own.
+        network = Int8Heatmaps(int8(trained), max(1, torch.get_num_threads() - video))
     else:
         network = trained.network
     return FaceKeypoints(network, trained.recipe, finds, device, disagreement, video)
@@ -145,11 +146,11 @@ def _takes_onnx(network: nn.Module, engine: str, device: torch.device, video: bo
     return engine == "onnx" or (engine == "auto" and video and possible and is_installed())
 
 
-def _int8(trained: Trained, threads: int) -> nn.Module:
-    """The network in int8; its activations' ranges are measured on synthetic faces."""
+def int8(trained: Trained, bits: int | None = None) -> bytes:
+    """The network as an int8 ONNX file; its activations' ranges are measured on synthetic faces."""
     recipe = trained.recipe
     faces = partial(rendered_faces, IBUG_68, recipe, MEASURED)
-    return int8_heatmaps(trained.network, (recipe.height, recipe.width), faces, threads)
+    return int8_heatmaps(trained.network, (recipe.height, recipe.width), faces, bits)
 
 
 def rendered_faces(scheme: Scheme, recipe: Recipe, count: int) -> Tensor:

@@ -114,38 +114,48 @@ class _Heatmaps(nn.Module):
 
 
 def int8_heatmaps(
-    network: nn.Module, size: tuple[int, int], faces: Callable[[], Tensor], threads: int
-) -> Int8Heatmaps:
-    """The network in int8, made once and kept in the cache folder.
+    network: nn.Module,
+    size: tuple[int, int],
+    faces: Callable[[], Tensor],
+    bits: int | None = None,
+) -> bytes:
+    """The network in int8 as an ONNX file whose output is its log-probability heatmaps, made once
+    and kept in the cache folder.
 
     network: has a method ``heatmaps``.
     size: height and width of its input.
     faces: gives faces (N, 1, h, w) on which the ranges of the activations are measured.
+    bits: of the weights, 7 or 8; by default what this processor computes without overflow.
     Raises UserError where packages are missing; a line on stderr where the file cannot be kept.
     """
     onnx, runtime = onnx_packages()
-    key = hashlib.sha256(f"{onnx.__version__} {runtime.__version__} {multiplies_int8()}".encode())
+    bits = bits or (8 if multiplies_int8() else 7)
+    key = hashlib.sha256(f"{onnx.__version__} {runtime.__version__} {bits}".encode())
     for name, values in network.state_dict().items():
         key.update(name.encode() + values.cpu().contiguous().numpy().tobytes())
     file = cache_folder() / f"int8-{key.hexdigest()[:16]}.onnx"
-    if not file.is_file():
-        print(f"network: made int8 for ONNX Runtime, once, and kept as {file}", file=sys.stderr)
-        model = quantised(as_onnx(_Heatmaps(network), *size, {}), faces(), "MinMax", True, "last")
-        try:
-            write_atomically(file, lambda to: to.write(model), "set FACE_CACHE to another folder")
-        except UserError as fault:
-            print(f"the int8 network is made again with each start: {fault}", file=sys.stderr)
-            return Int8Heatmaps(model, threads)
-    return Int8Heatmaps(file.read_bytes(), threads)
+    if file.is_file():
+        return file.read_bytes()
+    print(f"network: made int8 for ONNX Runtime, once, and kept as {file}", file=sys.stderr)
+    plain = as_onnx(_Heatmaps(network), *size, {})
+    model = quantised(plain, faces(), "MinMax", True, "last layer", bits)
+    try:
+        write_atomically(file, lambda to: to.write(model), "set FACE_CACHE to another folder")
+    except UserError as fault:
+        print(f"the int8 network is made again with each start: {fault}", file=sys.stderr)
+    return model
 
 
-def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept: str) -> bytes:
+def quantised(
+    model: bytes, faces: Tensor, method: str, per_channel: bool, kept: str, bits: int | None = None
+) -> bytes:
     """An ONNX file's network in int8, its activations' ranges measured on faces (N, 1, h, w).
 
     method: how ranges follow from what was measured, a name of ``CalibrationMethod``.
     per_channel: whether each output channel of a convolution has a scale of its own.
-    kept: "last": the last layer with weights stays in float32, or "nothing"; what follows that
+    kept: "last layer", the last with weights, stays in float32, or "nothing"; what follows that
         layer always stays.
+    bits: of the weights, as for ``int8_heatmaps``.
     """
     onnx, _ = onnx_packages()
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
@@ -164,7 +174,7 @@ def quantised(model: bytes, faces: Tensor, method: str, per_channel: bool, kept:
                 small,
                 SimpleNamespace(get_next=lambda: next(batches, None)),
                 per_channel=per_channel,
-                reduce_range=not multiplies_int8(),
+                reduce_range=bits == 7 if bits else not multiplies_int8(),
                 activation_type=QuantType.QUInt8,  # times int8: what the processor does
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=[node.name for node in nodes[last + (kept == "nothing") :]],

@@ -1,4 +1,5 @@
-"""``python run_part.py export``: a trained network as an ONNX file; needs the extra ``export``."""
+"""``python run_part.py export``: a trained network as an ONNX file, or as a page that runs in a
+browser; needs the extra ``export``."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from common.recipe import Recipe
 from common.system.errors import UserError
 from common.system.files import make_writable, write_atomically
 from datasets import catalog
-from parts.commands.options import add_checkpoint
+from parts import web_page
+from parts.commands.options import add_checkpoint, add_data
 from parts.toolkit import choose_network, rendered_faces
 
 CHECKED = 16  # synthetic faces on which the file is compared with PyTorch
@@ -27,12 +29,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``export``."""
     add_checkpoint(parser)
     parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="as --checkpoint FILE")
-    parser.add_argument("output", type=Path, metavar="OUT.onnx")
-    parser.add_argument("--overwrite", action="store_true", help="OUT.onnx if it is there already")
+    parser.add_argument("output", type=Path, metavar="OUT", help="OUT.onnx, or with --web a folder")
+    parser.add_argument("--overwrite", action="store_true", help="OUT if it is there already")
+    parser.add_argument("--web", action="store_true", help="a page that runs in a browser")
+    parser.add_argument(
+        "--onnxruntime-web", type=Path, metavar="DIR",
+        help="--web: take ONNX Runtime from this folder, not from a CDN",
+    )  # fmt: skip
+    add_data(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write a checkpoint as an ONNX file and print its size and accuracy.
+    """Write a checkpoint as an ONNX file and print its size and accuracy, or as a page.
 
     Raises UserError where ONNX Runtime's predictions are not PyTorch's, to within ``ALLOWED``
     pixels, where packages or checkpoint are missing or damaged, or where the file exists already
@@ -46,6 +54,9 @@ def run(options: argparse.Namespace) -> None:
     if output.exists() and output.samefile(trained.path):
         raise UserError(f"{output}: is the checkpoint itself; choose another name")
     make_writable(output.parent)
+    if options.web:
+        print(web_page.write(trained, output, options.data, options.onnxruntime_web))
+        return
     network, recipe, facts = trained.network, trained.recipe, crop_facts(trained.checkpoint)
     model = as_onnx(network, recipe.height, recipe.width, facts)
     scheme = SCHEMES[trained.checkpoint["scheme"]]

@@ -5,7 +5,7 @@ import torch
 from small_network import checkpoint_of
 
 from common.photos import onnx_runtime
-from common.photos.onnx_runtime import int8_heatmaps
+from common.photos.onnx_runtime import Int8Heatmaps, int8_heatmaps
 from common.recipe import Recipe
 from parts import toolkit
 from parts.part3_large_dataset import HeatmapResNet18, ResNet18
@@ -29,7 +29,7 @@ def kept(network, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("FACE_CACHE", str(folder))
-        int8_heatmaps(network, (64, 64), lambda: FACES, 1)
+        int8_heatmaps(network, (64, 64), lambda: FACES)
     return folder
 
 
@@ -37,7 +37,7 @@ def kept(network, tmp_path_factory):
 def test_it_is_made_once_and_predicts_nearly_as_pytorch_does(network, kept, monkeypatch, capsys):
     monkeypatch.setenv("FACE_CACHE", str(kept))
     monkeypatch.setattr(onnx_runtime, "quantised", None)  # is not made again
-    int8 = int8_heatmaps(network, (64, 64), lambda: FACES, 1)
+    int8 = Int8Heatmaps(int8_heatmaps(network, (64, 64), lambda: FACES), 1)
     assert len(list(kept.iterdir())) == 1 and capsys.readouterr().err == ""
     with torch.inference_mode():
         off = 64 * (int8(FACES) - network(FACES)).norm(dim=-1)  # (8, 68)
@@ -50,9 +50,8 @@ def test_other_weights_are_another_file(network, kept, monkeypatch):
     made = []
     monkeypatch.setattr(onnx_runtime, "as_onnx", lambda *_: b"")
     monkeypatch.setattr(onnx_runtime, "quantised", lambda *_: made.append(1) or b"no model")
-    monkeypatch.setattr(onnx_runtime, "Int8Heatmaps", lambda model, threads: model)
     other = HeatmapResNet18(channels=16)
-    assert int8_heatmaps(other, (64, 64), lambda: FACES, 1) == b"no model"
+    assert int8_heatmaps(other, (64, 64), lambda: FACES) == b"no model"
     assert len(made) == 1 and len(list(kept.iterdir())) == 2
 
 
@@ -62,8 +61,7 @@ def test_where_the_cache_cannot_be_written_a_line_says_so(monkeypatch, tmp_path,
     monkeypatch.setenv("FACE_CACHE", str(tmp_path / "file" / "cache"))
     monkeypatch.setattr(onnx_runtime, "as_onnx", lambda *_: b"")
     monkeypatch.setattr(onnx_runtime, "quantised", lambda *_: b"a model")
-    monkeypatch.setattr(onnx_runtime, "Int8Heatmaps", lambda model, threads: model)
-    assert int8_heatmaps(HeatmapResNet18(), (64, 64), lambda: FACES, 1) == b"a model"
+    assert int8_heatmaps(HeatmapResNet18(), (64, 64), lambda: FACES) == b"a model"
     *_, last = capsys.readouterr().err.splitlines()
     assert "cannot be written" in last and last.endswith("set FACE_CACHE to another folder")
 
