@@ -14,6 +14,7 @@ import pytest
 import small_sets
 import torch
 from states import same
+from test_training import TRAIN, VALIDATION, stopped_in
 from torch import nn
 
 from common.recipe import Options, Recipe
@@ -40,8 +41,6 @@ def new_network(normalise):
 
 def train(folder, normalise, options=CPU):
     """A trained network's weights and the history without its seconds."""
-    from test_training import TRAIN, VALIDATION
-
     torch.manual_seed(0)
     network = new_network(normalise)
     history = fit(network, TRAIN, VALIDATION, PLAIN, options, folder / f"{normalise}.pt")
@@ -52,8 +51,6 @@ def train(folder, normalise, options=CPU):
 
 def train_stop_and_resume(folder):
     """The same as ``train``, stopped in its last epoch and resumed."""
-    from test_training import stopped_in
-
     with stopped_in(PLAIN.epochs - 1):
         train(folder, normalise=True)
     distributed.on_main_process(lambda: None)  # both have stopped
@@ -102,9 +99,8 @@ def two(tmp_path_factory):
     """The folder, what each of two processes saved in it, and what they printed."""
     folder = tmp_path_factory.mktemp("two")
     small_sets.write_ibug(folder / "sets")
-    paths = [*sys.path, str(REPOSITORY / "tests" / "common")]  # where test_training is
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    variables = {"PYTHONPATH": os.pathsep.join(paths), "FACE_CACHE": str(folder / "cache")}
+    variables = {"PYTHONPATH": os.pathsep.join(sys.path), "FACE_CACHE": str(folder / "cache")}
     done = subprocess.run(
         [sys.executable, *words, __file__, str(folder)],  # with any free port
         cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False,
