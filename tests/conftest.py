@@ -1,25 +1,39 @@
 import multiprocessing
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
-from hypothesis import settings
-
-from datasets import ibug, imm
-from datasets.synthetic import cached
-from datasets.synthetic.cached import COUNTS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-settings.register_profile("any machine", deadline=None)  # a slow machine is not an error
-settings.load_profile("any machine")
 # Tests that stop processes fork them from a clean one, which has loaded these and runs no thread.
 multiprocessing.set_forkserver_preload(["run_part", "parts.commands.train", "parts.toolkit"])
 # FFmpeg reads it once, at a process's first video, which here may be one that a test writes.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-torch.set_num_threads(1)  # tiny tensors: more threads cost time, and the order of sums
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # of xdist, which would begin with the most tests
+
+
+def pytest_collectstart():
+    """Before a test file is imported; the process that hands out the tests imports none, and must
+    not keep the others waiting."""
+    import torch
+    from hypothesis import settings
+
+    # A slow machine is not an error.
+    settings.register_profile("any machine", deadline=None, max_examples=40)
+    settings.load_profile("any machine")
+    torch.set_num_threads(1)  # tiny tensors: more threads cost time, and the order of sums
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: at the end no process works alone on a long one."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True)
@@ -53,13 +67,18 @@ def command(capfd, monkeypatch, tmp_path):
 @pytest.fixture
 def few(monkeypatch):
     """Synthetic sets of 6 training and 3 test faces, small enough to be rendered in a test."""
-    monkeypatch.setattr(cached, "COUNTS", {key: 6 if key[1] == "train" else 3 for key in COUNTS})
+    from datasets.synthetic import cached
+
+    counts = {key: 6 if key[1] == "train" else 3 for key in cached.COUNTS}
+    monkeypatch.setattr(cached, "COUNTS", counts)
     monkeypatch.setattr(cached, "SIZES", {"portrait": (48, 64), "crop": (48, 48)})
 
 
 @pytest.fixture(scope="session")
 def real_data():
     """The folder with the real sets, or the test is skipped."""
+    from datasets import ibug, imm
+
     root = Path(os.environ.get("FACE_DATA") or REPOSITORY.parent / "shared" / "data")
     if not (root / imm.FOLDER).is_dir() or not (root / ibug.FOLDER).is_dir():
         pytest.skip("the real faces are not here")
@@ -82,38 +101,3 @@ def small_runs(monkeypatch):
 
     shrink_crops(monkeypatch)
     made_up_reports.draw_nothing(monkeypatch)
-
-
-def run_parts(tmp_path_factory, small_root, recipe, draw):
-    """The reports folder of all parts, run with a recipe on ``small_root``."""
-    from small_sets import shrink_crops
-
-    import run_part
-
-    folder = tmp_path_factory.mktemp(recipe)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        shrink_crops(patch)
-        draw(patch)
-        for part in "123":
-            line = [part, "--recipe", recipe, "--epochs", "1", "--device", "cpu"]
-            line += ["--data", str(small_root), "--reports", str(folder)]
-            assert run_part.main(line) == 0
-    return folder
-
-
-@pytest.fixture(scope="session")
-def best_reports(tmp_path_factory, small_root):
-    """All parts run with their best recipes; figures have few pixels, as drawing takes long."""
-    import made_up_reports
-
-    return run_parts(tmp_path_factory, small_root, "best", made_up_reports.draw_coarsely)
-
-
-@pytest.fixture(scope="session")
-def small_reports(tmp_path_factory, small_root, best_reports):
-    """The reports folder of all parts by recipe; of the course's no figures are drawn."""
-    import made_up_reports
-
-    course = run_parts(tmp_path_factory, small_root, "course", made_up_reports.draw_nothing)
-    return {"course": course, "best": best_reports}

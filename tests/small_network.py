@@ -4,14 +4,14 @@ from dataclasses import asdict
 
 from common import checkpoints
 from common.recipe import Recipe
-from parts.part3_large_dataset import ResNet18
+from parts.part2_full_face import FaceNet
 
-RECIPE = Recipe(height=32, width=32, margin=4, box_scale=1.3)
+RECIPE = Recipe(height=96, width=96, margin=4, box_scale=1.3)
 
 
 def checkpoint_of(path, network=None, recipe=RECIPE, **changes):
     """Write the checkpoint of a network of 68 points, or as ``changes`` say; its path."""
-    network = network or ResNet18()
+    network = network or FaceNet(96, 96, n_points=68)  # a fraction of a megabyte
     checkpoint = {
         "network": type(network).__name__, "arguments": network.arguments,
         "weights": network.state_dict(), "recipe": asdict(recipe), "scheme": "ibug68",

@@ -1,15 +1,21 @@
-"""Every kind of page, walked as a reader would."""
+"""Every part with every recipe, from files on the disk to the page, on a few synthetic faces; and
+every kind of page, walked as a reader would."""
 
+import csv
+import json
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from urllib.parse import unquote
 
 import made_up_reports
 import pytest
 import walk
 from PIL import Image
+from small_sets import shrink_crops
 
 import run_part
 from common import checkpoints
@@ -22,12 +28,122 @@ from common.report.part_page import write_report
 from datasets.synthetic.render import render
 from parts.studies import ladder, ladder_plans
 
+RECIPES = ("course", "best")
+UNITS = ("mse_ratio", "mse_px", "smooth_l1_224", "mae_px_original", "nme", "fr8", "auc8")
+POINTS = {"1": 1, "2": 58, "3": 68}
 KINDS = ("part1", "part2", "part3", "part9-mixed", "compare", "explain", "ladder1", ".")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # all pages are made first
 CHARTS = ("curves", "cumulative", "error", "kernels", "ladder", "layer", "learning-", "responses")
 CHARTS += ("single-points", "size", "why", "work")
 LEAST = 4.5  # WCAG 2.2 AA: the contrast of text and what lies behind it
 TEXTS, GROUNDS = ("ink", "quiet", "link"), ("paper", "card")
+
+
+def run_parts(folder, small_root, recipe, drawn=()):
+    """All parts, run with a recipe on ``small_root``. Of the parts that are ``drawn`` figures have
+    few pixels, of others there are none, as drawing takes most of the time."""
+    for part in "123":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FACE_CACHE", str(folder.parent / "cache"))
+            shrink_crops(patch)
+            draw = made_up_reports.draw_coarsely if part in drawn else made_up_reports.draw_nothing
+            draw(patch)
+            line = [part, "--recipe", recipe, "--epochs", "1", "--device", "cpu"]
+            line += ["--data", str(small_root), "--reports", str(folder)]
+            assert run_part.main(line) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def best_reports(tmp_path_factory, small_root):
+    return run_parts(tmp_path_factory.mktemp("best") / "r", small_root, "best", drawn="13")
+
+
+@pytest.fixture(scope="module")
+def small_reports(tmp_path_factory, small_root, best_reports):
+    """The reports folder of all parts by recipe."""
+    course = run_parts(tmp_path_factory.mktemp("course") / "r", small_root, "course")
+    return {"course": course, "best": best_reports}
+
+
+@pytest.fixture(params=[(part, recipe) for part in "123" for recipe in RECIPES], ids="-".join)
+def run(request, small_reports):
+    """A part's number, the folder that its run wrote, and the metrics in it."""
+    part, recipe = request.param
+    folder = small_reports[recipe] / f"part{part}"
+    return part, folder, json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.fixture
+def evaluate(small_root, command):
+    return partial(command, "evaluate", "--data", small_root, "--device", "cpu")
+
+
+def test_the_run_leaves_metrics_and_history(run):
+    part, folder, metrics = run
+    assert (metrics["n_train"], metrics["n_test"]) == ((6, 3) if part == "3" else (8, 4))
+    assert metrics["dataset"] == ("ibug" if part == "3" else "imm")
+    assert (metrics["synthetic"], metrics["left_out"], metrics["epochs"]) == (False, [], 1)
+    assert not list(folder.rglob("*.tmp"))
+    assert f"part{part}/index.html" in (folder.parent / "index.html").read_text()
+    with open(folder / "history.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    numbers = {name: float(value) for name, value in row.items()}
+    assert numbers["epoch"] == 1
+    assert numbers["seconds"] == pytest.approx(metrics["seconds"], abs=0.01)
+    assert numbers["test_nme"] == pytest.approx(metrics["nme"], rel=1e-4)
+    columns = "epoch train_loss test_loss test_nme learning_rate seconds"
+    assert list(numbers) == columns.split()
+
+
+def test_the_page_plays_the_snapshots_and_claims_no_cause_from_a_few_faces(run):
+    part, folder, metrics = run
+    page = (folder / "index.html").read_text()
+    film = json.loads(re.search(r'id="film-numbers">(.*?)</script>', page).group(1))
+    assert film["names"] == ["before training", "after epoch 1"]
+    assert float(film["means"][1]) == pytest.approx(metrics["nme"], abs=0.06)  # of all test faces
+    assert [len(face) for face in film["answers"][0]] == [POINTS[part]] * metrics["n_test"]
+    assert metrics["why"]["effects"] == []
+
+
+def test_evaluate_repeats_the_numbers_of_the_run(run, evaluate):
+    _, folder, metrics = run
+    repeated = json.loads(evaluate(folder / "checkpoint.pt", "--json")[1])
+    numbers, again = (
+        {"all": [values[name] for name in UNITS]} | values["per_group"]
+        | {"mean face": [values["baseline_mean_face"][name] for name in UNITS]}
+        for values in (metrics, repeated)
+    )  # fmt: skip
+    assert again == {name: pytest.approx(values, rel=1e-5) for name, values in numbers.items()}
+
+
+def test_without_json_evaluate_prints_a_table(best_reports, evaluate):
+    folder = best_reports / "part1"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    status, table, _ = evaluate(folder / "checkpoint.pt")
+    assert status == 0
+    rows = {line.split("  ")[0]: line.split() for line in table.splitlines()[2:]}
+    assert rows.keys() == {"all", "mean face", *metrics["per_group"]}
+    assert f"{metrics['nme']:.5g}" in rows["all"]
+
+
+def test_the_page_names_other_initial_weights(best_reports, small_root, small_runs, command):
+    trained = best_reports / "part3" / "checkpoint.pt"
+    line = ["3", "--recipe", "from-heatmaps", "--pretrained", trained, "--epochs", 1]
+    assert command(*line, "--device", "cpu", "--data", small_root)[0] == 0
+    assert f"--pretrained {trained}." in Path("reports", "part3", "index.html").read_text()
+
+
+def test_evaluate_takes_one_folder_and_other_boxes(best_reports, evaluate):
+    def measured(*more):
+        checkpoint = best_reports / "part3" / "checkpoint.pt"
+        return json.loads(evaluate(checkpoint, "--json", "--split", *more)[1])
+
+    assert measured("train")["n_test"] == 6
+    one, boxed = (measured("lfpw/testset", "--boxes", boxes) for boxes in ("landmarks", "file"))
+    assert (one["n_test"], boxed["n_test"], boxed["boxes"]) == (2, 2, "file")
+    assert one["per_group"].keys() == {"lfpw/testset"}
+    assert boxed["nme"] != one["nme"]
 
 
 @pytest.fixture(scope="module")

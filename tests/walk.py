@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from html.parser import HTMLParser
 
 EMPTY = {"br", "hr", "img", "input", "link", "meta", "wbr"}  # elements that have no end
@@ -66,8 +67,14 @@ class Reader(HTMLParser):
 
 def read(path):
     """The tree of a page, and the faults of its markup."""
+    return parsed(path.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=32)
+def parsed(source):
+    """The same of the page's source: most pages are read by several tests."""
     reader = Reader()
-    reader.feed(path.read_text(encoding="utf-8"))
+    reader.feed(source)
     reader.close()
     return reader.root, reader.faults + [
         f"<{node.tag}> is never closed" for node in reader.open[1:]

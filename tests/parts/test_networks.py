@@ -1,4 +1,5 @@
 import math
+from functools import cache
 
 import pytest
 import torch
@@ -134,9 +135,14 @@ def test_the_heatmap_network_predicts_by_a_heatmap_a_point_at_a_quarter_of_the_s
     torch.testing.assert_close(network(faces), network.with_spread(faces)[0])
 
 
-def imagenet_weights():
+@cache
+def drawn_weights():
     torch.manual_seed(5)
     return torchvision.models.resnet18().state_dict()
+
+
+def imagenet_weights():
+    return drawn_weights().copy()
 
 
 @pytest.mark.parametrize("kind", [ResNet18, HeatmapResNet18])

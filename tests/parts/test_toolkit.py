@@ -39,10 +39,7 @@ LINES = {  # the runs that are there, and how the line goes on
 }
 
 
-@pytest.mark.parametrize(
-    "runs",
-    [pytest.param(runs, marks=[pytest.mark.slow] if " " in runs else []) for runs in LINES],
-)
+@pytest.mark.parametrize("runs", LINES)
 def test_the_newest_finished_run_of_part_3_else_the_shipped_network_is_taken(
     tmp_path, monkeypatch, capsys, runs
 ):

@@ -11,7 +11,7 @@ FACES = 120
 VIEWS = ["0", "1", "2"] * (FACES // 3)
 SIXES = [str(index // 6) for index in range(FACES)]  # six pictures of each person
 GREY_OR_COLOUR = [("grey", "colour")[index // 6 % 2] for index in range(FACES)]  # by person
-RUNS = 80  # of pure noise
+RUNS = 40  # of pure noise
 MOST_FOUND = RUNS * (0.05 + 3 * math.sqrt(0.05 * 0.95 / RUNS))  # 5 %, and three standard errors
 
 

@@ -68,7 +68,7 @@ def test_the_maps_are_those_that_the_next_layer_gets_also_where_it_works_in_plac
     assert not network[2]._forward_hooks
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["NaimishNet", "LightNetBN"])
 def test_networks_of_another_build_show_their_layers_too(name):
     maps = feature_maps(uninitialised(NETWORKS[name]), torch.rand(1, 1, 224, 224) - 0.5)
     sizes = [shown.shape[-1] for shown in maps.values()]

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import made_up_reports
 import pytest
 import small_sets
 import torch
 from states import same
+from test_training import TRAIN, VALIDATION, stopped_in
 from torch import nn
 
 from common.recipe import Options, Recipe
@@ -38,8 +41,6 @@ def new_network(normalise):
 
 def train(folder, normalise, options=CPU):
     """A trained network's weights and the history without its seconds."""
-    from test_training import TRAIN, VALIDATION
-
     torch.manual_seed(0)
     network = new_network(normalise)
     history = fit(network, TRAIN, VALIDATION, PLAIN, options, folder / f"{normalise}.pt")
@@ -50,8 +51,6 @@ def train(folder, normalise, options=CPU):
 
 def train_stop_and_resume(folder):
     """The same as ``train``, stopped in its last epoch and resumed."""
-    from test_training import stopped_in
-
     with stopped_in(PLAIN.epochs - 1):
         train(folder, normalise=True)
     distributed.on_main_process(lambda: None)  # both have stopped
@@ -62,50 +61,59 @@ def fail():
     raise UserError("only the first process met this")
 
 
-def train_together(folder):
-    """What each process does: train both networks, share what only the first one knows."""
-    with distributed.process_group():
-        rank = int(os.environ["RANK"])
-        print("heard")
-        results = {"trained": [train(folder, normalise) for normalise in (False, True)]}
-        results["resumed"] = train_stop_and_resume(folder / "again")
-        torch.manual_seed(0)
-        distributed.own_random_numbers()
-        results["drawn"] = torch.rand(5)
-        results["known"] = distributed.on_main_process(lambda: f"from {rank}")
-        try:
-            distributed.on_main_process(fail)
-        except UserError as fault:
-            results["fault"] = str(fault)
-        torch.save(results, folder / f"rank {rank}.pt")
-        distributed.finish_workers()
-        distributed.on_main_process(lambda: print("alone"))  # waits for nobody
+def train_together(folder, run, options):
+    """What each process does: train both networks, share what only the first one knows; then what
+    part 3 does, which ends the other process."""
+    rank = int(os.environ["RANK"])
+    print("heard")
+    results = {"trained": [train(folder, normalise) for normalise in (False, True)]}
+    results["resumed"] = train_stop_and_resume(folder / "again")
+    torch.manual_seed(0)
+    distributed.own_random_numbers()
+    results["drawn"] = torch.rand(5)
+    results["known"] = distributed.on_main_process(lambda: f"from {rank}")
+    try:
+        distributed.on_main_process(fail)
+    except UserError as fault:
+        results["fault"] = str(fault)
+    torch.save(results, folder / f"rank {rank}.pt")
+    run(options)
+    distributed.on_main_process(lambda: print("alone"))  # waits for nobody
 
 
-def torchrun(*line, **variables):
-    """What ``torchrun --nproc-per-node 2`` does, with any free port."""
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run(
-        [sys.executable, *words, *map(str, line)],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
-    )  # fmt: skip
+def part_3(folder):
+    """The program: the command line, whose processes have ``train_together`` to do first."""
+    import run_part
+    from parts.toolkit import LESSONS
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(LESSONS["3"], "run", partial(train_together, folder, LESSONS["3"].run))
+    small_sets.shrink_crops(patch)
+    made_up_reports.draw_nothing(patch)
+    line = ["3", "--data", folder / "sets", "--reports", folder / "reports", "--epochs", 1]
+    sys.exit(run_part.main([*map(str, line), "--device", "cpu"]))
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """What each of two processes saved, and what they printed."""
+    """The folder, what each of two processes saved in it, and what they printed."""
     folder = tmp_path_factory.mktemp("two")
-    paths = [*sys.path, str(REPOSITORY / "tests" / "common")]  # where test_training is
-    done = torchrun(__file__, folder, PYTHONPATH=os.pathsep.join(paths))
+    small_sets.write_ibug(folder / "sets")
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    variables = {"PYTHONPATH": os.pathsep.join(sys.path), "FACE_CACHE": str(folder / "cache")}
+    done = subprocess.run(
+        [sys.executable, *words, __file__, str(folder)],  # with any free port
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return [torch.load(folder / f"rank {rank}.pt") for rank in (0, 1)], done.stdout
+    return folder, [torch.load(folder / f"rank {rank}.pt") for rank in (0, 1)], done
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("normalise", [False, True], ids=["plain", "batch normalisation"])
 def test_both_processes_end_with_the_same_weights_and_metrics(two, normalise):
-    (first, history), (second, repeated) = (saved["trained"][normalise] for saved in two[0])
+    (first, history), (second, repeated) = (saved["trained"][normalise] for saved in two[1])
     assert history == repeated
     assert len(history) == PLAIN.epochs
     own = {name for name in first if "running" in name}  # statistics of each process's shard
@@ -114,7 +122,7 @@ def test_both_processes_end_with_the_same_weights_and_metrics(two, normalise):
 
 @pytest.mark.slow
 def test_processes_augment_their_shards_with_random_numbers_of_their_own(two):
-    (mine, yours) = (saved["drawn"] for saved in two[0])
+    (mine, yours) = (saved["drawn"] for saved in two[1])
     torch.manual_seed(0)
     assert torch.equal(mine, torch.rand(5))  # the first draws what a single process draws
     assert not torch.equal(mine, yours)
@@ -122,7 +130,8 @@ def test_processes_augment_their_shards_with_random_numbers_of_their_own(two):
 
 @pytest.mark.slow
 def test_stopped_together_and_resumed_together_they_end_with_the_same_weights(two):
-    (weights, history), (resumed, rows) = two[0][0]["trained"][True], two[0][0]["resumed"]
+    saved = two[1][0]
+    (weights, history), (resumed, rows) = saved["trained"][True], saved["resumed"]
     assert rows == history
     assert len(rows) == PLAIN.epochs
     assert same(weights, resumed)
@@ -132,17 +141,18 @@ def test_stopped_together_and_resumed_together_they_end_with_the_same_weights(tw
 def test_two_processes_take_the_steps_of_one(two, tmp_path):
     """But for the order of sums: the same faces, batches and learning rates."""
     weights, history = train(tmp_path, normalise=False)
-    together, rows = two[0][0]["trained"][False]
+    together, rows = two[1][0]["trained"][False]
     torch.testing.assert_close(dict(together), dict(weights), rtol=1e-3, atol=1e-5)
     assert history == [pytest.approx(row, rel=1e-4) for row in rows]
 
 
 @pytest.mark.slow
 def test_the_first_process_alone_is_heard_and_all_get_what_it_knows_or_meets(two):
-    saved, heard = two
+    folder, saved, done = two
     assert [each["known"] for each in saved] == ["from 0", "from 0"]
     assert [each["fault"] for each in saved] == ["only the first process met this"] * 2
-    assert heard.split() == ["heard", "alone"]
+    page = folder / "reports" / "part3" / "index.html"
+    assert done.stdout.splitlines() == ["heard", f"the page: {page}", "alone"]
 
 
 @pytest.mark.parametrize("gpus", [False, True])
@@ -168,18 +178,15 @@ def test_shards_are_equally_large_and_hold_every_face(monkeypatch, count, proces
 
 
 @pytest.mark.slow
-def test_part_3_by_two_processes_leaves_one_page(tmp_path):
-    root = small_sets.write_ibug(tmp_path / "sets")
-    line = ["3", "--data", root, "--reports", tmp_path / "reports", "--epochs", 1, "--device"]
-    done = torchrun("run_part.py", *line, "cpu", FACE_CACHE=str(tmp_path / "cache"))
-    assert done.returncode == 0, done.stderr
-    page = tmp_path / "reports" / "part3" / "index.html"
-    assert done.stdout == f"the page: {page}\n" and page.is_file()
+def test_part_3_by_two_processes_leaves_one_page(two):
+    folder, _, done = two
+    page = folder / "reports" / "part3" / "index.html"
+    assert page.is_file()
     metrics = json.loads((page.parent / "metrics.json").read_text())
     assert (metrics["n_train"], metrics["n_test"], metrics["epochs"]) == (6, 3, 1)
     assert done.stderr.count("cutting ibug/train:") >= 1
-    assert not [file for file in tmp_path.rglob("*") if file.name.endswith(".tmp")]
+    assert not [file for file in folder.rglob("*") if file.name.endswith(".tmp")]
 
 
 if __name__ == "__main__":
-    train_together(Path(sys.argv[1]))
+    part_3(Path(sys.argv[1]))

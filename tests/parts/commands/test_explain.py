@@ -13,6 +13,7 @@ from common.faces import landmark_boxes
 from common.keypoints import IBUG_68
 from common.photos.detectors import Detection
 from common.photos.finder import FaceKeypoints, face_from_keypoints
+from common.recipe import Recipe
 from common.report import explanation_page
 from datasets.synthetic.render import render
 from parts.part3_large_dataset import HeatmapResNet18
@@ -29,7 +30,9 @@ def photo(tmp_path_factory):
 
 @pytest.fixture
 def found(monkeypatch, photo):
-    """The face of the photo is found, whatever the network predicts; few places are hidden."""
+    """The face of the photo is found, whatever the network predicts; few places are hidden, and
+    nothing is drawn."""
+    made_up_reports.draw_nothing(monkeypatch)
     face = face_from_keypoints((0.0, 0.0, 1.0, 1.0), 1.0, 1.0, photo[1])
     monkeypatch.setattr(FaceKeypoints, "predict", lambda *_: [face])
     monkeypatch.setattr(explanation_page, "PLACES", 6)
@@ -44,7 +47,6 @@ def explain(command, photo):
     return call
 
 
-@pytest.mark.slow
 def test_the_page_shows_four_points_of_the_photo(explain, found, untrained, tmp_path):
     assert explain(untrained)[:2] == (0, "the page: r/explain/index.html\n")
     page = tmp_path / "r" / "explain" / "index.html"
@@ -59,11 +61,11 @@ def test_the_page_shows_four_points_of_the_photo(explain, found, untrained, tmp_
 
 def test_a_point_of_the_detectors_face(explain, found, photo, tmp_path, monkeypatch):
     """Where the network is confident of no face."""
-    made_up_reports.draw_nothing(monkeypatch)  # seconds
     (box,) = landmark_boxes(torch.from_numpy(photo[1])[None]).tolist()
     monkeypatch.setattr(FaceKeypoints, "predict", lambda *_: [])
     monkeypatch.setattr(FaceKeypoints, "detect", lambda *_: [Detection(tuple(box), 1.0)])
-    checkpoint = checkpoint_of(tmp_path / "net.pt", HeatmapResNet18(channels=16))
+    recipe = Recipe(height=32, width=32, margin=4, box_scale=1.3)
+    checkpoint = checkpoint_of(tmp_path / "net.pt", HeatmapResNet18(channels=16), recipe)
     assert explain(checkpoint, "--point", "57")[0] == 0
     page = (tmp_path / "r" / "explain" / "index.html").read_text()
     assert re.findall(r"figures/point-\d+", page) == ["figures/point-57"]
