@@ -60,6 +60,7 @@ class Look:
     matrices: Tensor  # (N, 2, 3), from pixels of the photo to those of the crop
     fractions: Tensor  # (N, 68, 2), of the crop
     spread: Tensor  # (N, 68), see ``predict_with_spread``; NaN without heatmaps
+    flipped: Tensor  # (N, 68, 2), as ``fractions``, for the mirror images; NaN where not predicted
 
     def points(self) -> Tensor:
         """Keypoints (N, 68, 2) in pixels of the photo, on the CPU."""
@@ -79,6 +80,14 @@ class Look:
         """The faces where ``keep``, bool (N,), is True."""
         return Look(*(values[keep] for values in vars(self).values()))
 
+    def flip(self, network: nn.Module) -> Look:
+        """The same with predictions for all mirror images."""
+        (left,) = self.flipped.isnan().any(dim=(1, 2)).nonzero(as_tuple=True)  # of one look alone
+        if not len(left):
+            return self
+        new = predict_flipped(network, self.faces[left], IBUG_68.flip_order)
+        return replace(self, flipped=self.flipped.index_put((left,), new))
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -90,7 +99,7 @@ class Placed:
 
 
 def second_look(
-    look_at: Callable[[np.ndarray, np.ndarray], Look], boxes: np.ndarray, angles: np.ndarray
+    look_at: Callable[[np.ndarray, np.ndarray, bool], Look], boxes: np.ndarray, angles: np.ndarray
 ) -> Look:
     """The look at boxes, or at those that follow from the points where boxes were off.
 
@@ -100,9 +109,10 @@ def second_look(
     crop it is cropped again upright, up to twice; so is once what a detector found in a turned
     picture, as it leans by up to half a step of ``detectors.TURNS``.
 
-    look_at: from boxes (N, 4) and angles (N,) in degrees clockwise.
+    look_at: from boxes (N, 4), angles (N,) in degrees clockwise, and whether to predict for the
+        mirror images in one batch, which a look needs that is likely to be the last.
     """
-    look = look_at(boxes, angles)
+    look = look_at(boxes, angles, False)
     for first in (True, False):
         points = look.points()
         lean = eye_angles(points, IBUG_68)
@@ -114,7 +124,7 @@ def second_look(
         again &= around[:, 2:].amin(dim=1) > 1
         if not again.any():
             break
-        other = look_at(around[again].numpy(), angles[again.numpy()])
+        other = look_at(around[again].numpy(), angles[again.numpy()], True)
         wider = other.spread.mean(dim=1) > WIDER * look.spread[again].mean(dim=1)
         better = ~wider.cpu() | leaning[again]  # without heatmaps nothing is wider
         look = look.put(again.nonzero().flatten()[better], other.take(better))
@@ -134,15 +144,15 @@ def place(
 ) -> Placed:
     """The points of N faces and how sure they are.
 
-    network: the one of the look, whose prediction for the mirror images is compared.
+    network: the one of the look, whose predictions for the mirror images are compared.
     weakness: its ``inference.flip_disagreement_p99``; 0 for the network that ships.
     flip, average: see ``FaceKeypoints.keypoints``.
     """
     if not flip:
         unsure = np.full(look.spread.shape, np.nan, np.float32)
         return Placed(look.points().numpy(), np.ones(len(unsure), np.float32), unsure)
-    flipped = predict_flipped(network, look.faces, IBUG_68.flip_order)
-    apart = (look.fractions - flipped).norm(dim=-1).float().cpu()  # (N, 68)
+    look = look.flip(network)
+    apart = (look.fractions - look.flipped).norm(dim=-1).float().cpu()  # (N, 68)
     unsure = UNCERTAINTY * torch.hypot(look.spread.float().cpu(), apart)
     confidence = CALIBRATION.confidence(unsure.mean(dim=1))
     # The heatmaps of a briefly trained network are wide everywhere: its flip disagreement decides.
@@ -151,6 +161,6 @@ def place(
     weak = weakness > FLIP_CALIBRATION.midpoint
     confidence = torch.where(confidence.isnan() | weak, by_flip, confidence)
     if average:
-        look = replace(look, fractions=(look.fractions + flipped) / 2)
+        look = replace(look, fractions=(look.fractions + look.flipped) / 2)
     pixels = unsure * look.sides()[:, None]  # (N, 68)
     return Placed(look.points().numpy(), confidence.numpy(), pixels.numpy())
