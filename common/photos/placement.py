@@ -23,6 +23,7 @@ from common.inference import predict_flipped
 from common.keypoints import IBUG_68
 
 LEANING = 8.0  # degrees from which a face is cropped again, upright
+ROOM = 1.2  # times its box: a crop in which a face leans pulls the points of its jaw inwards
 
 # Fitted with the network that ships on every tenth training face of 300-W, on which it was trained,
 # and on synthetic heads turned by up to 90 degrees: python -m benchmarks.calibrate
@@ -106,28 +107,34 @@ def second_look(
     Detectors' boxes scatter, and networks learn faces in about the box of their landmarks, about
     upright. Where the points' own box differs by ``BOX_OFF``, the face is cropped by that, and the
     second look counts unless its heatmaps are wider, as beside a face. Where a face leans in its
-    crop it is cropped again upright, up to twice; so is once what a detector found in a turned
-    picture, as it leans by up to half a step of ``detectors.TURNS``.
+    crop it is cropped again upright and with room; so is what a detector found in a turned picture,
+    as it leans by up to half a step of ``detectors.TURNS``. Turned faces have up to four looks, so
+    that the points are those of the upright picture wherever they began.
 
     look_at: from boxes (N, 4), angles (N,) in degrees clockwise, and whether to predict for the
         mirror images in one batch, which a look needs that is likely to be the last.
     """
+    around, upright = torch.as_tensor(boxes).float(), not angles.any()
     look = look_at(boxes, angles, False)
-    for first in (True, False):
+    for first in (True, False, False):
         points = look.points()
         lean = eye_angles(points, IBUG_68)
         leaning = ((lean - torch.from_numpy(angles) + 180) % 360 - 180).abs() > LEANING
-        leaning |= torch.from_numpy(first & (angles != 0))
-        angles = np.where(leaning, lean, angles)
-        around = turned_boxes(points, torch.from_numpy(angles).float())
-        again = leaning | (first & (off(torch.as_tensor(boxes).float(), around) > BOX_OFF))
-        again &= around[:, 2:].amin(dim=1) > 1
+        turned = leaning | torch.from_numpy(angles != 0)
+        leaning |= turned & first
+        angles = np.where(turned, lean, angles)
+        own = turned_boxes(points, torch.from_numpy(angles).float())
+        again = leaning | ((turned | first) & (off(around, own) > BOX_OFF))
+        again &= own[:, 2:].amin(dim=1) > 1
         if not again.any():
             break
-        other = look_at(around[again].numpy(), angles[again.numpy()], True)
+        own = torch.where(leaning[:, None], square_boxes(own, ROOM), own)
+        other = look_at(own[again].numpy(), angles[again.numpy()], upright)
         wider = other.spread.mean(dim=1) > WIDER * look.spread[again].mean(dim=1)
         better = ~wider.cpu() | leaning[again]  # without heatmaps nothing is wider
-        look = look.put(again.nonzero().flatten()[better], other.take(better))
+        kept = again.nonzero().flatten()[better]
+        look = look.put(kept, other.take(better))
+        around = around.index_put((kept,), own[kept])
     return look
 
 
