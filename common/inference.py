@@ -38,7 +38,12 @@ def predict_keypoints(
 
 def predict_flipped(network: nn.Module, faces: Tensor, flip_order: Tensor) -> Tensor:
     """Predictions for the mirror images of (B, 1, h, w), flipped back: fractions (B, k, 2)."""
-    points = network(faces.flip(-1))[:, flip_order.to(faces.device)]  # left and right exchanged
+    return flip_back(network(faces.flip(-1)), flip_order)
+
+
+def flip_back(points: Tensor, flip_order: Tensor) -> Tensor:
+    """From fractions (B, k, 2) of mirror images to those of the images themselves."""
+    points = points[:, flip_order.to(points.device)]  # left and right exchanged
     return torch.stack([1 - points[..., 0], points[..., 1]], dim=-1)
 
 

@@ -10,9 +10,8 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from common.checkpoints import Trained
 from common.keypoints import IBUG_68
@@ -22,7 +21,7 @@ from common.photos.finder import require_all_points
 from common.photos.placement import CALIBRATION, LEANING, UNCERTAINTY
 from common.photos.tracking import OneEuro
 from common.system.errors import UserError
-from common.system.files import write_together
+from common.system.files import put_bytes, write_together
 from datasets import catalog, yunet
 from datasets.download import RemoteFile
 from parts.toolkit import ASSETS, FILTERS, int8
@@ -72,7 +71,7 @@ def write(trained: Trained, folder: Path, data: Path | None, runtime: Path | Non
         files[remote.name] = _runtime_file(runtime, remote.name)
     settings = page_settings(trained, "yunet.onnx" in files, runtime is not None)
     files["face.json"] = json.dumps(settings, indent=1).encode()
-    write_together({folder / name: partial(_put, content) for name, content in files.items()})
+    write_together({folder / name: put_bytes(content) for name, content in files.items()})
     size = sum(map(len, files.values())) / 1e6
     return (
         f"{folder}: {size:.1f} MB; look at it with: python -m http.server --directory {folder}, "
@@ -139,7 +138,3 @@ def _runtime_file(folder: Path, name: str) -> bytes:
         f"--onnxruntime-web {folder}: has no {name}; unpack there what "
         "`npm pack onnxruntime-web@1.22.0` fetches"
     )
-
-
-def _put(content: bytes, file: BinaryIO) -> None:
-    file.write(content)

@@ -18,7 +18,7 @@ LAYERS = (  # from the lowest; a module imports its own layer and those below
     ("common.report",),
     ("datasets",),
     LESSONS,
-    ("parts.part3_variants", "parts.toolkit", "parts.web_page"),
+    ("parts.part3_variants", "parts.toolkit", "parts.web_page", "parts.package"),
     ("parts.commands",),
     ("parts.studies",),
     ("exercises", "notebooks", "benchmarks"),

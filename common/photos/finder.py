@@ -28,7 +28,7 @@ from common.crops import (
     crop_boxes,
     crop_matrices,
 )
-from common.inference import predict_with_spread
+from common.inference import flip_back, predict_with_spread
 from common.keypoints import IBUG_68
 from common.photos import detectors, pictures
 from common.photos.detectors import Box, Detection, Detector
@@ -157,19 +157,29 @@ class FaceKeypoints:
         if not len(boxes):
             return np.empty((0, IBUG_68.n_points, 2), np.float32), np.empty(0, np.float32)
         angles = np.zeros(len(boxes)) if angles is None else angles
-        look = self.look(image, boxes, angles)
+        look = self.look(image, boxes, angles, flip)
         placed = place(look, self.network, self.flip_disagreement, flip, average)
         return placed.points, placed.confidence
 
     @torch.inference_mode()
-    def look(self, image: np.ndarray, boxes: np.ndarray, angles: np.ndarray) -> Look:
-        """What the network predicts in boxes (N, 4), turned by angles (N,), as for ``keypoints``;
-        without the mirror image."""
+    def look(
+        self, image: np.ndarray, boxes: np.ndarray, angles: np.ndarray, flip: bool = False
+    ) -> Look:
+        """What the network predicts in boxes (N, 4), turned by angles (N,), as for ``keypoints``.
+
+        flip: for the mirror images as well, in one batch, which is faster than two.
+        """
         crops, matrices = crop_faces(image, boxes, angles, self.recipe)
         weights = next(self.network.parameters())
         faces = to_network_input(crops.to(weights.device), self.recipe)  # (N, 1, h, w)
         faces = faces.to(weights.dtype, memory_format=torch.channels_last)
-        return Look(faces, matrices, *predict_with_spread(self.network, faces, self.recipe))
+        both = torch.cat([faces, faces.flip(-1)]) if flip else faces
+        fractions, spread = predict_with_spread(self.network, both, self.recipe)
+        fractions, mirrored = fractions[: len(faces)], fractions[len(faces) :]
+        flipped = torch.full_like(fractions, torch.nan)
+        if flip:
+            flipped = flip_back(mirrored, IBUG_68.flip_order)
+        return Look(faces, matrices, fractions, spread[: len(faces)], flipped)
 
     def _sure(self, image: np.ndarray, found: list[Detection]) -> list[FoundFace]:
         """Those of the detections that the network takes for faces, the most confident first."""

@@ -23,6 +23,7 @@ from common.inference import predict_flipped
 from common.keypoints import IBUG_68
 
 LEANING = 8.0  # degrees from which a face is cropped again, upright
+ROOM = 1.2  # times its box: a crop in which a face leans pulls the points of its jaw inwards
 
 # Fitted with the network that ships on every tenth training face of 300-W, on which it was trained,
 # and on synthetic heads turned by up to 90 degrees: python -m benchmarks.calibrate
@@ -60,6 +61,7 @@ class Look:
     matrices: Tensor  # (N, 2, 3), from pixels of the photo to those of the crop
     fractions: Tensor  # (N, 68, 2), of the crop
     spread: Tensor  # (N, 68), see ``predict_with_spread``; NaN without heatmaps
+    flipped: Tensor  # (N, 68, 2), as ``fractions``, for the mirror images; NaN where not predicted
 
     def points(self) -> Tensor:
         """Keypoints (N, 68, 2) in pixels of the photo, on the CPU."""
@@ -79,6 +81,14 @@ class Look:
         """The faces where ``keep``, bool (N,), is True."""
         return Look(*(values[keep] for values in vars(self).values()))
 
+    def flip(self, network: nn.Module) -> Look:
+        """The same with predictions for all mirror images."""
+        (left,) = self.flipped.isnan().any(dim=(1, 2)).nonzero(as_tuple=True)  # of one look alone
+        if not len(left):
+            return self
+        new = predict_flipped(network, self.faces[left], IBUG_68.flip_order)
+        return replace(self, flipped=self.flipped.index_put((left,), new))
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -90,34 +100,41 @@ class Placed:
 
 
 def second_look(
-    look_at: Callable[[np.ndarray, np.ndarray], Look], boxes: np.ndarray, angles: np.ndarray
+    look_at: Callable[[np.ndarray, np.ndarray, bool], Look], boxes: np.ndarray, angles: np.ndarray
 ) -> Look:
     """The look at boxes, or at those that follow from the points where boxes were off.
 
     Detectors' boxes scatter, and networks learn faces in about the box of their landmarks, about
     upright. Where the points' own box differs by ``BOX_OFF``, the face is cropped by that, and the
     second look counts unless its heatmaps are wider, as beside a face. Where a face leans in its
-    crop it is cropped again upright, up to twice; so is once what a detector found in a turned
-    picture, as it leans by up to half a step of ``detectors.TURNS``.
+    crop it is cropped again upright and with room; so is what a detector found in a turned picture,
+    as it leans by up to half a step of ``detectors.TURNS``. Turned faces have up to four looks, so
+    that the points are those of the upright picture wherever they began.
 
-    look_at: from boxes (N, 4) and angles (N,) in degrees clockwise.
+    look_at: from boxes (N, 4), angles (N,) in degrees clockwise, and whether to predict for the
+        mirror images in one batch, which a look needs that is likely to be the last.
     """
-    look = look_at(boxes, angles)
-    for first in (True, False):
+    around, upright = torch.as_tensor(boxes).float(), not angles.any()
+    look = look_at(boxes, angles, False)
+    for first in (True, False, False):
         points = look.points()
         lean = eye_angles(points, IBUG_68)
         leaning = ((lean - torch.from_numpy(angles) + 180) % 360 - 180).abs() > LEANING
-        leaning |= torch.from_numpy(first & (angles != 0))
-        angles = np.where(leaning, lean, angles)
-        around = turned_boxes(points, torch.from_numpy(angles).float())
-        again = leaning | (first & (off(torch.as_tensor(boxes).float(), around) > BOX_OFF))
-        again &= around[:, 2:].amin(dim=1) > 1
+        turned = leaning | torch.from_numpy(angles != 0)
+        leaning |= turned & first
+        angles = np.where(turned, lean, angles)
+        own = turned_boxes(points, torch.from_numpy(angles).float())
+        again = leaning | ((turned | first) & (off(around, own) > BOX_OFF))
+        again &= own[:, 2:].amin(dim=1) > 1
         if not again.any():
             break
-        other = look_at(around[again].numpy(), angles[again.numpy()])
+        own = torch.where(leaning[:, None], square_boxes(own, ROOM), own)
+        other = look_at(own[again].numpy(), angles[again.numpy()], upright)
         wider = other.spread.mean(dim=1) > WIDER * look.spread[again].mean(dim=1)
         better = ~wider.cpu() | leaning[again]  # without heatmaps nothing is wider
-        look = look.put(again.nonzero().flatten()[better], other.take(better))
+        kept = again.nonzero().flatten()[better]
+        look = look.put(kept, other.take(better))
+        around = around.index_put((kept,), own[kept])
     return look
 
 
@@ -134,15 +151,15 @@ def place(
 ) -> Placed:
     """The points of N faces and how sure they are.
 
-    network: the one of the look, whose prediction for the mirror images is compared.
+    network: the one of the look, whose predictions for the mirror images are compared.
     weakness: its ``inference.flip_disagreement_p99``; 0 for the network that ships.
     flip, average: see ``FaceKeypoints.keypoints``.
     """
     if not flip:
         unsure = np.full(look.spread.shape, np.nan, np.float32)
         return Placed(look.points().numpy(), np.ones(len(unsure), np.float32), unsure)
-    flipped = predict_flipped(network, look.faces, IBUG_68.flip_order)
-    apart = (look.fractions - flipped).norm(dim=-1).float().cpu()  # (N, 68)
+    look = look.flip(network)
+    apart = (look.fractions - look.flipped).norm(dim=-1).float().cpu()  # (N, 68)
     unsure = UNCERTAINTY * torch.hypot(look.spread.float().cpu(), apart)
     confidence = CALIBRATION.confidence(unsure.mean(dim=1))
     # The heatmaps of a briefly trained network are wide everywhere: its flip disagreement decides.
@@ -151,6 +168,6 @@ def place(
     weak = weakness > FLIP_CALIBRATION.midpoint
     confidence = torch.where(confidence.isnan() | weak, by_flip, confidence)
     if average:
-        look = replace(look, fractions=(look.fractions + flipped) / 2)
+        look = replace(look, fractions=(look.fractions + look.flipped) / 2)
     pixels = unsure * look.sides()[:, None]  # (N, 68)
     return Placed(look.points().numpy(), confidence.numpy(), pixels.numpy())

@@ -72,6 +72,11 @@ def write_together(files: Mapping[Path, Write], remedy: str = "choose another fo
                 temporary.unlink()
 
 
+def put_bytes(content: bytes) -> Write:
+    """What writes ``content`` into a file, for ``write_together``."""
+    return lambda file: file.write(content)
+
+
 def say(line: str) -> None:
     """Print a line at once. Where nobody reads lines any more, the work goes on without them.
 

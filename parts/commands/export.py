@@ -1,5 +1,5 @@
 """``python run_part.py export``: a trained network as an ONNX file, or as a page that runs in a
-browser; needs the extra ``export``."""
+browser, or as a package without PyTorch; needs the extra ``export``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from common.recipe import Recipe
 from common.system.errors import UserError
 from common.system.files import make_writable, write_atomically
 from datasets import catalog
-from parts import web_page
+from parts import package, web_page
 from parts.commands.options import add_checkpoint, add_data
 from parts.toolkit import choose_network, rendered_faces
 
@@ -29,9 +29,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``export``."""
     add_checkpoint(parser)
     parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="as --checkpoint FILE")
-    parser.add_argument("output", type=Path, metavar="OUT", help="OUT.onnx, or with --web a folder")
+    parser.add_argument(
+        "output", type=Path, metavar="OUT", help="OUT.onnx, or with --web or --package a folder"
+    )
     parser.add_argument("--overwrite", action="store_true", help="OUT if it is there already")
     parser.add_argument("--web", action="store_true", help="a page that runs in a browser")
+    parser.add_argument("--package", metavar="NAME", help="a package without PyTorch, for pip")
     parser.add_argument(
         "--onnxruntime-web", type=Path, metavar="DIR",
         help="--web: take ONNX Runtime from this folder, not from a CDN",
@@ -40,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write a checkpoint as an ONNX file and print its size and accuracy, or as a page.
+    """Write a checkpoint as an ONNX file and print its size and accuracy, or as a page or package.
 
     Raises UserError where ONNX Runtime's predictions are not PyTorch's, to within ``ALLOWED``
     pixels, where packages or checkpoint are missing or damaged, or where the file exists already
@@ -56,6 +59,9 @@ def run(options: argparse.Namespace) -> None:
     make_writable(output.parent)
     if options.web:
         print(web_page.write(trained, output, options.data, options.onnxruntime_web))
+        return
+    if options.package:
+        print(package.write(trained, output, options.package, options.data))
         return
     network, recipe, facts = trained.network, trained.recipe, crop_facts(trained.checkpoint)
     model = as_onnx(network, recipe.height, recipe.width, facts)

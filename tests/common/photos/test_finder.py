@@ -78,7 +78,7 @@ def test_photos_are_cropped_as_training_faces_are_to_the_pixel(tmp_path, colour,
     network, image = Dots(), np.asarray(read_picture(files[0], colour=True))
     finder(network, recipe=recipe).keypoints(image, boxes.numpy())
     torch.testing.assert_close(
-        network.inputs[0], to_network_input(training.images, recipe), rtol=0, atol=0
+        network.inputs[0][:4], to_network_input(training.images, recipe), rtol=0, atol=0
     )
 
 
@@ -122,7 +122,7 @@ def test_confidence_falls_as_the_flip_disagreement_grows(off, confidence):
 def test_the_flip_is_averaged_measured_or_left_out(flip, average, times, beside):
     network, box = Dots(0.1), np.array([[45, 30, 60, 60]])
     points, confidence = finder(network).keypoints(SPOT, box, flip=flip, average=average)
-    assert len(network.inputs) == times
+    assert sum(map(len, network.inputs)) == times
     # The crop's side is 1.3 times the box's; the mean is half as far off.
     np.testing.assert_allclose(points[0, 0], [80 + beside * 78, 60], atol=0.4)
     assert (confidence == 1) == (not flip)
