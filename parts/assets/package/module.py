@@ -1,8 +1,8 @@
 """Facial keypoints without PyTorch: ``predict(image)`` finds every face of a photo and its points.
 
-Needs numpy, opencv-python and onnxruntime. The network, the detector and the numbers that belong
-to them lie beside this file. Keypoints and boxes are pixels of the photo; a whole number is the
-middle of a pixel, and boxes are counted from the photo's edge.
+Needs numpy, opencv-python and onnxruntime; network, detector and settings lie beside this file.
+Keypoints and boxes are pixels of the photo, boxes counted from its edge; a whole number is the
+middle of a pixel.
 """
 
 from __future__ import annotations
@@ -57,6 +57,9 @@ class _Look:
     fractions: np.ndarray  # (68, 2), of the crop
     spread: np.ndarray  # (68,), how far each point may be elsewhere, fraction of the crop
 
+    def side(self) -> float:  # of the crop, pixels of the photo
+        return self.crop.shape[-1] / math.sqrt(abs(np.linalg.det(self.matrix[:, :2])))
+
     def points(self, fractions: np.ndarray) -> np.ndarray:  # (68, 2), pixels of the photo
         pixels = fractions * self.crop.shape[-1] - 0.5
         return (pixels - self.matrix[:, 2]) @ np.linalg.inv(self.matrix[:, :2]).T
@@ -77,7 +80,7 @@ def predict(image: np.ndarray, boxes: np.ndarray | None = None) -> list[FoundFac
         return [_face(image, box, None) for box in np.asarray(boxes, float).reshape(-1, 4)]
     found = (_face(image, box, score) for box, score in _detect(image))
     faces = [face for face in found if face.confidence >= LEAST_CONFIDENCE]
-    around = [_box(face.keypoints) for face in faces]
+    around = [_box(face.keypoints) + [0, 0, 4, 4] for face in faces]
     return [faces[i] for i in _distinct(around, [face.confidence for face in faces])]
 
 
@@ -94,9 +97,8 @@ def _detect(image: np.ndarray) -> list[tuple[np.ndarray, float]]:
     adjusted = []
     for left, top, box_width, box_height in boxes:
         longer = max(box_width, box_height)
-        x, y = left + right * longer + box_width / 2, top + down * longer + box_height / 2
-        side = longer * scale
-        adjusted.append(np.array([x - side / 2, y - side / 2, side, side]) / shrink)
+        corner = np.array([left + right * longer, top + down * longer, box_width, box_height])
+        adjusted.append(_square(corner, scale) / shrink)
     return [(adjusted[i], float(scores[i])) for i in _distinct(adjusted, scores)]
 
 
@@ -145,15 +147,14 @@ def _face(image: np.ndarray, box: np.ndarray, score: float | None) -> FoundFace:
     odds = by["slope"] * (math.log(by["midpoint"]) - math.log(max(value, 1e-6)))
     confidence = 1 / (1 + math.exp(-min(max(odds, -500), 500)))
     points = look.points((look.fractions + mirrored) / 2).astype(np.float32)
-    side = look.crop.shape[-1] / math.sqrt(abs(np.linalg.det(look.matrix[:, :2])))
-    measured = _pose(points), *_openness(points), (unsure * side).astype(np.float32)
+    measured = _pose(points), *_openness(points), (unsure * look.side()).astype(np.float32)
     return FoundFace(tuple(np.asarray(box).tolist()), score, confidence, points, *measured)
 
 
 def _second_look(image: np.ndarray, box: np.ndarray) -> _Look:
     """The look at a box, or at that of the points where the box was off or the face leans."""
     look, around, angle = _look(image, box, 0.0), box, 0.0
-    for first in (True, False, False):
+    for first in (True, *[False] * 4):
         points = look.points(look.fractions)
         left, right = points[SETTINGS["outer_eyes"]]
         lean = math.degrees(math.atan2(right[1] - left[1], right[0] - left[0]))
@@ -166,7 +167,8 @@ def _second_look(image: np.ndarray, box: np.ndarray) -> _Look:
             break
         own = _square(own, SETTINGS["room"]) if leaning else own
         other = _look(image, own, angle)
-        if leaning or other.spread.mean() <= SETTINGS["wider"] * look.spread.mean():
+        wide, before = (one.spread.mean() * one.side() for one in (other, look))
+        if leaning or wide <= SETTINGS["wider"] * before:
             look, around = other, own
     return look
 
@@ -261,8 +263,7 @@ def _run(crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pose(points: np.ndarray) -> Pose:
-    """The mean head is turned until its points fall on the keypoints (``cv2.solvePnP``)."""
-    points = points.astype(np.float64)
+    points = points.astype(np.float64)  # the mean head is turned until its points fall on them
     flat = (HEAD[:, 0] + 1j * HEAD[:, 1]) - np.mean(HEAD[:, 0] + 1j * HEAD[:, 1])
     seen = (points[:, 0] + 1j * points[:, 1]) - np.mean(points[:, 0] + 1j * points[:, 1])
     roll = np.array([0, 0, np.angle((flat.conj() * seen).sum())])
@@ -290,8 +291,7 @@ def main() -> None:
     parser.add_argument("photos", nargs="+", type=Path)
     status = 0
     for path in parser.parse_args().photos:
-        image = cv2.imread(str(path)) if path.is_file() else None  # turned as EXIF says
-        if image is None:
+        if (image := cv2.imread(str(path))) is None:  # turned as EXIF says
             print(f"error: {path}: not a picture; save it as JPEG", file=sys.stderr)
             status = 2
             continue
