@@ -26,7 +26,7 @@ LEANING = 8.0  # degrees from which a face is cropped again, upright
 ROOM = 1.2  # times its box: a crop in which a face leans pulls the points of its jaw inwards
 
 # Fitted with the network that ships on every tenth training face of 300-W, on which it was trained,
-# and on synthetic heads turned by up to 90 degrees: python -m benchmarks.calibrate
+# and on synthetic heads turned by up to 90 degrees: python -m benchmarks.calibrate --every 10
 BOX_OFF = 0.05  # sides of a box by which that of the points may differ before a second look
 WIDER = 1.05  # times the spread of the first look that the second may have: Haar 2.81 -> 2.49 % NME
 UNCERTAINTY = 0.619  # 90 % of an unseen face's points lie within twice of it: that is 0.493 for
