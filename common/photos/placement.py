@@ -28,7 +28,7 @@ ROOM = 1.2  # times its box: a crop in which a face leans pulls the points of it
 # Fitted with the network that ships on every tenth training face of 300-W, on which it was trained,
 # and on synthetic heads turned by up to 90 degrees: python -m benchmarks.calibrate --every 10
 BOX_OFF = 0.05  # sides of a box by which that of the points may differ before a second look
-WIDER = 1.05  # times the spread of the first look that the second may have: Haar 2.81 -> 2.49 % NME
+WIDER = 1.2  # times the spread of a look, in pixels, that the next may have
 UNCERTAINTY = 0.619  # 90 % of an unseen face's points lie within twice of it: that is 0.493 for
 # these faces, times the 3.00 / 2.39 by which the network's NME is larger on faces that it has not
 # seen (docs/part3.md). With YuNet's boxes 89.0 % of the points of lfpw/testset, 95 % of these.
@@ -74,6 +74,10 @@ class Look:
         """The sides of the crops in pixels of the photo, (N,)."""
         return self.faces.shape[-1] / torch.linalg.det(self.matrices[:, :, :2]).abs().sqrt()
 
+    def widths(self) -> Tensor:
+        """The mean spread of each face in pixels of the photo, (N,)."""
+        return self.spread.float().cpu().mean(dim=1) * self.sides()
+
     def put(self, places: Tensor, other: Look) -> Look:
         """The same with those of the faces at indices ``places`` (M,) from ``other``, M faces."""
         both = ((getattr(self, name), getattr(other, name)) for name in vars(self))
@@ -110,7 +114,7 @@ def second_look(
     upright. Where the points' own box differs by ``BOX_OFF``, the face is cropped by that, and the
     second look counts unless its heatmaps are wider, as beside a face. Where a face leans in its
     crop it is cropped again upright and with room; so is what a detector found in a turned picture,
-    as it leans by up to half a step of ``detectors.TURNS``. Turned faces have up to four looks, so
+    as it leans by up to half a step of ``detectors.TURNS``. Turned faces have up to six looks, so
     that the points are those of the upright picture wherever they began.
 
     look_at: from boxes (N, 4), angles (N,) in degrees clockwise, and whether to predict for the
@@ -118,7 +122,7 @@ def second_look(
     """
     around, upright = torch.as_tensor(boxes).float(), not angles.any()
     look = look_at(boxes, angles, False)
-    for first in (True, False, False):
+    for first in (True, *[False] * 4):
         points = look.points()
         lean = eye_angles(points, IBUG_68)
         leaning = ((lean - torch.from_numpy(angles) + 180) % 360 - 180).abs() > LEANING
@@ -132,8 +136,8 @@ def second_look(
             break
         own = torch.where(leaning[:, None], square_boxes(own, ROOM), own)
         other = look_at(own[again].numpy(), angles[again.numpy()], upright)
-        wider = other.spread.mean(dim=1) > WIDER * look.spread[again].mean(dim=1)
-        better = ~wider.cpu() | leaning[again]  # without heatmaps nothing is wider
+        wider = other.widths() > WIDER * look.widths()[again]
+        better = ~wider | leaning[again]  # without heatmaps nothing is wider
         kept = again.nonzero().flatten()[better]
         look = look.put(kept, other.take(better))
         around = around.index_put((kept,), own[kept])
