@@ -23,7 +23,8 @@ from common.inference import predict_flipped
 from common.keypoints import IBUG_68
 
 LEANING = 8.0  # degrees from which a face is cropped again, upright
-ROOM = 1.2  # times its box: a crop in which a face leans pulls the points of its jaw inwards
+TURNED = 20.0  # degrees from which a leaning crop pulls points inwards, above all the jaw's
+ROOM = 1.2  # times their box then
 
 # Fitted with the network that ships on every tenth training face of 300-W, on which it was trained,
 # and on synthetic heads turned by up to 90 degrees: python -m benchmarks.calibrate --every 10
@@ -113,29 +114,29 @@ def second_look(
     Detectors' boxes scatter, and networks learn faces in about the box of their landmarks, about
     upright. Where the points' own box differs by ``BOX_OFF``, the face is cropped by that, and the
     second look counts unless its heatmaps are wider, as beside a face. Where a face leans in its
-    crop it is cropped again upright and with room; so is what a detector found in a turned picture,
-    as it leans by up to half a step of ``detectors.TURNS``. Turned faces have up to six looks, so
+    crop it is cropped again upright; so is what a detector found in a turned picture, as it leans
+    by up to half a step of ``detectors.TURNS``. Turned faces have room and up to six looks, so
     that the points are those of the upright picture wherever they began.
 
     look_at: from boxes (N, 4), angles (N,) in degrees clockwise, and whether to predict for the
         mirror images in one batch, which a look needs that is likely to be the last.
     """
-    around, upright = torch.as_tensor(boxes).float(), not angles.any()
+    around, turned = torch.as_tensor(boxes).float(), torch.from_numpy(angles != 0)
     look = look_at(boxes, angles, False)
     for first in (True, *[False] * 4):
         points = look.points()
         lean = eye_angles(points, IBUG_68)
-        leaning = ((lean - torch.from_numpy(angles) + 180) % 360 - 180).abs() > LEANING
-        turned = leaning | torch.from_numpy(angles != 0)
-        leaning |= turned & first
-        angles = np.where(turned, lean, angles)
+        leans = ((lean - torch.from_numpy(angles) + 180) % 360 - 180).abs()  # in its crop
+        turned = turned | (leans > TURNED)
+        leaning = (leans > LEANING) | (turned & first)
+        angles = np.where(leaning | turned, lean, angles)
         own = turned_boxes(points, torch.from_numpy(angles).float())
         again = leaning | ((turned | first) & (off(around, own) > BOX_OFF))
         again &= own[:, 2:].amin(dim=1) > 1
         if not again.any():
             break
-        own = torch.where(leaning[:, None], square_boxes(own, ROOM), own)
-        other = look_at(own[again].numpy(), angles[again.numpy()], upright)
+        own = torch.where((leaning & turned)[:, None], square_boxes(own, ROOM), own)
+        other = look_at(own[again].numpy(), angles[again.numpy()], not turned.any())
         wider = other.widths() > WIDER * look.widths()[again]
         better = ~wider | leaning[again]  # without heatmaps nothing is wider
         kept = again.nonzero().flatten()[better]
