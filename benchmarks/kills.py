@@ -108,6 +108,7 @@ def command_line(folder: Path, line: list[str]) -> None:
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     os.chdir(folder)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # this benchmark may run under nohup
     sys.argv = [str(REPOSITORY / "run_part.py"), *line]
     runpy.run_path(sys.argv[0], run_name="__main__")
 

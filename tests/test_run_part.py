@@ -1,9 +1,11 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -11,6 +13,7 @@ from small_network import checkpoint_of
 
 import run_part
 from common import training
+from common.system.signals import STOPS
 from datasets.synthetic import cached
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -178,6 +181,23 @@ def test_at_the_second_signal_the_process_ends_at_once(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             run_part.stop(number, None)
         assert ends == expected
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_sigterm_and_a_closed_terminal_stop_a_command_as_ctrl_c_does(monkeypatch, capsys, number):
+    def work(options):
+        os.kill(os.getpid(), number)
+        pytest.fail("goes on after the signal")
+
+    module = SimpleNamespace(add_options=lambda parser: None, run=work)
+    monkeypatch.setattr(run_part, "module_of", lambda called: module)
+    monkeypatch.setattr(run_part, "stops", [])
+    before = signal.signal(number, run_part.stop)
+    try:
+        assert run_part.main(["data"]) == 130
+    finally:
+        signal.signal(number, before)
+    assert capsys.readouterr().err.startswith("stopped; ")
 
 
 def interrupted_in_a_library(*_):

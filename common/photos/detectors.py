@@ -139,10 +139,12 @@ def turned_back(
     return image, np.c_[turn.T, -turn.T @ shift]
 
 
-def distinct(found: list[Any], scores: Sequence[float]) -> list[Any]:
-    """Non-maximum suppression: those of N faces with a ``box`` that do not show the same face, the
-    best of the N scores first."""
-    boxes = _corners(np.array([face.box for face in found]))
+def distinct(
+    found: list[Any], scores: Sequence[float], boxes: np.ndarray | None = None
+) -> list[Any]:
+    """Non-maximum suppression: those of N faces that do not show the same face, the best of the N
+    scores first. boxes: of the faces, (N, 4), by default each one's ``box``."""
+    boxes = _corners(np.array([face.box for face in found]) if boxes is None else boxes)
     return [found[i] for i in nms(boxes, torch.tensor(scores, dtype=torch.float64), OVERLAP)]
 
 

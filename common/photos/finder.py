@@ -28,6 +28,7 @@ from common.crops import (
     crop_boxes,
     crop_matrices,
 )
+from common.faces import landmark_boxes
 from common.inference import flip_back, predict_with_spread
 from common.keypoints import IBUG_68
 from common.photos import detectors, pictures
@@ -184,7 +185,10 @@ class FaceKeypoints:
     def _sure(self, image: np.ndarray, found: list[Detection]) -> list[FoundFace]:
         """Those of the detections that the network takes for faces, the most confident first."""
         faces = [face for face in self._faces(image, found) if face.confidence >= LEAST_CONFIDENCE]
-        return detectors.distinct(faces, [face.confidence for face in faces])
+        points = np.array([face.keypoints for face in faces]).reshape(-1, IBUG_68.n_points, 2)
+        around = landmark_boxes(torch.from_numpy(points)).numpy()  # two detections may lead to one
+        around[:, 2:] += 4  # pixels, so that points that coincide are in boxes that overlap
+        return detectors.distinct(faces, [face.confidence for face in faces], around)
 
     @torch.inference_mode()
     def _faces(self, image: np.ndarray, found: list[Detection]) -> list[FoundFace]:

@@ -30,6 +30,7 @@ Locate = Callable[[np.ndarray, np.ndarray, np.ndarray, bool], tuple[np.ndarray, 
 
 LEAVES_AFTER = 0.5  # seconds without being seen after which a track ends
 SEARCH_EVERY = 20  # frames from one search for new faces to the next
+TURNED_EVERY = 10  # frames from one search for turned faces to the next while there is no face
 CHECK_EVERY = 10  # frames from one prediction for the mirror image, for the confidence, to the next
 SEARCH_TAKES = 5  # frames after which the search's result is taken, and waited for if need be
 SAME_FACE = 0.5  # overlap from which two tracks follow one face
@@ -125,6 +126,8 @@ class Tracker:
 
     detect: ``FaceKeypoints.detect``; called on another thread while faces are tracked, so frames
         must not be changed once they were given.
+    detect_turned: the same for faces turned by any angle, which takes ten times as long; called
+        instead for lost faces and every ``TURNED_EVERY`` frames.
     locate: ``FaceKeypoints.keypoints``; the confidence counts only where ``flip`` is True.
     """
 
@@ -132,6 +135,7 @@ class Tracker:
     locate: Locate
     clock: Stopwatch = field(default_factory=Stopwatch)  # of the stages "detect" and "network"
     check_every: int = CHECK_EVERY  # frames from one measurement of the confidence to the next
+    detect_turned: Detect | None = None
     wait: bool = False  # for every search, so that a lost face is found again in the same frame
     tracks: list[Track] = field(default_factory=list)
     frame: int = 0
@@ -139,6 +143,7 @@ class Tracker:
     _searcher: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "search"))
     _search: Future[Sequence[Detection]] | None = None
     _next_search: int = SEARCH_EVERY
+    _next_turned: int = 0
     _thumbnail: np.ndarray | None = None  # of the last frame
 
     def update(self, image: np.ndarray, seconds: float) -> list[Track]:
@@ -148,7 +153,7 @@ class Tracker:
         seconds: the frame's time, which must grow.
         """
         if self._is_cut(image):
-            self.tracks = []
+            self.tracks, self._next_turned = [], self.frame
         # The confidence costs a second prediction: only now and then, or for a lost face.
         check = self.frame % self.check_every == 0 or not all(t.seen for t in self.tracks)
         places = [track.expected(seconds) for track in self.tracks]
@@ -214,13 +219,16 @@ class Tracker:
         """
         due = self.frame >= self._next_search
         wanted = due or not all(track.seen for track in self.tracks)
+        detect = self.detect
+        if self.detect_turned and (self.tracks or self.frame >= self._next_turned):
+            detect, self._next_turned = self.detect_turned, self.frame + TURNED_EVERY
         with self.clock.stage("detect"):
             if not self.tracks or (self.wait and wanted):
                 self._search = None  # it may still run, and a detector does one thing at a time
                 self._next_search = self.frame + SEARCH_EVERY
-                return self._searcher.submit(self.detect, image).result()
+                return self._searcher.submit(detect, image).result()
             if self._search is None and wanted:
-                self._search = self._searcher.submit(self.detect, image)
+                self._search = self._searcher.submit(detect, image)
                 self._next_search = self.frame + SEARCH_TAKES
             elif self._search is not None and due:
                 found, self._search = self._search.result(), None

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -308,7 +309,8 @@ def predict_video(path: str, stem: str, finder: FaceKeypoints, output: Output) -
     drawn = output.folder / f"{stem}{DRAWN[1]}"
     output.check_free(path, stem, film=True)
     found: Found = []
-    tracker = Tracker(finder.detect, finder.keypoints, check_every=1, wait=True)
+    upright, turned = partial(finder.detect, turned=False), finder.detect
+    tracker = Tracker(upright, finder.keypoints, check_every=1, detect_turned=turned, wait=True)
     with closing(video.Frames(Path(path))) as frames, closing(tracker):
         recorder = video.Recorder(drawn, frames.rate, frames.size, output.overwrite)
         try:

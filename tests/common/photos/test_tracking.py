@@ -8,7 +8,14 @@ import torch
 
 from common.faces import landmark_boxes
 from common.photos.detectors import Detection, overlap
-from common.photos.tracking import CHECK_EVERY, SEARCH_EVERY, SEARCH_TAKES, OneEuro, Tracker
+from common.photos.tracking import (
+    CHECK_EVERY,
+    SEARCH_EVERY,
+    SEARCH_TAKES,
+    TURNED_EVERY,
+    OneEuro,
+    Tracker,
+)
 
 RATE = 30.0
 FACE = np.random.default_rng(0).uniform(-50, 50, (68, 2)).astype(np.float32)
@@ -97,6 +104,21 @@ class Scene:
             seen.append({track.number: (track.keypoints - FACE).mean(axis=0) for track in tracks})
         self.tracker.close()
         return seen
+
+
+def test_turned_faces_are_searched_now_and_then_and_at_once_for_a_lost_face():
+    places = [None] * 15 + [(100, 200)] * 10 + [None] * 2
+    scene = Scene(places, check_every=1, wait=True)
+    turned = []
+
+    def detect_turned(image):
+        turned.append(scene.frame)
+        return scene.detect(image)
+
+    scene.tracker.detect_turned = detect_turned
+    scene.play(len(places))
+    assert turned == [0, TURNED_EVERY, 25, 26]
+    assert scene.searches == [*range(16), 25, 26]
 
 
 def test_a_face_is_detected_once_and_then_tracked():

@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -94,6 +95,21 @@ def test_the_metadata_describe_network_crop_and_points(name, tmp_path):
     assert facts["flip_average"].startswith(str(recipe.flip_tta))
     order = list(map(int, facts["flip_order"].split(",")))
     assert [kept[place] for place in order] == SCHEMES[scheme].flip_order[[*kept]].tolist()
+
+
+def test_without_a_checkpoint_the_newest_finished_run_is_exported(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    for number, folder in enumerate(("part3", "part3-mixed")):
+        file = tmp_path / "reports" / folder / "checkpoint.pt"
+        file.parent.mkdir(parents=True)
+        recipe = Recipe(32 + 32 * number, 32, 4, 1.3)
+        os.utime(checkpoint_of(file, recipe=recipe, metrics={}), (number, number))
+    monkeypatch.setattr(export, "onnx_packages", lambda: None)
+    monkeypatch.setattr(export, "OnnxNetwork", lambda model: None)
+    monkeypatch.setattr(export, "largest_difference", lambda *_: 0.0)
+    monkeypatch.setattr(export, "as_onnx", lambda _, height, *rest: str(height).encode())
+    assert command("export", "face.onnx")[0] == 0
+    assert Path("face.onnx").read_bytes() == b"64"
 
 
 @pytest.mark.slow
