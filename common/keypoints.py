@@ -24,21 +24,31 @@ class Scheme:
     name: str  # short name, written into checkpoints
     n_points: int  # K, the number of points
     # Pairs of indices that change places when the face is mirrored; a point in no pair lies on the
-    # middle line.
-    flip_pairs: tuple[tuple[int, int], ...]
+    # middle line. None where nobody said which: such faces are not mirrored.
+    flip_pairs: tuple[tuple[int, int], ...] | None
     lines: tuple[tuple[int, ...], ...]  # indices that a drawing joins; may be closed
-    outer_eyes: tuple[int, int]  # the outer eye corners, whose distance NME divides by
+    outer_eyes: tuple[int, int] | None  # the outer eye corners, whose distance NME divides by
+    point_names: tuple[str, ...] = ()  # of each point; empty where they have numbers alone
+
+    def name_of(self, point: int) -> str:
+        """What a point is called: its name, else its number."""
+        return self.point_names[point] if self.point_names else str(point)
 
     @property
     def flip_order(self) -> Tensor:
         """Index tensor (K,): ``points[..., flip_order, :]`` exchanges left and right."""
         order = torch.arange(self.n_points)
-        for left, right in self.flip_pairs:
+        for left, right in self.flip_pairs or ():
             order[left], order[right] = right, left
         return order
 
     def eye_distance(self, points: Tensor) -> Tensor:
-        """Distance of the outer eye corners: (..., K, 2) pixels -> (...) pixels."""
+        """Distance of the outer eye corners: (..., K, 2) pixels -> (...) pixels.
+
+        NaN where a corner is missing, or the scheme has none.
+        """
+        if self.outer_eyes is None:
+            return torch.full_like(points[..., 0, 0], torch.nan)
         left, right = self.outer_eyes
         return (points[..., left, :] - points[..., right, :]).norm(dim=-1)
 

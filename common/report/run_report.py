@@ -16,7 +16,7 @@ from common.augmentation import augment, to_network_input
 from common.crops import read_picture, to_fractions
 from common.inference import predict_keypoints
 from common.loading import Crops
-from common.losses import LOSSES
+from common.losses import known_loss
 from common.metrics import errors_per_face, mean_face_prediction, mean_shape, measure, summarise
 from common.recipe import Options, Recipe, reasons, stairs
 from common.report.error_section import Results
@@ -95,7 +95,7 @@ def loss_of(predicted: Tensor, crops: Crops, recipe: Recipe) -> float:
     """The recipe's loss of N predictions (N, k, 2), in pixels of the network's crop."""
     size = recipe.height, recipe.width
     fractions = (to_fractions(points, *size) for points in (predicted, crops.points))
-    return LOSSES[recipe.loss](*fractions).item()
+    return known_loss(recipe.loss, *fractions).item()
 
 
 def network_crops(images: Tensor, recipe: Recipe) -> Tensor:

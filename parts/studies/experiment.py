@@ -199,14 +199,14 @@ def evaluate(
     if held_out.faces.scheme.n_points == 58 and NOSE in held_out.point_ids:
         place = [held_out.point_ids.index(NOSE)]
         truth = held_out.points[:, place]
-        means["nme_nose"] = nme(predicted[:, place], truth, held_out.eye_distance).mean().item()
+        means["nme_nose"] = nme(predicted[:, place], truth, held_out.norm_distance).mean().item()
     return means, to_fractions(predicted, recipe.height, recipe.width)
 
 
 def mean_face_error(train: Crops, held_out: Crops, recipe: Recipe) -> float:
     """The NME in % of always predicting the mean face of ``train``."""
     predicted = mean_face_prediction(train, recipe, len(held_out))
-    return nme(predicted, held_out.points, held_out.eye_distance).double().mean().item()
+    return nme(predicted, held_out.points, held_out.norm_distance).double().mean().item()
 
 
 def run(experiment: Experiment, options: Options, checkpoint: Path) -> dict[str, Any]:
