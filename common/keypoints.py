@@ -8,7 +8,7 @@ of the picture, not of the person.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -51,6 +51,24 @@ class Scheme:
             return torch.full_like(points[..., 0, 0], torch.nan)
         left, right = self.outer_eyes
         return (points[..., left, :] - points[..., right, :]).norm(dim=-1)
+
+
+def scheme_within(scheme: Scheme, kept: Sequence[int]) -> Scheme:
+    """The scheme of the points ``kept`` alone, in their order; the whole scheme comes back as it
+    is. Raises UserError where they cannot be mirrored, see ``flip_order_within``."""
+    if tuple(kept) == tuple(range(scheme.n_points)):
+        return scheme
+    order = flip_order_within(scheme, kept).tolist()
+    pairs = tuple((place, other) for place, other in enumerate(order) if place < other)
+    return replace(
+        scheme,
+        name=f"{scheme.name}:{','.join(map(str, kept))}",
+        n_points=len(kept),
+        flip_pairs=None if scheme.flip_pairs is None else pairs,
+        lines=tuple(neighbours(scheme, kept)),
+        outer_eyes=None,
+        point_names=tuple(scheme.name_of(point) for point in kept),
+    )
 
 
 def neighbours(scheme: Scheme, kept: Sequence[int]) -> list[tuple[int, int]]:

@@ -61,6 +61,10 @@ METRICS = {
 """What pages show of ``metrics.json``, in this order."""
 
 
+NORMS = {True: "the eye distance", False: "the box's diagonal"}
+"""What NME is in % of, by ``Faces.has_eyes``."""
+
+
 def nme(predicted: Tensor, truth: Tensor, eye_distance: Tensor) -> Tensor:
     """Normalised mean error per face: mean distance over the outer eye corners' distance, in %.
 

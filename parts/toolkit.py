@@ -11,8 +11,11 @@ from pathlib import Path
 
 from common import checkpoints
 from common.checkpoints import Trained
+from common.keypoints import IBUG_68, IMM_58
 from common.photos import detectors
 from common.photos.finder import FaceKeypoints, require_all_points
+from common.photos.framing import IMM_PICTURE, Framing
+from common.photos.own_points import OwnPoints, read_boxes
 from common.system.device import best_device
 from common.system.errors import UserError
 from datasets import ibug, yunet
@@ -117,3 +120,39 @@ def face_keypoints(
     disagreement = trained.checkpoint.get("flip_disagreement", 0.0)
     finds, device = detectors.load(detector, yunet.place(data)), best_device(device)
     return FaceKeypoints(trained.network, trained.recipe, finds, device, disagreement, video)
+
+
+def point_finder(
+    trained: Trained,
+    boxes: str | None = None,
+    detector: str = "auto",
+    data: Path | None = None,
+    device: str | None = None,
+) -> FaceKeypoints | OwnPoints:
+    """What finds the points of a network on photos: of all 68 points as ``face_keypoints``; of
+    others, faces are found by the network that ships, or boxes are given.
+
+    boxes: see ``own_points.read_boxes``; None searches faces.
+    Raises UserError where a network's boxes do not follow from faces, besides as
+    ``face_keypoints``.
+    """
+    checkpoint = trained.checkpoint
+    scheme, ids = checkpoints.scheme_of(checkpoint), checkpoint["point_ids"]
+    if boxes is None and scheme is IBUG_68 and len(ids) == IBUG_68.n_points:
+        return face_keypoints(trained, detector, data, device)
+    if boxes is not None:
+        given, chosen = read_boxes(boxes), best_device(device)
+        return OwnPoints(trained, chosen, None, IMM_PICTURE, given)
+    framing = checkpoint.get("framing")
+    if framing is None and scheme in (IMM_58, IBUG_68):
+        whole = not trained.recipe.box_scale
+        framing = IMM_PICTURE if whole else Framing(0.0, 0.0, 1.0, 1.0)
+    if framing is None:
+        raise UserError(
+            f"{trained.name}: where its boxes lie about a face is not known, as too few faces were "
+            "found on its training pictures; add --boxes whole, or --boxes FILE"
+        )
+    shown = f"{len(ids)} points of {trained.name}; the network that ships finds the faces"
+    print(f"{shown}; pose, eyes and mouth need its 68 points and are left out", file=sys.stderr)
+    finder = face_keypoints(SHIPPED, detector, data, device)
+    return OwnPoints(trained, best_device(device), finder, Framing(*framing))

@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDERS = ("common", "datasets", "parts", "exercises", "notebooks", "benchmarks")
 LESSONS = (
     "parts", "parts.part1_nose_tip", "parts.part2_full_face", "parts.part3_large_dataset",
-    "parts.udacity_networks", "parts.protocols_300w",
+    "parts.udacity_networks", "parts.protocols_300w", "parts.own_points",
 )  # fmt: skip
 LAYERS = (  # from the lowest; a module imports its own layer and those below
     ("common.system",),

@@ -130,18 +130,24 @@ def off(boxes: Tensor, around: Tensor) -> Tensor:
 
 
 def place(
-    look: Look, network: nn.Module, weakness: float, flip: bool = True, average: bool = True
+    look: Look,
+    network: nn.Module,
+    weakness: float,
+    flip: bool = True,
+    average: bool = True,
+    flip_order: Tensor = IBUG_68.flip_order,
 ) -> Placed:
     """The points of N faces and how sure they are.
 
     network: the one of the look, whose prediction for the mirror images is compared.
     weakness: its ``inference.flip_disagreement_p99``; 0 for the network that ships.
     flip, average: see ``FaceKeypoints.keypoints``.
+    flip_order: (K,), see ``Scheme.flip_order``.
     """
     if not flip:
         unsure = np.full(look.spread.shape, np.nan, np.float32)
         return Placed(look.points().numpy(), np.ones(len(unsure), np.float32), unsure)
-    flipped = predict_flipped(network, look.faces, IBUG_68.flip_order)
+    flipped = predict_flipped(network, look.faces, flip_order)
     apart = (look.fractions - flipped).norm(dim=-1).float().cpu()  # (N, 68)
     unsure = UNCERTAINTY * torch.hypot(look.spread.float().cpu(), apart)
     confidence = CALIBRATION.confidence(unsure.mean(dim=1))

@@ -17,7 +17,14 @@ from common.crops import read_picture, to_fractions
 from common.inference import predict_keypoints
 from common.loading import Crops
 from common.losses import known_loss
-from common.metrics import errors_per_face, mean_face_prediction, mean_shape, measure, summarise
+from common.metrics import (
+    NORMS,
+    errors_per_face,
+    mean_face_prediction,
+    mean_shape,
+    measure,
+    summarise,
+)
 from common.recipe import Options, Recipe, reasons, stairs
 from common.report.error_section import Results
 from common.report.face_measures import colours
@@ -64,6 +71,7 @@ def write_run_report(
         "n_train": len(train),
         "n_test": len(test),
         "dataset": train.faces.dataset,
+        "norm": NORMS[test.faces.has_eyes],
         "synthetic": train.faces.synthetic,
         "seed": options.seed,
         "device": str(next(network.parameters()).device),
@@ -116,7 +124,8 @@ def _results(predicted: Tensor, mean_face: Tensor, test: Crops, recipe: Recipe) 
         views=test.faces.views,
         groups=test.faces.groups,
         colours=colours(test.faces.files),
-        picture_eyes=test.faces.scheme.eye_distance(test.faces.points),
+        picture_eyes=test.faces.norm_distance,
+        norm_distance=test.norm_distance,
         baseline_nme=errors_per_face(mean_face, test, recipe)["nme"],
     )
 

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from common import checkpoints
 from common.augmentation import grey
 from common.checkpoints import Checkpoint
-from common.keypoints import SCHEMES, Scheme, flip_order_within
+from common.keypoints import IBUG_68, IMM_58, Scheme, flip_order_within
 from common.recipe import Recipe
 from common.system.errors import UserError
 from common.system.files import make_writable, write_atomically
 from datasets import catalog
-from datasets.synthetic import cached
 from datasets.synthetic.render import render
 from parts.commands.options import add_checkpoint
 from parts.toolkit import choose_network
@@ -53,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     make_writable(output.parent)
     network, recipe, facts = trained.network, trained.recipe, crop_facts(trained.checkpoint)
     model = as_onnx(network, recipe.height, recipe.width, facts)
-    scheme = SCHEMES[trained.checkpoint["scheme"]]
+    scheme = checkpoints.scheme_of(trained.checkpoint)
     off = largest_difference(network, OnnxNetwork(model), scheme, recipe)
     if not off <= ALLOWED:  # also where it is NaN
         raise UserError(
@@ -119,7 +118,7 @@ class OnnxNetwork:
 
 def crop_facts(trained: Checkpoint) -> dict[str, str]:
     """What a program must know to crop faces for the network and to read its predictions."""
-    recipe, scheme = checkpoints.recipe_of(trained), SCHEMES[trained["scheme"]]
+    recipe, scheme = checkpoints.recipe_of(trained), checkpoints.scheme_of(trained)
     crop = "the whole picture, resized"
     if recipe.box_scale:
         crop = (
@@ -143,6 +142,7 @@ def crop_facts(trained: Checkpoint) -> dict[str, str]:
         "in pixels of the crop, whose middles are whole numbers: fraction * side - 0.5",
         "scheme": scheme.name,
         "points": ",".join(map(str, kept)),
+        "point_names": ",".join(map(scheme.name_of, kept)),
         "flip_order": ",".join(map(str, flip_order_within(scheme, kept).tolist())),
         "flip_average": f"{recipe.flip_tta}: whether the project predicts the mean of the face "
         "and of its mirror image, flipped back and its points reordered by flip_order",
@@ -157,8 +157,8 @@ def largest_difference(
 ) -> float:
     """The largest difference of two networks' predictions for synthetic faces, one at a time and
     all at once, in pixels of the crop."""
-    setting = next(name for name, points in cached.SCHEMES.items() if points is scheme)
-    images, _, _ = render(range(CHECKED), scheme, setting, (recipe.height, recipe.width))
+    setting, points = ("portrait", IMM_58) if scheme is IMM_58 else ("crop", IBUG_68)
+    images, _, _ = render(range(CHECKED), points, setting, (recipe.height, recipe.width))
     faces = grey(images.float()) / 255 - 0.5  # (CHECKED, 1, h, w)
     off = torch.cat([network(batch) - other(batch) for batch in (*faces.split(1), faces)])
     return (off * torch.tensor([recipe.width, recipe.height])).abs().max().item()
