@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +23,15 @@ from common.system.errors import UserError
 WHOLE = "whole"  # of ``--boxes``: the whole picture
 Boxes = Callable[[str, np.ndarray], Tensor]
 """From a photo's name and pixels to the boxes (N, 4) of what is on it."""
+Sure = tuple[float | None, float | None]
+"""Score and confidence of a found face; None of a box that was given."""
 
 
 class OwnPoints:
     """A network of other points than all 68, and what finds the faces for it.
 
     It is used as ``FaceKeypoints`` is for photos. Pose, eyes and mouth follow from 68 points alone
-    and are None in its faces; their confidence is that of the found face.
+    and are None in its faces; their confidence is that of the found face, else of the points.
 
     finder: finds faces and their 68 points; None where ``boxes`` are given.
     framing: from these to the network's boxes.
@@ -57,39 +58,37 @@ class OwnPoints:
         """See ``FaceKeypoints``."""
         return self.finder.missed if self.finder else 0
 
+    def place(self, name: str, image: np.ndarray) -> tuple[Tensor, Tensor, list[Sure]]:
+        """Where the network is to look on a photo uint8 (H, W, 3): boxes (N, 4), degrees clockwise
+        (N,), and how sure it is of each that there is a face, the most confident first."""
+        if self.boxes is not None:
+            boxes = self.boxes(name, image)
+            return boxes, torch.zeros(len(boxes)), [(None, None)] * len(boxes)
+        if not (found := self.finder.predict(image)):
+            return torch.empty(0, 4), torch.empty(0), []
+        keypoints = torch.from_numpy(np.array([face.keypoints for face in found]))
+        return *self.framing.boxes(keypoints), [(face.score, face.confidence) for face in found]
+
     def predict(self, image: np.ndarray) -> list[FoundFace]:
-        """The faces of a photo uint8 (H, W, 3), the most confident first; with given boxes one for
-        each, in their order."""
-        if self.finder is None:
-            boxes, found = self.boxes(self.name, image), None
-            angles = torch.zeros(len(boxes))
-        else:
-            found = self.finder.predict(image)
-            keypoints = torch.from_numpy(np.array([face.keypoints for face in found]))
-            boxes, angles = self.framing.boxes(keypoints) if found else (torch.empty(0, 4), [])
-        if not len(boxes):
+        """The faces of a photo uint8 (H, W, 3), see ``place``."""
+        boxes, angles, sure = self.place(self.name, image)
+        if not sure:
             return []
-        look = self.look(image, boxes.numpy(), angles.numpy())
         flips, order = self.scheme.flip_pairs is not None, self.scheme.flip_order
         with torch.inference_mode():
+            look = self.look(image, boxes.numpy(), angles.numpy())
             placed = place(
                 look, self.network, self.flip_disagreement, flips, self.recipe.flip_tta, order
             )
         faces = []
-        for index, (keypoints, sure, unsure) in enumerate(
-            zip(placed.points, placed.confidence, placed.uncertainty, strict=True)
-        ):
-            uncertainty = None if np.isnan(unsure).any() else unsure
-            box = tuple(boxes[index].tolist())
-            face = FoundFace(
-                box, None, sure.item(), keypoints, None, None, None, scheme=self.scheme
-            )
-            if found:
-                face = replace(face, score=found[index].score, confidence=found[index].confidence)
-            faces.append(replace(face, uncertainty=uncertainty))
+        for index, (score, confidence) in enumerate(sure):
+            confidence = placed.confidence[index].item() if confidence is None else confidence
+            box, unsure = tuple(boxes[index].tolist()), placed.uncertainty[index]
+            unsure = None if np.isnan(unsure).any() else unsure
+            points = placed.points[index], None, None, None  # no pose, eyes, mouth
+            faces.append(FoundFace(box, score, confidence, *points, None, unsure, self.scheme))
         return faces
 
-    @torch.inference_mode()
     def look(self, image: np.ndarray, boxes: np.ndarray, angles: np.ndarray) -> Look:
         """What the network predicts in boxes (N, 4), turned by angles (N,) in degrees."""
         crops, matrices = crop_faces(image, boxes, angles, self.recipe)

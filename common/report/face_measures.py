@@ -75,8 +75,8 @@ def face_attributes(
     images: uint8 (N, 1, H, W).
     points: float32 (N, K, 2), all K points of the scheme, in pixels of these images.
     norm_distance: (N,), what NME divides by, in the same pixels; by default the eye distance.
-    Of your own points, or where one is missing, only ``size``, which is ``norm_distance``, and the
-    light of the whole image are measured. Returns float32 tensors (N,) by the names of ``ATTRIBUTES``:
+    Returns float32 tensors (N,) by the names of ``ATTRIBUTES``; of your own points, or where one is
+    missing, only ``size``, which is ``norm_distance``, and the light of the whole image:
 
     - ``roll``: angle of the line through the outer eye corners, degrees, positive where the
       right-hand eye of the picture is the lower one.

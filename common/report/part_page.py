@@ -25,7 +25,7 @@ from common.report.error_section import Results, error_section
 from common.report.index_page import Portrait, write_index
 from common.report.lesson import Lesson
 from common.report.network_summary import convolutions, layers
-from common.report.page import Gallery, Picture, render, write_page
+from common.report.page import Gallery, Picture, rename_norm, render, write_page
 from common.snapshots import Snapshots
 
 
@@ -64,20 +64,13 @@ def write_report(reports: Path, report: Report) -> Path:
         (work / "metrics.json").write_text(metrics, encoding="utf-8")
         render(work, "part.html", contents)
         if contents["metrics"].get("norm") == NORMS[False]:
-            _name_boxes(work / "index.html")
+            rename_norm(work / "index.html", "diagonal of the face's box", "box diagonal")
         if report.portrait is not None:
             report.portrait.save(work)
 
     page = write_page(reports / report.lesson.folder, fill)
     write_index(reports)
     return page
-
-
-def _name_boxes(page: Path) -> None:
-    """Call what NME divides by the box's diagonal, on a page whose templates all say eyes."""
-    text = page.read_text(encoding="utf-8")
-    text = text.replace("distance between the outer eye corners", "diagonal of the face's box")
-    page.write_text(text.replace("eye distance", "box diagonal"), encoding="utf-8")
 
 
 def _contents(report: Report, folder: Path) -> dict[str, Any]:
@@ -164,9 +157,9 @@ def movement(
 
     before, after: (k, 2), pixels of the crop; the points ``point_ids`` of the scheme.
     side: (2,), width and height of the crop, pixels.
-    Points that are missing, NaN, do not count. Returns, in this order and about the crop's middle: ``mirrored``, ``angle`` in degrees,
-    clockwise, ``scale``, and ``shift``, two numbers of pixels; of one or two points the mean shift
-    alone.
+    Points that are missing, NaN, do not count. Returns, in this order and about the crop's middle:
+    ``mirrored``, ``angle`` in degrees, clockwise, ``scale``, and ``shift``, two numbers of pixels;
+    of one or two points the mean shift alone.
     """
     order = flip_order_within(scheme, point_ids)
     known = (before + before[order] + after).isfinite().all(dim=-1)  # (k,)

@@ -1,7 +1,8 @@
 """COCO's keypoint format, as CVAT, Label Studio and others export it.
 
 Source: https://cocodataset.org/#format-data. Keypoints count from the middle of the first pixel,
-boxes from the picture's edge; a keypoint's third number is 0 where nobody placed it.
+boxes from the picture's edge; a keypoint's third number is 0 where nobody placed it. Annotations
+without keypoints, which Label Studio writes for rectangles, do not count.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def labels(files: list[Path]) -> Labels:
         named = " and ".join(str(each.get("name")) for each in categories)
         raise UserError(f"{file}: categories {named} have different keypoints; keep one of them")
     (names,) = names
-    sources = [each for each in sources if not each.get("iscrowd")]
+    sources = [each for each in sources if "keypoints" in each and not each.get("iscrowd")]
     return Labels(names, lines, sources, partial(_face, Pictures(file), file, images, len(names)))
 
 

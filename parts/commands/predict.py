@@ -32,7 +32,7 @@ from common.system.errors import UserError
 from common.system.files import Write, make_writable, say, write_atomically, write_together
 from common.system.signals import uninterrupted
 from datasets.location import fetch_command
-from parts.commands.options import add_finder
+from parts.commands.options import add_boxes, add_finder
 from parts.toolkit import FILTERS, choose_network, point_finder
 
 PHOTOS = (
@@ -49,11 +49,8 @@ DRAWN = (".faces.jpg", ".faces.mp4")  # endings of the names of what is drawn he
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``predict``."""
     add_finder(parser)
+    add_boxes(parser)
     add = parser.add_argument
-    add(
-        "--boxes", metavar="whole|FILE",
-        help="where the points are, without a search: the whole picture, or a CSV of boxes",
-    )  # fmt: skip
     add("paths", nargs="+", metavar="PATH", help="picture, folder, video, or - for stdin")
     add("--filter", metavar="NAME", help="what to put on the faces: sunglasses, ...")
     add(

@@ -34,6 +34,8 @@ def coco(folder, count=3, categories=None, **changes):
         }
         for i in range(count)
     ]
+    rectangle = {"id": 900, "image_id": 7, "category_id": 1, "bbox": [1, 1, 5, 5]}
+    annotations.append(rectangle)  # as Label Studio
     categories = categories or [
         {"id": 1, "name": "face", "keypoints": list(NAMES), "skeleton": [[1, 3], [3, 2]]},
         {"id": 2, "name": "car"},
@@ -134,7 +136,7 @@ def test_68_points_without_names_are_those_of_300w(tmp_path):
 
 def test_more_than_99_parts_and_numbers_of_any_width_are_in_order(tmp_path):
     write_picture(tmp_path / "a.jpg")
-    parts = "".join(f"<part name='{number}' x='{number % 90}' y='5'/>"
+    parts = "".join(f"<part name='{number}' x='{int(number) % 90}' y='5'/>"
                     for number in ["100", "00", *range(1, 100)])  # fmt: skip
     (tmp_path / "a.xml").write_text(
         f"<dataset><images><image file='a.jpg'><box top='1' left='1' width='9' height='9'>{parts}"
@@ -264,7 +266,7 @@ def test_a_file_that_cannot_be_used_is_named_with_a_remedy(tmp_path, edit, fault
 
 def test_no_format_and_two_formats_are_named(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(UserError, match="none of COCO keypoints JSON, dlib XML, CSV .*; docs/"):
+    with pytest.raises(UserError, match=r"none of COCO keypoints JSON, dlib XML, CSV .*; docs/"):
         load(tmp_path)
     dlib(tmp_path)
     table(tmp_path)
