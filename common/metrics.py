@@ -153,7 +153,7 @@ def measure(predicted: Tensor, crops: Crops, mean_shape: Tensor, recipe: Recipe)
     """
     errors = errors_per_face(predicted, crops, recipe)
     always = to_pixels(mean_shape, recipe.height, recipe.width).expand_as(predicted)
-    metrics: dict[str, Any] = summarise(errors)
+    metrics: dict[str, Any] = summarise(errors) | {"norm": NORMS[crops.faces.has_eyes]}
     metrics["baseline_mean_face"] = summarise(errors_per_face(always, crops, recipe))
     metrics["per_group"] = {}
     for view in sorted(set(crops.faces.views)):

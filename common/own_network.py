@@ -12,6 +12,11 @@ from torch import nn
 from common.system.errors import UserError
 
 
+def name_in(named: str | None) -> str | None:
+    """The class in ``my_file.py:MyNet``; None where nothing of the kind is named."""
+    return named.rpartition(":")[2] if named and ":" in named else None
+
+
 def load_class(named: str) -> type[nn.Module]:
     """The class of ``my_file.py:MyNet``; its ``own_file`` is the file, for checkpoints.
 

@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from common import checkpoints
+from common import checkpoints, own_network
 from common.faces import Faces, landmark_boxes
 from common.loading import Crops
 from common.metrics import NORMS
@@ -51,8 +51,9 @@ def train_and_test(options: Options) -> tuple[Faces, Faces, Lesson]:
         notes += ("Left-right pairs are not known, so faces are not mirrored.",)
     print("\n".join(notes), file=sys.stderr)
     stem = re.sub(r"[^\w.-]", "_", path.resolve().stem)
-    step = "" if options.step == "heatmaps" else f"-{options.step}"
-    return train, test, replace(LESSON, folder=f"own-{stem}{step}", notes=notes)
+    kind = own_network.name_in(options.network) or options.network or options.step
+    folder = f"own-{stem}" if kind == "heatmaps" else f"own-{stem}-{kind}"
+    return train, test, replace(LESSON, folder=folder, notes=notes)
 
 
 def fitted(recipe: Recipe, train: Faces, options: Options) -> Recipe:

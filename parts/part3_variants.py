@@ -101,12 +101,10 @@ def run(options: Options) -> list[dict[str, float]]:
         return part3_large_dataset.run(options)
     recipe, beside = options.choose(RECIPES | lesson_recipes(options)), {}
     lesson = LESSONS[options.step]
-    if options.network and ":" in options.network:
-        recipe = options.choose({"best": OwnNetwork})
-        name = options.network.rpartition(":")[2]
-        lesson = replace(
-            LESSONS["coordinates"], title=f"Part 3 with {name}", folder=f"part3-{name}"
-        )
+    if own_class := own_network.name_in(options.network):
+        recipe, lesson = options.choose({"best": OwnNetwork}), LESSONS["coordinates"]
+        title, folder = f"Part 3 with {own_class}", f"part3-{own_class}"
+        lesson = replace(lesson, title=title, folder=folder)
     elif options.network:
         recipe = options.choose(udacity_networks.RECIPES)
         lesson = udacity_networks.lesson(options.network)
@@ -115,20 +113,17 @@ def run(options: Options) -> list[dict[str, float]]:
     elif options.dataset == "mixed":
         lesson = MIXED
         recipe, beside = real_alone(recipe, options)
+    if own := is_own(options.dataset):
+        train, test, lesson = own_points.train_and_test(options)
+        recipe = own_points.fitted(recipe, train, options)
+    else:
+        train, test = train_and_test("ibug", options.dataset, options.data)
     if options.pretrained:
         began = f"The initial weights were not random: --pretrained {options.pretrained}."
         lesson = replace(lesson, notes=(began, *lesson.notes))
         if options.pretrained != "imagenet":  # its last layer is better than the mean face
             recipe = replace(recipe, init_bias_to_mean=False)
 
-    own = is_own(options.dataset)
-    if own:
-        notes = lesson.notes if options.pretrained else ()
-        train, test, lesson = own_points.train_and_test(options)
-        lesson = replace(lesson, notes=(*notes[:1], *lesson.notes))
-        recipe = own_points.fitted(recipe, train, options)
-    else:
-        train, test = train_and_test("ibug", options.dataset, options.data)
     if options.dataset == "youtube_faces":
         people = people_in_both(train, test)
         print(people, file=sys.stderr)
@@ -179,16 +174,19 @@ def new_network(recipe: Recipe, options: Options, n_points: int) -> nn.Module:
 
     Raises UserError where requested weights are not available or do not fit.
     """
-    if options.network and ":" in options.network:
-        torch.manual_seed(options.seed)
-        return own_network.new_network(options.network, recipe.height, recipe.width, n_points)
-    kind = NETWORKS[options.network or "ResNet18"]
+    own_class = own_network.name_in(options.network)
+    kind = ResNet18 if own_class else NETWORKS[options.network or "ResNet18"]
     if kind is not ResNet18 and (options.step != "heatmaps" or options.pretrained):
         raise UserError(
             f"--network {options.network}: has no steps and starts from random weights; leave "
             "out --step and --pretrained, or take ResNet18"
         )
-    if kind is ResNet18:
+    if own_class:
+        torch.manual_seed(options.seed)
+        network = own_network.new_network(
+            options.network, recipe.height, recipe.width, n_points
+        )  # fmt: skip
+    elif kind is ResNet18:
         network = part3_large_dataset.new_network(recipe, options, n_points)
     else:
         torch.manual_seed(options.seed)

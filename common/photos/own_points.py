@@ -51,7 +51,6 @@ class OwnPoints:
         self.network, self.recipe = trained.network.to(device), trained.recipe
         self.flip_disagreement = checkpoint.get("flip_disagreement", 0.0)
         self.finder, self.framing, self.boxes = finder, framing, boxes
-        self.name = ""  # of the photo, for ``boxes``
 
     @property
     def missed(self) -> int:
@@ -69,9 +68,9 @@ class OwnPoints:
         keypoints = torch.from_numpy(np.array([face.keypoints for face in found]))
         return *self.framing.boxes(keypoints), [(face.score, face.confidence) for face in found]
 
-    def predict(self, image: np.ndarray) -> list[FoundFace]:
-        """The faces of a photo uint8 (H, W, 3), see ``place``."""
-        boxes, angles, sure = self.place(self.name, image)
+    def predict(self, image: np.ndarray, name: str = "") -> list[FoundFace]:
+        """The faces of a photo uint8 (H, W, 3) of that name, see ``place``."""
+        boxes, angles, sure = self.place(name, image)
         if not sure:
             return []
         flips, order = self.scheme.flip_pairs is not None, self.scheme.flip_order

@@ -18,7 +18,6 @@ from common.inference import predict_keypoints
 from common.loading import Crops
 from common.losses import known_loss
 from common.metrics import (
-    NORMS,
     errors_per_face,
     mean_face_prediction,
     mean_shape,
@@ -71,7 +70,6 @@ def write_run_report(
         "n_train": len(train),
         "n_test": len(test),
         "dataset": train.faces.dataset,
-        "norm": NORMS[test.faces.has_eyes],
         "synthetic": train.faces.synthetic,
         "seed": options.seed,
         "device": str(next(network.parameters()).device),

@@ -33,6 +33,7 @@ from parts.part3_large_dataset import Best
 FOLDS = 4
 SHOWN = 24  # faces on the page
 WORST = 10  # a face's score is the mean of the worst of this many points
+RECIPE = replace(Best(), height=96, width=96, margin=12)
 SHORTER = 4  # times fewer epochs than a training of one's own
 
 
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
 def held_out_predictions(faces: Faces, options: Options, folder: Path) -> tuple[Crops, Tensor]:
     """The crops of faces and, for each, the points that a network predicts which was trained on the
     other folds: float32 (N, K, 2), pixels of the network's crop."""
-    recipe = own_points.fitted(replace(Best(), height=96, width=96, margin=12), faces, options)
+    recipe = own_points.fitted(RECIPE, faces, options)
     recipe = replace(recipe, epochs=max(recipe.epochs // SHORTER, 1))
     crops = load_crops(faces, recipe)
     fold = folds(crops.faces.groups)
@@ -118,10 +119,9 @@ def write_audit(
 
     def fill(work: Path) -> None:
         gallery, scheme = Gallery(work), crops.faces.scheme
-        recipe = replace(Best(), height=96, width=96, margin=12)
         pictures = []
         for place, face in enumerate(order, 1):
-            image = network_crops(crops.images[face, None], recipe)[0, 0]
+            image = network_crops(crops.images[face, None], RECIPE)[0, 0]
             points = crops.points[face], scheme, range(scheme.n_points), predicted[face]
             figure = image_figures.face(image, *points)
             facts = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common import checkpoints
-from common.metrics import NORMS, measure
+from common.metrics import measure
 from common.photos import detectors
 from common.photos.finder import require_all_points
 from common.system.device import best_device
@@ -77,7 +77,6 @@ def metrics_of(options: argparse.Namespace) -> dict[str, Any]:
     metrics = measure(predicted, crops, checkpoint["mean_shape"], recipe)
     metrics |= {"n_test": len(crops), "dataset": faces.name, "boxes": options.boxes}
     metrics["network"] = trained.name
-    metrics["norm"] = NORMS[crops.faces.has_eyes]
     return metrics | ({"found": found} if detector else {})
 
 

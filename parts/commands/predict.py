@@ -297,9 +297,8 @@ def predict_photo(path: str, stem: str, finder: FaceKeypoints | OwnPoints, outpu
     drawn = output.folder / f"{stem}{DRAWN[0]}"
     output.check_free(path, stem)
     image = read_photo(path)
-    if isinstance(finder, OwnPoints):
-        finder.name = path
-    faces = finder.predict(image)
+    named = (path,) if isinstance(finder, OwnPoints) else ()  # of whom boxes may be given
+    faces = finder.predict(image, *named)
     picture = Image.fromarray(output.draw(image, faces))
     output.write(
         path, stem, image.shape[:2], [(None, faces)],

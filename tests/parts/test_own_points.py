@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from small_network import checkpoint_of
-from small_sets import IBUG_FACE, draw_face, place, shrink_crops
+from small_sets import IBUG_FACE, draw_face, place, shrink_crops, write_kaggle
 
 from common import checkpoints
 from common.recipe import Recipe
@@ -129,6 +129,58 @@ def test_explain_shows_your_own_points_by_name(trained, command, monkeypatch):
     assert "left_eye" in page and "eye distance" not in page and "0 to 4" in page
     status, _, err = command(*line, "--point", "5")
     assert (status, err) == (2, ["error: --point 5: there is no such point; take one from 0 to 4"])
+
+
+@pytest.mark.slow
+def test_kaggles_file_is_read_trained_and_predicted(tmp_path, command, small_runs, monkeypatch):
+    monkeypatch.setattr(own_points, "measure_framing", lambda *_: None)
+    file, _, _ = write_kaggle(tmp_path, 200)
+    status, _, err = command("3", "--dataset", file, "--epochs", "1", "--device", "cpu")
+    assert status == 0, err
+    metrics = json.loads(Path("reports/own-training/metrics.json").read_text())
+    assert metrics["n_train"] + metrics["n_test"] == 200 and len(metrics["per_point"]) == 15
+    assert metrics["nme"] < 2 * metrics["baseline_mean_face"]["nme"]
+    picture = load(file).files[0]
+    line = ["predict", picture, "--checkpoint", "reports/own-training/checkpoint.pt"]
+    status, _, err = command(*line)
+    assert status == 2 and "add --boxes whole, or --boxes FILE" in err[0]
+    status, _, err = command(*line, "--boxes", "whole", "--format", "csv")
+    assert status == 0, err
+    assert load(next(Path("predictions").glob("*.csv"))).points.isfinite().all()
+
+
+def test_the_audit_lists_a_wrong_label_first_and_holds_out_each_group(
+    tmp_path, command, monkeypatch
+):
+    """The network is replaced by the mean of the faces that it would be trained on."""
+    import made_up_reports
+
+    from parts.commands import audit
+
+    made_up_reports.draw_nothing(monkeypatch)
+    labels, learned = write_coco(tmp_path / "cats", 12, [(1, 0)]), []
+    content = json.loads((labels / "faces.json").read_text())
+    wrong = content["annotations"][7]["keypoints"]
+    wrong[:2], wrong[3:5] = wrong[3:5], wrong[:2]  # the eyes exchanged
+    (labels / "faces.json").write_text(json.dumps(content))
+
+    def fit(network, train, test, recipe, options, checkpoint):
+        assert not {*train.faces.groups} & {*test.faces.groups}
+        learned.append((len(train), len(test), train.points.nanmean(dim=0)))
+        checkpoint.touch()
+
+    monkeypatch.setattr(audit, "fit", fit)
+    monkeypatch.setattr(
+        audit, "predict_keypoints",
+        lambda network, images, *_: learned[-1][2].expand(len(images), -1, -1),
+    )  # fmt: skip
+    status, out, err = command("data", labels, "--audit")
+    assert status == 0, err
+    first, *others = out.splitlines()
+    assert first.startswith(f"1. {labels / '7.jpg'}: ") and "eye" in first
+    assert len(others) == 12 and sum(test for _, test, _ in learned) == 12
+    page = Path("reports/audit-cats/index.html").read_text()
+    assert page.index("1. 7.jpg: ") < page.index("2. ") and not [*Path("reports").rglob("*.pt")]
 
 
 def test_all_but_the_last_layer_of_a_checkpoint_is_used(capsys):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from handmade import write_picture, write_pts
+from PIL import Image
+from small_sets import write_kaggle
 
 from common.keypoints import IBUG_68
 from common.system.errors import UserError
@@ -161,34 +163,19 @@ def test_scheme_toml_and_pairs_name_what_the_labels_do_not(tmp_path):
             load(tmp_path, pairs)
 
 
-def kaggle(folder, count=6, side=96):
-    """``training.csv`` in its exact layout; two of three faces lack a point."""
-    names = ["left_eye_outer_corner", "right_eye_outer_corner", "nose_tip"]
-    lines = [",".join([*(f"{name}_{axis}" for name in names for axis in "xy"), "Image"])]
-    random = np.random.default_rng(0)
-    for index in range(count):
-        points = 30 + 40 * random.random((3, 2))
-        cells = [f"{value:.9f}" for value in points.flatten()]
-        if index % 3:
-            cells[:2] = ["", ""]
-        pixels = " ".join(map(str, random.integers(0, 256, side * side)))
-        lines.append(",".join([*cells, pixels]))
-    (folder / "training.csv").write_text("\n".join([*lines, ""]))
-    return folder / "training.csv"
-
-
 def test_kaggles_pixels_become_pictures_and_names_give_pairs_and_eyes(tmp_path):
-    from PIL import Image
-
-    faces = load(kaggle(tmp_path))
-    assert faces.points.isnan().any(dim=(1, 2)).tolist() == [False, True, True] * 2
-    assert faces.boxes.tolist() == [[0.0, 0, 96, 96]] * 6
+    file, truth, pictures = write_kaggle(tmp_path, 10)
+    faces = load(file)
+    missing = faces.points.isnan().all(dim=-1)
+    assert missing.sum(dim=1).tolist() == [0] * 3 + [11] * 7
+    assert np.abs(faces.points.numpy() - truth)[~missing.numpy()].max() < 1e-4
+    assert faces.boxes.tolist() == [[0.0, 0, 96, 96]] * 10
     scheme = faces.scheme
-    assert (scheme.flip_pairs, scheme.outer_eyes) == (((0, 1),), (0, 1)) and not faces.has_eyes
-    random = np.random.default_rng(0)
-    random.random((3, 2))
-    expected = random.integers(0, 256, 96 * 96).reshape(96, 96)
-    assert (np.asarray(Image.open(faces.files[0])) == expected).all()
+    assert scheme.outer_eyes == (3, 5) and not faces.has_eyes and len(scheme.flip_pairs) == 6
+    assert scheme.flip_order[[10, 11, 13]].tolist() == [10, 12, 13]
+    for path, pixels in zip(faces.files, pictures, strict=True):
+        with Image.open(path) as picture:
+            assert (np.asarray(picture) == pixels).all()
 
 
 def outside(content):
