@@ -170,6 +170,7 @@ def test_the_audit_lists_a_wrong_label_first_and_holds_out_each_group(
         checkpoint.touch()
 
     monkeypatch.setattr(audit, "fit", fit)
+    monkeypatch.setattr(audit.part3_variants, "new_network", lambda *_: None)
     monkeypatch.setattr(
         audit, "predict_keypoints",
         lambda network, images, *_: learned[-1][2].expand(len(images), -1, -1),
@@ -181,6 +182,25 @@ def test_the_audit_lists_a_wrong_label_first_and_holds_out_each_group(
     assert len(others) == 12 and sum(test for _, test, _ in learned) == 12
     page = Path("reports/audit-cats/index.html").read_text()
     assert page.index("1. 7.jpg: ") < page.index("2. ") and not [*Path("reports").rglob("*.pt")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part, count", [("part1", 1), ("part2", 58)])
+def test_parts_1_and_2_predict_on_photos_framed_as_imm(
+    best_reports, small_root, command, monkeypatch, part, count
+):
+    found = toolkit.FaceKeypoints.predict
+    monkeypatch.setattr(
+        toolkit.FaceKeypoints, "predict",
+        lambda self, image: found(self, image, [[30.0, 20, 60, 60]]),
+    )  # fmt: skip
+    file, photo = best_reports / part / "checkpoint.pt", small_root / imm.FOLDER / "01-1m.jpg"
+    status, _, err = command("predict", photo, "--checkpoint", file, "--format", "json,csv,pts")
+    assert status == 0, err
+    (face,) = json.loads(Path("predictions/01-1m.json").read_text())["faces"]
+    *_, width, height = face["box"]
+    assert len(face["keypoints"]) == count and width / height == pytest.approx(4 / 3, rel=1e-3)
+    assert len(Path("predictions/01-1m.face1.pts").read_text().splitlines()) == count + 4
 
 
 def test_all_but_the_last_layer_of_a_checkpoint_is_used(capsys):
