@@ -235,7 +235,7 @@ def require_all_points(trained: checkpoints.Checkpoint, path: Path | str) -> Non
     if trained["scheme"] != IBUG_68.name or len(trained["point_ids"]) != IBUG_68.n_points:
         raise UserError(
             f"{path}: predicts {len(trained['point_ids'])} points of {trained['scheme']}, and "
-            "photos need all of ibug68; leave out --checkpoint, or train part 3 with: "
+            "this needs all of ibug68; leave out --checkpoint, or train part 3 with: "
             "python run_part.py 3"
         )
 

@@ -23,8 +23,9 @@ TITLE = "COCO keypoints JSON"
 ENDING = ".json"
 
 
-def matches(text: str) -> bool:
-    """Whether the text of a file is in this format."""
+def matches(file: Path) -> bool:
+    """Whether a file is in this format."""
+    text = read_text(file)
     return '"images"' in text and '"annotations"' in text
 
 

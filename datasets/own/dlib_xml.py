@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from common.system.errors import UserError
-from datasets.annotations import DamagedError, Face, numbers
+from datasets.annotations import DamagedError, Face, numbers, read_text
 from datasets.ibug import Entry, xml_entries
 from datasets.own.labels import Labels, Pictures, own_face
 
@@ -17,9 +17,9 @@ ENDING = ".xml"
 MOST_POINTS = 4096
 
 
-def matches(text: str) -> bool:
-    """Whether the text of a file is in this format."""
-    return "<dataset" in text
+def matches(file: Path) -> bool:
+    """Whether a file is in this format."""
+    return "<dataset" in read_text(file)
 
 
 def labels(files: list[Path]) -> Labels:

@@ -21,8 +21,8 @@ TITLE = "pictures with .pts"
 ENDING = ".pts"
 
 
-def matches(text: str) -> bool:
-    """Whether the text of a file is in this format; the ending says it."""
+def matches(file: Path) -> bool:
+    """Whether a file is in this format, which its ending says."""
     return True
 
 

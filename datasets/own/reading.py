@@ -21,7 +21,7 @@ from datasets.own import coco, dlib_xml, points_csv, pts
 from datasets.own.scheme import scheme_of
 
 FORMATS: tuple[ModuleType, ...] = (coco, dlib_xml, points_csv, pts)
-# Each has TITLE; ENDING of its files; matches(text), whether a file's text is in the format; and
+# Each has TITLE; ENDING of its files; matches(file), whether it is in the format; and
 # labels(files), see ``labels.Labels``.
 SEVERAL = (pts, points_csv)  # of which a folder may hold many files
 MANY = 20  # groups; more are not rows of a page
@@ -59,15 +59,13 @@ def recognise(path: Path) -> tuple[ModuleType, list[Path]]:
 
     Raises UserError where it is none, or there are two.
     """
-    endings = {form.ENDING for form in FORMATS}
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     found: dict[ModuleType, list[Path]] = defaultdict(list)
     for file in files:
-        if file.suffix.lower() in endings and file.is_file() and not file.name.startswith("."):
-            text = file.read_text("utf-8-sig", "replace") if file.suffix.lower() != ".pts" else ""
-            for form in FORMATS:
-                if file.suffix.lower() == form.ENDING and form.matches(text):
-                    found[form].append(file)
+        for form in FORMATS:
+            ours = file.suffix.lower() == form.ENDING and file.is_file() and file.name[0] != "."
+            if ours and form.matches(file):
+                found[form].append(file)
     if not found:
         known = ", ".join(form.TITLE for form in FORMATS)
         raise UserError(f"{path}: none of {known}; docs/your_own_points.md describes them")

@@ -267,7 +267,7 @@ def test_a_network_of_ones_own_is_built_and_found_again(tmp_path):
     path = checkpoint_of(tmp_path / "own.pt", network, network_file=type(network).own_file)
     again = checkpoints.read(path).network
     assert torch.equal(again.last.weight, network.last.weight)
-    for name, fault in (("Wrong", r"TypeError"), ("No", "no nn.Module called No")):
+    for name, fault in (("Wrong", r"returns \(2, 1024\)"), ("No", "no nn.Module called No")):
         with pytest.raises(checkpoints.UserError, match=fault):
             own_network.new_network(f"{file}:{name}", 32, 32, 68)
     file.unlink()
