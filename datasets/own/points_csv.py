@@ -58,8 +58,8 @@ def labels(files: list[Path]) -> Labels:
 
 
 def _read(file: Path) -> tuple[list[str], list[Row]]:
-    """The header and the lines of a file; the pixels of a picture are replaced by the name of a file
-    with it, or "" where they are none: as texts they would fill the memory."""
+    """The header and the lines of a file; the pixels of a picture are replaced by the name of a
+    file with it, or "" where they are none: as texts they would fill the memory."""
     rows: list[Row] = []
     try:
         with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
