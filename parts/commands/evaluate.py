@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common import checkpoints
-from common.metrics import measure
+from common.metrics import NORMS, measure
 from common.photos import detectors
 from common.photos.finder import require_all_points
 from common.system.device import best_device
@@ -86,7 +86,9 @@ def table(metrics: dict) -> str:
     rows["mean face"] = metrics["baseline_mean_face"] | {"n": metrics["n_test"]}
     names = ("n", "nme", "fr8", "auc8", "mae_px_original", "mse_px", "mse_ratio")
     width = max(map(len, rows)) + 2
-    lines = [f"{metrics['dataset']}, boxes: {metrics['boxes']}, NME in % of {metrics['norm']}"]
+    lines = [f"{metrics['dataset']}, boxes: {metrics['boxes']}"]
+    if metrics["norm"] == NORMS[False]:
+        lines[0] += f", NME in % of {metrics['norm']}"
     if "found" in metrics:
         lines[0] += f", {metrics['found']:.4g} % of the faces found"
     lines.append(" " * width + "".join(f"{name:>17}" for name in names))
