@@ -152,7 +152,12 @@ def point_finder(
             f"{trained.name}: where its boxes lie about a face is not known, as too few faces were "
             "found on its training pictures; add --boxes whole, or --boxes FILE"
         )
-    shown = f"{len(ids)} points of {trained.name}; the network that ships finds the faces"
-    print(f"{shown}; pose, eyes and mouth need its 68 points and are left out", file=sys.stderr)
+    framing = Framing(*framing)
+    print(
+        f"{len(ids)} points of {trained.name}: the network that ships finds the faces, and this one "
+        f"looks at {framing.width:.2g} x {framing.height:.2g} times their box; pose, eyes and mouth "
+        "need its 68 points and are left out",
+        file=sys.stderr,
+    )
     finder = face_keypoints(SHIPPED, detector, data, device)
-    return OwnPoints(trained, best_device(device), finder, Framing(*framing))
+    return OwnPoints(trained, best_device(device), finder, framing)
