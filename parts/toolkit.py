@@ -154,8 +154,8 @@ def point_finder(
         )
     framing = Framing(*framing)
     print(
-        f"{len(ids)} points of {trained.name}: the network that ships finds the faces, and this one "
-        f"looks at {framing.width:.2g} x {framing.height:.2g} times their box; pose, eyes and mouth "
+        f"{len(ids)} points of {trained.name}: the network that ships finds faces, and this one "
+        f"sees {framing.width:.2g} x {framing.height:.2g} times their box; pose, eyes and mouth "
         "need its 68 points and are left out",
         file=sys.stderr,
     )
