@@ -68,7 +68,8 @@ def held_out_predictions(faces: Faces, options: Options, folder: Path) -> tuple[
     recipe = own_points.fitted(RECIPE, faces, options)
     recipe = replace(recipe, epochs=max(recipe.epochs // SHORTER, 1))
     crops = load_crops(faces, recipe)
-    fold = folds(crops.faces.groups)
+    few = len({*crops.faces.groups}) < FOLDS  # then pictures are dealt
+    fold = folds(tuple(map(str, crops.faces.files)) if few else crops.faces.groups)
     predicted = torch.full_like(crops.points, torch.nan)
     for number in range(FOLDS):
         held_out = (fold == number).nonzero().flatten()
@@ -82,10 +83,10 @@ def held_out_predictions(faces: Faces, options: Options, folder: Path) -> tuple[
 
 
 def folds(groups: tuple[str, ...]) -> Tensor:
-    """A fold (N,) for each face; a group is in one. Raises UserError where groups are too few."""
+    """A fold (N,) for each face; a group is in one. Raises UserError where there are too few."""
     names = sorted({*groups})
     if len(names) < FOLDS:
-        raise UserError(f"--audit: {len(names)} groups of pictures; it takes {FOLDS} or more")
+        raise UserError(f"--audit: {len(names)} pictures; it takes {FOLDS} or more")
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0)).tolist()
     of = {names[place]: number % FOLDS for number, place in enumerate(order)}
     return torch.tensor([of[group] for group in groups])
