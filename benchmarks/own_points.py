@@ -39,10 +39,9 @@ def write_coco(
     file: Path, faces: Faces, names: dict[str, int], removed: Tensor | None = None
 ) -> None:
     """Write the points ``names`` of faces, by their indices, without those that are ``removed``,
-    bool (N, K); faces of test folders are of the group "test", others of "train"."""
+    bool (N, K), and their groups."""
     images, annotations = [], []
     for index, (picture, group) in enumerate(zip(faces.files, faces.groups, strict=True)):
-        group = "test" if "testset" in group else "train"
         images.append({"id": index, "file_name": str(picture.resolve()), "group": group})
         values: list[float] = []
         for point in names.values():
@@ -62,7 +61,7 @@ def main(folder: Path) -> None:
     train, test = (ibug.load(None, name) for name in ("train", "lfpw/testset"))
     joined = Faces(
         "300-W", "ibug", IBUG_68, train.files + test.files, torch.cat([train.points, test.points]),
-        torch.cat([train.boxes, test.boxes]), train.groups + test.groups, train.views + test.views,
+        torch.cat([train.boxes, test.boxes]), ("train",) * len(train) + ("test",) * len(test), train.views + test.views,
     )  # fmt: skip
     every = {str(index): index for index in range(IBUG_68.n_points)}
     torch.manual_seed(0)
