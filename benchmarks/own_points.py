@@ -59,10 +59,11 @@ def write_coco(
 def main(folder: Path) -> None:
     """Write all files into ``folder``."""
     train, test = (ibug.load(None, name) for name in ("train", "lfpw/testset"))
-    joined = Faces(
-        "300-W", "ibug", IBUG_68, train.files + test.files, torch.cat([train.points, test.points]),
-        torch.cat([train.boxes, test.boxes]), ("train",) * len(train) + ("test",) * len(test), train.views + test.views,
-    )  # fmt: skip
+    groups = ("train",) * len(train) + ("test",) * len(test)
+    points, boxes = (torch.cat([getattr(each, name) for each in (train, test)])
+                     for name in ("points", "boxes"))  # fmt: skip
+    files, views = train.files + test.files, train.views + test.views
+    joined = Faces("300-W", "ibug", IBUG_68, files, points, boxes, groups, views)
     every = {str(index): index for index in range(IBUG_68.n_points)}
     torch.manual_seed(0)
     gone = torch.rand(len(joined), IBUG_68.n_points) < REMOVED
