@@ -203,6 +203,20 @@ def test_parts_1_and_2_predict_on_photos_framed_as_imm(
     assert len(Path("predictions/01-1m.face1.pts").read_text().splitlines()) == count + 4
 
 
+def test_an_ablation_takes_labels_of_your_own(tmp_path, command):
+    from parts.studies.experiment import crops_of, network_of
+    from parts.studies.ladder_plans import STUDIES
+
+    labels = write_coco(tmp_path / "cats", 14)
+    small = {"height": 32, "width": 32, "margin": 4}
+    one = STUDIES["3"].start.changed(dataset=str(labels), **small)
+    train, held_out = crops_of(one, None)
+    assert (len(train), len(held_out), train.faces.dataset) == (9, 2, str(labels))  # 3 are the test
+    assert network_of(one, 5).eval()(torch.zeros(1, 1, 32, 32)).shape == (1, 5, 2)
+    status, _, err = command("ablation", "1", "--dataset", labels)
+    assert status == 2 and err[-1].endswith("no labels of your own, or not for part 3")
+
+
 def test_all_but_the_last_layer_of_a_checkpoint_is_used(capsys):
     from parts import part3_variants
     from parts.part3_large_dataset import HeatmapResNet18
