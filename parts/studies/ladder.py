@@ -71,9 +71,7 @@ def run(options: argparse.Namespace) -> None:
     whole, folder = STUDIES[options.part], options.reports / f"ladder{options.part}"
     if options.dataset:
         if options.part != "3" or not is_own(options.dataset):
-            raise UserError(
-                f"--dataset {options.dataset}: no labels of your own, or not for part 3"
-            )
+            raise UserError(f"--dataset {options.dataset}: no labels of yours, or not for part 3")
         start = whole.start.changed(dataset=options.dataset)
         whole = replace(whole, start=start, questions=())  # those are about 300-W
         folder = folder.with_name(f"{folder.name}-{Path(options.dataset).resolve().stem}")

@@ -214,7 +214,7 @@ def test_an_ablation_takes_labels_of_your_own(tmp_path, command):
     assert (len(train), len(held_out), train.faces.dataset) == (9, 2, str(labels))  # 3 are the test
     assert network_of(one, 5).eval()(torch.zeros(1, 1, 32, 32)).shape == (1, 5, 2)
     status, _, err = command("ablation", "1", "--dataset", labels)
-    assert status == 2 and err[-1].endswith("no labels of your own, or not for part 3")
+    assert status == 2 and err[-1].endswith("no labels of yours, or not for part 3")
 
 
 def test_all_but_the_last_layer_of_a_checkpoint_is_used(capsys):
