@@ -15,6 +15,7 @@ from common.keypoints import Scheme
 from common.system.errors import UserError
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png")  # compared in lower case
+NAMED = 20  # faces without a point that are named one by one
 FAR_OUTSIDE = 0.5  # of the picture's longer side; no face of 300-W is 0.01 outside
 _TURNED_BY_90_DEGREES = (5, 6, 7, 8)  # values of EXIF's orientation
 
@@ -69,6 +70,8 @@ def gather(
             left_out.append(str(fault))
     total = len(faces) + len(left_out)
     stop_if_many_damaged(name, tuple(left_out), total, remedy)
+    if len(empty) > NAMED:
+        empty[NAMED:] = [f"{len(empty) - NAMED} more faces on which nobody placed a point"]
     if not faces:
         raise UserError(f"{name}: no annotated face in its folder; {remedy}")
     return Faces(

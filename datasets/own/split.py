@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -46,6 +47,7 @@ def train_and_test(faces: Faces, seed: int) -> tuple[Faces, Faces, tuple[str, ..
     in_test = torch.tensor([group in chosen for group in of])
     train = faces.take((~in_test).nonzero()[:, 0], f"{faces.name}/train")
     test = faces.take(in_test.nonzero()[:, 0], f"{faces.name}/test")
+    test = replace(test, left_out=())  # each is reported once
     twins = in_both(train.files, test.files)
     if twins:
         first, second = twins[0]

@@ -14,6 +14,7 @@ from common.recipe import Recipe
 from datasets import imm
 from datasets.own.reading import load
 from parts import own_points, toolkit
+from parts.commands import export
 
 FIVE = {"left_eye": 36, "right_eye": 45, "nose": 30, "left_mouth": 48, "right_mouth": 54}
 SIZE = 120, 110
@@ -82,6 +83,8 @@ def test_the_checkpoint_holds_scheme_and_framing_and_is_measured_again(trained, 
     file = trained / "own-cats" / "checkpoint.pt"
     scheme = checkpoints.scheme_of(checkpoints.load(file))
     assert scheme.point_names == tuple(FIVE) and scheme.flip_pairs == ((0, 1), (3, 4))
+    facts = export.crop_facts(checkpoints.load(file))
+    assert facts["point_names"] == ",".join(FIVE) and facts["flip_order"] == "1,0,2,4,3"
     status, out, err = command("evaluate", file, "--json", "--device", "cpu")
     assert status == 0, err
     metrics = json.loads((trained / "own-cats" / "metrics.json").read_text())
