@@ -41,9 +41,9 @@ def scheme_of(
     unnamed = len(names) == IBUG_68.n_points and all(map(UNNAMED.fullmatch, names))
     if unnamed and not given and pairs is None:
         return IBUG_68, "68 points without names are taken for those of 300-W"
-    names = tuple(map(str, given.get("names", names)))
-    if len(given.get("names", names)) != len(names) or len({*names}) < len(names):
-        raise UserError(f"{file}: two points have the same name; give each its own")
+    count, names = len(names), tuple(map(str, given.get("names", names)))
+    if not len({*names}) == len(names) == count:
+        raise UserError(f"{file}: names must give each of {count} points one of its own")
     found, about = pairs_of_names(names)
     outer = outer_eyes(names, found or ())
     if "pairs" in given:
@@ -51,12 +51,18 @@ def scheme_of(
     if pairs is not None:
         listed = [pair.split("=") for pair in pairs.split(",") if pair]
         found, about = _indices(Path("--pairs"), names, listed), "from --pairs"
-    if any(len(pair) != 2 for pair in found or ()):
-        raise UserError(f"{about.removeprefix('from ')}: a pair has two points, such as left=right")
+    paired = [point for pair in found or () for point in pair]
+    if len({*paired}) < len(paired) or any(len(pair) != 2 for pair in found or ()):
+        raise UserError(
+            f"{about.removeprefix('from ')}: a pair has two points, such as left=right, and a point "
+            "is in one pair; correct it"
+        )
     lines = _indices(file, names, given["lines"]) if "lines" in given else lines
     lines = tuple(line for line in lines if all(0 <= point < len(names) for point in line))
     if "outer_eyes" in given:
         (outer,) = _indices(file, names, [given["outer_eyes"]])
+        if len({*outer}) != 2:
+            raise UserError(f"{file}: outer_eyes are two points; correct them")
     scheme = Scheme(NAME, len(names), found, lines, outer, names)
     if found is None:
         return scheme, f"left-right pairs unknown ({about}), so faces are not mirrored; name them" \
@@ -80,8 +86,11 @@ def read_toml(file: Path) -> dict[str, Any]:
             given = {key: ast.literal_eval(value.strip()) for key, value in values}
     except (ValueError, SyntaxError) as fault:
         raise UserError(f"{file}: not TOML ({fault}); write it as {TOML} in the docs") from None
-    if unknown := [key for key in given if key not in KEYS or not isinstance(given[key], list)]:
-        raise UserError(f"{file}: {unknown[0]} is not one of the lists {', '.join(KEYS)}")
+    nested = {key: [given[key]] if key in ("names", "outer_eyes") else given[key] for key in given}
+    for key, lists in nested.items():
+        flat = isinstance(lists, list) and all(isinstance(points, list) for points in lists)
+        if key not in KEYS or not flat:
+            raise UserError(f"{file}: {key} is not one of the lists {', '.join(KEYS)}")
     return given
 
 

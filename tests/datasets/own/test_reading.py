@@ -12,6 +12,7 @@ from small_sets import write_kaggle
 
 from common.keypoints import IBUG_68
 from common.system.errors import UserError
+from datasets.own import scheme as own_scheme
 from datasets.own.reading import completed, load
 
 NAMES = ("left_eye", "right_eye", "nose")
@@ -147,7 +148,9 @@ def test_more_than_99_parts_and_numbers_of_any_width_are_in_order(tmp_path):
     assert load(tmp_path).points[0, :, 0].tolist() == [number % 90 for number in range(101)]
 
 
-def test_scheme_toml_and_pairs_name_what_the_labels_do_not(tmp_path):
+@pytest.mark.parametrize("reader", [own_scheme.tomllib, None])  # Python 3.10 has none
+def test_scheme_toml_and_pairs_name_what_the_labels_do_not(tmp_path, monkeypatch, reader):
+    monkeypatch.setattr(own_scheme, "tomllib", reader)
     table(tmp_path)
     assert load(tmp_path).scheme.flip_pairs is None
     assert load(tmp_path, "0=1").scheme.flip_pairs == ((0, 1),)
@@ -158,9 +161,18 @@ def test_scheme_toml_and_pairs_name_what_the_labels_do_not(tmp_path):
     scheme = load(tmp_path).scheme
     assert (scheme.point_names, scheme.flip_pairs) == (("a", "b", "c"), ((0, 1),))
     assert (scheme.lines, scheme.outer_eyes) == (((0, 2, 1), (0, 1)), (0, 1))
-    for pairs, fault in (("a=d", "no point d"), ("a", "a pair has two points")):
+    wrong = {"a=d": "no point d", "a": "a pair has two points", "a=b,b=c": "is in one pair"}
+    for pairs, fault in wrong.items():
         with pytest.raises(UserError, match=fault):
             load(tmp_path, pairs)
+    for text, fault in (
+        ('names = ["a", "b"]', "names must give each of 3 points"),
+        ("pairs = [0, 1]", "pairs is not one of the lists names, pairs, lines, outer_eyes"),
+        ("pairs = [[0, 1]", "not TOML"),
+    ):
+        (tmp_path / "scheme.toml").write_text(text)
+        with pytest.raises(UserError, match=fault):
+            load(tmp_path)
 
 
 def test_kaggles_pixels_become_pictures_and_names_give_pairs_and_eyes(tmp_path):
