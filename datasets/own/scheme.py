@@ -54,8 +54,8 @@ def scheme_of(
     paired = [point for pair in found or () for point in pair]
     if len({*paired}) < len(paired) or any(len(pair) != 2 for pair in found or ()):
         raise UserError(
-            f"{about.removeprefix('from ')}: a pair has two points, such as left=right, and a point "
-            "is in one pair; correct it"
+            f"{about.removeprefix('from ')}: a pair has two points, such as left=right, and a "
+            "point is in one pair; correct it"
         )
     lines = _indices(file, names, given["lines"]) if "lines" in given else lines
     lines = tuple(line for line in lines if all(0 <= point < len(names) for point in line))
