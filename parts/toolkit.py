@@ -138,15 +138,16 @@ def point_finder(
     """
     checkpoint = trained.checkpoint
     scheme, ids = checkpoints.scheme_of(checkpoint), checkpoint["point_ids"]
-    if boxes is None and scheme is IBUG_68 and len(ids) == IBUG_68.n_points:
+    framing, landmarks = checkpoint.get("framing"), Framing(0.0, 0.0, 1.0, 1.0)
+    all_points = scheme is IBUG_68 and len(ids) == IBUG_68.n_points
+    if boxes is None and all_points and Framing(*(framing or landmarks)).is_of_landmarks:
         return face_keypoints(trained, detector, data, device)
     if boxes is not None:
         given, chosen = read_boxes(boxes), best_device(device)
         return OwnPoints(trained, chosen, None, IMM_PICTURE, given)
-    framing = checkpoint.get("framing")
     if framing is None and scheme in (IMM_58, IBUG_68):
         whole = not trained.recipe.box_scale
-        framing = IMM_PICTURE if whole else Framing(0.0, 0.0, 1.0, 1.0)
+        framing = IMM_PICTURE if whole else landmarks
     if framing is None:
         raise UserError(
             f"{trained.name}: where its boxes lie about a face is not known, as too few faces were "
@@ -155,8 +156,8 @@ def point_finder(
     framing = Framing(*framing)
     print(
         f"{len(ids)} points of {trained.name}: the network that ships finds faces, and this one "
-        f"sees {framing.width:.2g} x {framing.height:.2g} times their box; pose, eyes and mouth "
-        "need its 68 points and are left out",
+        f"sees {framing.width:.2g} x {framing.height:.2g} times their box"
+        + ("" if all_points else "; pose, eyes and mouth need its 68 points and are left out"),
         file=sys.stderr,
     )
     finder = face_keypoints(SHIPPED, detector, data, device)

@@ -21,6 +21,7 @@ from common.photos.finder import FoundFace
 
 SAMPLES = 40  # training faces on which a framing is measured
 LEAST_FOUND = 0.5  # share of them on which the face must be found
+SAME = 0.06  # sides; a training box varies by as much, see ``Recipe.box_scale_spread`` of part 3
 LEANING = 8.0  # degrees from which a face is cropped upright, as ``placement`` does
 
 
@@ -31,6 +32,12 @@ class Framing(NamedTuple):
     down: float
     width: float
     height: float
+
+    @property
+    def is_of_landmarks(self) -> bool:
+        """Whether it is that of the 68 landmarks' own boxes, as near as training boxes vary."""
+        off = max(abs(self.right), abs(self.down), abs(max(self.width, self.height) - 1))
+        return off < SAME
 
     def boxes(self, keypoints: Tensor) -> tuple[Tensor, Tensor]:
         """The network's boxes for faces with 68 keypoints (N, 68, 2), pixels of the photo: boxes

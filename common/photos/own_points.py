@@ -14,8 +14,8 @@ from common import checkpoints
 from common.augmentation import to_network_input
 from common.checkpoints import Trained
 from common.inference import predict_with_spread
-from common.keypoints import scheme_within
-from common.photos.finder import FaceKeypoints, FoundFace, crop_faces
+from common.keypoints import IBUG_68, scheme_within
+from common.photos.finder import FaceKeypoints, FoundFace, crop_faces, face_from_keypoints
 from common.photos.framing import Framing
 from common.photos.placement import Look, place
 from common.system.errors import UserError
@@ -28,7 +28,7 @@ Sure = tuple[float | None, float | None]
 
 
 class OwnPoints:
-    """A network of other points than all 68, and what finds the faces for it.
+    """A network of other points than all 68, or of other boxes, and what finds the faces for it.
 
     It is used as ``FaceKeypoints`` is for photos. Pose, eyes and mouth follow from 68 points alone
     and are None in its faces; their confidence is that of the found face, else of the points.
@@ -84,8 +84,11 @@ class OwnPoints:
             confidence = placed.confidence[index].item() if confidence is None else confidence
             box, unsure = tuple(boxes[index].tolist()), placed.uncertainty[index]
             unsure = None if np.isnan(unsure).any() else unsure
-            points = placed.points[index], None, None, None  # no pose, eyes, mouth
-            faces.append(FoundFace(box, score, confidence, *points, None, unsure, self.scheme))
+            face = box, score, confidence, placed.points[index]
+            if self.scheme is IBUG_68:
+                faces.append(face_from_keypoints(*face, uncertainty=unsure))
+            else:
+                faces.append(FoundFace(*face, None, None, None, None, unsure, self.scheme))
         return faces
 
     def look(self, image: np.ndarray, boxes: np.ndarray, angles: np.ndarray) -> Look:

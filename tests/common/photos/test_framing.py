@@ -34,6 +34,12 @@ def test_boxes_lie_beside_upright_faces_as_the_framing_says():
     assert angle == 0
 
 
+def test_which_framing_is_that_of_landmarks():
+    assert Framing(0.01, -0.02, 0.95, 1.02).is_of_landmarks
+    for other in (Framing(0.0, 0.11, 1.0, 1.0), Framing(0.0, 0.0, 1.1, 0.9), framing.IMM_PICTURE):
+        assert not other.is_of_landmarks
+
+
 def test_boxes_turn_with_a_face_that_leans():
     upright, _ = Framing(0.1, -0.2, 1.0, 1.0).boxes(POINTS[None])
     (box,), (angle,) = Framing(0.1, -0.2, 1.0, 1.0).boxes(turned(POINTS, 40.0)[None])
