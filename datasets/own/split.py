@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,13 +34,16 @@ def train_and_test(faces: Faces, seed: int) -> tuple[Faces, Faces, tuple[str, ..
         of = list(faces.groups)
     if len(groups) < 2:
         raise UserError(f"{faces.dataset}: all faces are in one picture; label at least two")
+    counts = Counter(of)
     chosen: set[str] = set(named) if 0 < len(named) < len(groups) else set()
     about = f"split by group: {', '.join(named)} is the test"
     if not chosen:
         order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed)).tolist()
+        left = TEST_SHARE * len(of)
         for place in order[:-1]:  # at least one is left for training
             chosen.add(groups[place])
-            if sum(group in chosen for group in of) >= TEST_SHARE * len(of):
+            left -= counts[groups[place]]
+            if left <= 0:
                 break
         kind = "picture" if {*groups} == pictures else "group"
         about = f"split by {kind} with seed {seed}: {len(chosen)} of {len(groups)} are the test"
@@ -62,13 +65,13 @@ def in_both(train: tuple[Path, ...], test: tuple[Path, ...]) -> list[tuple[Path,
     """Test pictures whose name but for such an ending as "copy", or whose bytes, a training
     picture has: pairs of both."""
     names = {_plain(file): file for file in train}
-    sizes: dict[int, list[Path]] = defaultdict(list)
-    for file in dict.fromkeys(train):
-        sizes[file.stat().st_size].append(file)
+    sizes, test_sizes = ({file: file.stat().st_size for file in side} for side in (train, test))
+    common = {*sizes.values()} & {*test_sizes.values()}  # others need not be read
+    same = {_bytes(file): file for file, size in sizes.items() if size in common}
     pairs = {}
-    for file in dict.fromkeys(test):
-        same = [other for other in sizes[file.stat().st_size] if _bytes(other) == _bytes(file)]
-        if twin := names.get(_plain(file)) or next(iter(same), None):
+    for file, size in test_sizes.items():
+        twin = names.get(_plain(file)) or (same.get(_bytes(file)) if size in common else None)
+        if twin:
             pairs[file] = twin
     return list(pairs.items())
 
