@@ -1,6 +1,7 @@
 """Your own points from labelled pictures to a page, to numbers and to predictions."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,13 @@ from common import checkpoints
 from common.recipe import Recipe
 from datasets import imm
 from datasets.own.reading import load
-from parts import own_points, toolkit
+from parts import (
+    own_points,
+    part1_nose_tip,
+    part2_full_face,
+    part3_large_dataset,
+    toolkit,
+)
 from parts.commands import export
 
 FIVE = {"left_eye": 36, "right_eye": 45, "nose": 30, "left_mouth": 48, "right_mouth": 54}
@@ -137,6 +144,8 @@ def test_explain_shows_your_own_points_by_name(trained, command, monkeypatch):
 @pytest.mark.slow
 def test_kaggles_file_is_read_trained_and_predicted(tmp_path, command, small_runs, monkeypatch):
     monkeypatch.setattr(own_points, "measure_framing", lambda *_: None)
+    tiny = partial(part3_large_dataset.Best, height=32, width=32, margin=4, max_steps=2)
+    monkeypatch.setitem(part3_large_dataset.RECIPES, "best", tiny)
     file, _, _ = write_kaggle(tmp_path, 200)
     status, _, err = command("3", "--dataset", file, "--epochs", "1", "--device", "cpu")
     assert status == 0, err
@@ -187,37 +196,26 @@ def test_the_audit_lists_a_wrong_label_first_and_holds_out_each_group(
     assert page.index("1. 7.jpg: ") < page.index("2. ") and not [*Path("reports").rglob("*.pt")]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("part, count", [("part1", 1), ("part2", 58)])
+@pytest.mark.parametrize("part, ids", [(part1_nose_tip, (52,)), (part2_full_face, range(58))])
 def test_parts_1_and_2_predict_on_photos_framed_as_imm(
-    best_reports, small_root, command, monkeypatch, part, count
+    tmp_path, small_root, command, monkeypatch, part, ids
 ):
     found = toolkit.FaceKeypoints.predict
     monkeypatch.setattr(
         toolkit.FaceKeypoints, "predict",
         lambda self, image: found(self, image, [[30.0, 20, 60, 60]]),
     )  # fmt: skip
-    file, photo = best_reports / part / "checkpoint.pt", small_root / imm.FOLDER / "01-1m.jpg"
+    network = part.NoseNet() if part is part1_nose_tip else part.FaceNet()
+    named = {"scheme": "imm58", "point_ids": list(ids), "dataset": "imm"}
+    file = checkpoint_of(tmp_path / "part.pt", network, part.Best(), **named)
+    photo = small_root / imm.FOLDER / "01-1m.jpg"
     status, _, err = command("predict", photo, "--checkpoint", file, "--format", "json,csv,pts")
     assert status == 0, err
     (face,) = json.loads(Path("predictions/01-1m.json").read_text())["faces"]
     *_, width, height = face["box"]
-    assert len(face["keypoints"]) == count and width / height == pytest.approx(4 / 3, rel=1e-3)
-    assert len(Path("predictions/01-1m.face1.pts").read_text().splitlines()) == count + 4
-
-
-def test_an_ablation_takes_labels_of_your_own(tmp_path, command):
-    from parts.studies.experiment import crops_of, network_of
-    from parts.studies.ladder_plans import STUDIES
-
-    labels = write_coco(tmp_path / "cats", 14)
-    small = {"height": 32, "width": 32, "margin": 4}
-    one = STUDIES["3"].start.changed(dataset=str(labels), **small)
-    train, held_out = crops_of(one, None)
-    assert (len(train), len(held_out), train.faces.dataset) == (9, 2, str(labels))  # 3 are the test
-    assert network_of(one, 5).eval()(torch.zeros(1, 1, 32, 32)).shape == (1, 5, 2)
-    status, _, err = command("ablation", "1", "--dataset", labels)
-    assert status == 2 and err[-1].endswith("no labels of yours, or not for part 3")
+    assert len(face["keypoints"]) == len(ids) and width / height == pytest.approx(4 / 3, rel=1e-3)
+    points = Path("predictions/01-1m.face1.pts").read_text().splitlines()
+    assert len(points) == len(ids) + 4
 
 
 def test_all_but_the_last_layer_of_a_checkpoint_is_used(capsys):
