@@ -196,6 +196,7 @@ def test_the_audit_lists_a_wrong_label_first_and_holds_out_each_group(
     assert page.index("1. 7.jpg: ") < page.index("2. ") and not [*Path("reports").rglob("*.pt")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part, ids", [(part1_nose_tip, (52,)), (part2_full_face, range(58))])
 def test_parts_1_and_2_predict_on_photos_framed_as_imm(
     tmp_path, small_root, command, monkeypatch, part, ids
@@ -218,6 +219,7 @@ def test_parts_1_and_2_predict_on_photos_framed_as_imm(
     assert len(points) == len(ids) + 4
 
 
+@pytest.mark.slow
 def test_all_but_the_last_layer_of_a_checkpoint_is_used(capsys):
     from parts import part3_variants
     from parts.part3_large_dataset import HeatmapResNet18
@@ -232,6 +234,7 @@ def test_all_but_the_last_layer_of_a_checkpoint_is_used(capsys):
     assert torch.equal(network.state_dict()["resnet.conv1.weight"], shipped["resnet.conv1.weight"])
 
 
+@pytest.mark.slow
 def test_five_points_of_imm_measure_the_same_through_coco(tmp_path, real_data):
     from dataclasses import replace
 
