@@ -146,7 +146,7 @@ def harder(network: nn.Module, recipe: Recipe, held_out: Crops) -> dict[str, flo
         faces, truth = augment(*batch, changed_recipe, held_out.flip_order)
         fractions = torch.cat([network.eval()(batch) for batch in faces.split(64)])  # (N, k, 2)
         predicted = to_pixels(fractions, recipe.height, recipe.width)
-        errors[name] = nme(predicted, truth, held_out.eye_distance).mean().item()
+        errors[name] = nme(predicted, truth, held_out.norm_distance).mean().item()
     return errors
 
 

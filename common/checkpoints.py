@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from common.inference import flip_disagreement_p99
-from common.keypoints import SCHEMES
+from common.keypoints import SCHEMES, Scheme
 from common.loading import Crops
 from common.metrics import mean_shape
+from common.own_network import load_class
 from common.recipe import Options, Recipe
 from common.system.distributed import is_main_process, on_main_process
 from common.system.errors import UserError
@@ -34,7 +35,9 @@ Checkpoint = dict[str, Any]
 """Keys: ``network`` (class name), ``arguments`` (of the class), ``weights``, ``recipe`` (its
 values), ``recipe_name``, ``pretrained`` (as in ``Options``), ``scheme``, ``point_ids``,
 ``dataset``, ``mean_shape``, ``metrics``, ``versions`` and ``training`` (what ``--resume`` needs:
-network, optimizer, ema, snapshots, history, seed). When training has ended also
+network, optimizer, ema, snapshots, history, seed). Of your own: ``own_scheme``, the values of a
+scheme that is not of SCHEMES; ``network_file``, which holds your class; and ``framing``, see
+``common.photos.framing``. When training has ended also
 ``flip_disagreement``, see ``inference.flip_disagreement_p99``."""
 
 KINDS = {
@@ -106,8 +109,10 @@ def _begins_as_ours(path: Path) -> bool:
 
 def _fault_of(checkpoint: Checkpoint) -> str | None:
     """Why a whole checkpoint cannot be used; None where it can."""
-    scheme, ids = SCHEMES.get(checkpoint["scheme"]), checkpoint["point_ids"]
-    if scheme is None:
+    ids = checkpoint["point_ids"]
+    try:
+        scheme = scheme_of(checkpoint)
+    except (KeyError, TypeError, ValueError):
         return f"its points are of {checkpoint['scheme']}, which this version does not know"
     mean = checkpoint.get("mean_shape", torch.zeros(len(ids), 2))
     ours = all(index in range(scheme.n_points) for index in ids) and len({*ids}) == len(ids)
@@ -144,16 +149,31 @@ def _renamed(checkpoint: Checkpoint) -> Checkpoint:
     return checkpoint
 
 
+def scheme_of(checkpoint: Checkpoint) -> Scheme:
+    """The points of a checkpoint; raises KeyError, TypeError or ValueError where it has none."""
+    if "own_scheme" not in checkpoint:
+        return SCHEMES[checkpoint["scheme"]]
+    scheme = Scheme(**checkpoint["own_scheme"])
+    lists = *(scheme.flip_pairs or ()), *scheme.lines, scheme.outer_eyes or ()
+    if not all(point in range(scheme.n_points) for points in lists for point in points):
+        raise ValueError("a point that there is not")
+    return scheme
+
+
 def network_of(checkpoint: Checkpoint) -> nn.Module:
-    """The trained network, ready to predict.
+    """The trained network, ready to predict; one of your own is found in its file, which is run.
 
     Raises UserError where no such network is registered or its weights do not fit.
     """
     arguments = checkpoint["arguments"]
+    if own := checkpoint.get("network_file"):
+        kind = load_class(f"{own}:{checkpoint['network']}")
+    else:
+        kind = NETWORKS.get(checkpoint["network"])
     try:
         if any(value > LARGEST for value in arguments.values() if isinstance(value, int)):
             raise ValueError("more memory than there is")
-        network = NETWORKS[checkpoint["network"]](**arguments)
+        network = kind(**arguments)
         network.load_state_dict(checkpoint["weights"])
     except Exception:  # arguments of another version fail wherever they are used first
         raise UserError(
@@ -276,6 +296,8 @@ class Run:
             "recipe_name": self.options.recipe,
             "pretrained": self.options.pretrained,
             "scheme": faces.scheme.name,
+            **({} if faces.scheme in SCHEMES.values() else {"own_scheme": asdict(faces.scheme)}),
+            **({"network_file": own} if (own := getattr(network, "own_file", None)) else {}),
             "point_ids": self.train.point_ids,
             "dataset": faces.dataset,
             "mean_shape": mean_shape(self.train, self.recipe),
@@ -283,7 +305,7 @@ class Run:
             "training": {"history": history, "seed": self.options.seed}
             | {name: part.state_dict() for name, part in self.states.items()},
         }
-        if len(history) == self.recipe.epochs:
+        if len(history) == self.recipe.epochs and faces.scheme.flip_pairs is not None:
             disagreement = flip_disagreement_p99(network, self.train, self.recipe)
             checkpoint["flip_disagreement"] = disagreement
         save(checkpoint, self.path)
@@ -300,8 +322,8 @@ class Run:
         faces = self.train.faces
         if checkpoint["dataset"] != faces.dataset:
             return f"was trained on {checkpoint['dataset']}, not on {faces.dataset}"
-        points = checkpoint["scheme"], tuple(checkpoint["point_ids"])
-        if points != (faces.scheme.name, self.train.point_ids):
+        points = scheme_of(checkpoint), tuple(checkpoint["point_ids"])
+        if points != (faces.scheme, self.train.point_ids):
             return "was trained for other points"
         return None
 

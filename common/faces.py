@@ -17,11 +17,12 @@ class Faces:
     """N annotated faces, one entry of every field per face.
 
     name: the data set and split, for pages and caches, e.g. ``"imm/train"``.
-    dataset: the data set alone: "imm", "ibug", "youtube_faces", "mixed" or "synthetic".
+    dataset: the data set alone: "imm", "ibug", "youtube_faces", "mixed" or "synthetic", or the path
+        of your own.
     scheme: which K points the annotation has.
     files: the picture of each face (one picture may hold several faces).
     points: float32 (N, K, 2), (x, y) in pixels of the picture as a viewer shows it (its EXIF
-        turn applied); a whole number is the middle of a pixel.
+        turn applied); a whole number is the middle of a pixel. A missing point is NaN.
     boxes: float32 (N, 4), left, top, width, height of the face in pixels counted from the
         picture's edge (so that a whole picture is 0, 0, W, H); may reach outside the picture.
     groups: what splits and folds keep together: the person in IMM, the folder in 300-W.
@@ -68,14 +69,28 @@ class Faces:
             views=tuple(self.views[i] for i in indices),
         )
 
+    @property
+    def has_eyes(self) -> bool:
+        """Whether every face has both outer eye corners, so that NME can divide by their distance;
+        else it divides by the diagonal of the box."""
+        return bool(self.scheme.eye_distance(self.points).isfinite().all())
+
+    @property
+    def norm_distance(self) -> Tensor:
+        """float32 (N,): what NME divides by, see ``has_eyes``, in pixels of the picture."""
+        if self.has_eyes:
+            return self.scheme.eye_distance(self.points)
+        return self.boxes[:, 2:].norm(dim=1)
+
 
 def landmark_boxes(points: Tensor) -> Tensor:
     """Bounding boxes of the points: (N, K, 2) -> (N, 4) left, top, width, height.
 
     Counted from the picture's edge, as ``Faces.boxes`` are: a point in the middle of the first
-    pixel, x = 0, lies half a pixel from the edge.
+    pixel, x = 0, lies half a pixel from the edge. Missing points, NaN, do not count.
     """
-    low, high = points.amin(dim=1), points.amax(dim=1)  # (N, 2), (N, 2)
+    low = points.nan_to_num(torch.inf).amin(dim=1)  # (N, 2)
+    high = points.nan_to_num(-torch.inf).amax(dim=1)  # (N, 2)
     return torch.cat([low + 0.5, high - low], dim=1)  # (N, 4)
 
 
@@ -108,7 +123,9 @@ def upright_boxes(points: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
     return turned_boxes(points, angles), angles
 
 
-def stop_if_many_damaged(name: str, left_out: tuple[str, ...], total: int) -> None:
+def stop_if_many_damaged(
+    name: str, left_out: tuple[str, ...], total: int, remedy: str = "unpack the data set again"
+) -> None:
     """A few damaged files are left out and named; more than 1 % of ``total`` stop the run.
 
     Raises UserError with the first damaged file, the count and what to do.
@@ -116,5 +133,5 @@ def stop_if_many_damaged(name: str, left_out: tuple[str, ...], total: int) -> No
     if len(left_out) > 0.01 * total:
         raise UserError(
             f"{name}: {len(left_out)} of {total} faces are damaged, more than 1 %; the first is "
-            f"{left_out[0]}; unpack the data set again"
+            f"{left_out[0]}; {remedy}"
         )

@@ -39,16 +39,20 @@ def cross_entropy(log_heatmaps: Tensor, target: Tensor, sigma: float) -> Tensor:
     """Cross-entropy with a Gaussian around the target: one number.
 
     log_heatmaps: (B, K, h, w), log-probabilities.
-    target: fractions (B, K, 2); points outside of the crop draw towards its edge.
+    target: fractions (B, K, 2); points outside of the crop draw towards its edge, and missing ones,
+        NaN, have no error and no gradient.
     sigma: standard deviation of the Gaussian, in cells. Within two sigma of the border the
         Gaussian is truncated, which shifts its mean inwards by up to sigma.
     A loss on the mean alone accepts a heatmap with two peaks; this one does not.
     """
     height, width = log_heatmaps.shape[-2:]
+    known = target.isfinite().all(dim=-1)  # (B, K)
+    target = target.nan_to_num(0.5)
     columns = _gaussian(target[..., 0], width, sigma)  # (B, K, w)
     rows = _gaussian(target[..., 1], height, sigma)  # (B, K, h)
     weighted = torch.einsum("bkhw,bkw->bkh", log_heatmaps, columns)
-    return -(weighted * rows).sum(dim=-1).mean()
+    errors = -(weighted * rows).sum(dim=-1)  # (B, K)
+    return torch.where(known, errors, 0).mean() * (known.numel() / known.sum().clamp(min=1))
 
 
 def _gaussian(mean: Tensor, cells: int, sigma: float) -> Tensor:

@@ -8,7 +8,7 @@ of the picture, not of the person.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -24,23 +24,51 @@ class Scheme:
     name: str  # short name, written into checkpoints
     n_points: int  # K, the number of points
     # Pairs of indices that change places when the face is mirrored; a point in no pair lies on the
-    # middle line.
-    flip_pairs: tuple[tuple[int, int], ...]
+    # middle line. None where nobody said which: such faces are not mirrored.
+    flip_pairs: tuple[tuple[int, int], ...] | None
     lines: tuple[tuple[int, ...], ...]  # indices that a drawing joins; may be closed
-    outer_eyes: tuple[int, int]  # the outer eye corners, whose distance NME divides by
+    outer_eyes: tuple[int, int] | None  # the outer eye corners, whose distance NME divides by
+    point_names: tuple[str, ...] = ()  # of each point; empty where they have numbers alone
+
+    def name_of(self, point: int) -> str:
+        """What a point is called: its name, else its number."""
+        return self.point_names[point] if self.point_names else str(point)
 
     @property
     def flip_order(self) -> Tensor:
         """Index tensor (K,): ``points[..., flip_order, :]`` exchanges left and right."""
         order = torch.arange(self.n_points)
-        for left, right in self.flip_pairs:
+        for left, right in self.flip_pairs or ():
             order[left], order[right] = right, left
         return order
 
     def eye_distance(self, points: Tensor) -> Tensor:
-        """Distance of the outer eye corners: (..., K, 2) pixels -> (...) pixels."""
+        """Distance of the outer eye corners: (..., K, 2) pixels -> (...) pixels.
+
+        NaN where a corner is missing, or the scheme has none.
+        """
+        if self.outer_eyes is None:
+            return torch.full_like(points[..., 0, 0], torch.nan)
         left, right = self.outer_eyes
         return (points[..., left, :] - points[..., right, :]).norm(dim=-1)
+
+
+def scheme_within(scheme: Scheme, kept: Sequence[int]) -> Scheme:
+    """The scheme of the points ``kept`` alone, in their order; the whole scheme comes back as it
+    is. Raises UserError where they cannot be mirrored, see ``flip_order_within``."""
+    if tuple(kept) == tuple(range(scheme.n_points)):
+        return scheme
+    order = flip_order_within(scheme, kept).tolist()
+    pairs = tuple((place, other) for place, other in enumerate(order) if place < other)
+    return replace(
+        scheme,
+        name=f"{scheme.name}:{','.join(map(str, kept))}",
+        n_points=len(kept),
+        flip_pairs=None if scheme.flip_pairs is None else pairs,
+        lines=tuple(neighbours(scheme, kept)),
+        outer_eyes=None,
+        point_names=tuple(scheme.name_of(point) for point in kept),
+    )
 
 
 def neighbours(scheme: Scheme, kept: Sequence[int]) -> list[tuple[int, int]]:

@@ -60,9 +60,13 @@ class Crops:
         return self.all_points[:, list(self.point_ids)]
 
     @property
-    def eye_distance(self) -> Tensor:
-        """float32 (N,): distance of the outer eye corners in pixels of the crop."""
-        return self.faces.scheme.eye_distance(self.all_points)
+    def norm_distance(self) -> Tensor:
+        """float32 (N,): what NME divides by, in pixels of the crop: the distance of the outer eye
+        corners, or the box's diagonal where a face lacks them, see ``Faces.has_eyes``."""
+        if self.faces.has_eyes:
+            return self.faces.scheme.eye_distance(self.all_points)
+        scale = self.matrices[:, [0, 1], [0, 1]]  # (N, 2)
+        return (self.faces.boxes[:, 2:] * scale).norm(dim=1)
 
     @property
     def flip_order(self) -> Tensor:

@@ -41,11 +41,21 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+def known_loss(name: str, predicted: Tensor, truth: Tensor) -> Tensor:
+    """A loss of LOSSES over the points whose truth is known; NaN says that it is missing.
+
+    predicted, truth: fractions (B, K, 2). A missing point has no error and no gradient.
+    """
+    known = truth.isfinite().all(dim=-1)  # (B, K)
+    filled = torch.where(known[..., None], truth, predicted.detach())  # each loss of no error is 0
+    return LOSSES[name](predicted, filled) * (known.numel() / known.sum().clamp(min=1))
+
+
 def training_loss(predicted: Tensor, target: Tensor, recipe: Recipe) -> Tensor:
     """What a training step minimises: the coordinates' loss and, of heatmaps, their cross-entropy.
 
     predicted: fractions (B, K, 2), or log-probability heatmaps (B, K, h, w).
-    target: fractions (B, K, 2).
+    target: fractions (B, K, 2), NaN where a point is missing.
     """
     loss = coordinate_loss(predicted, target, recipe)
     if predicted.ndim == 4:
@@ -57,4 +67,4 @@ def training_loss(predicted: Tensor, target: Tensor, recipe: Recipe) -> Tensor:
 def coordinate_loss(predicted: Tensor, target: Tensor, recipe: Recipe) -> Tensor:
     """The recipe's loss on the coordinates alone, which the page shows; see ``training_loss``."""
     points = predicted.float() if predicted.ndim == 3 else soft_argmax(predicted.float())[0]
-    return LOSSES[recipe.loss](points, target)
+    return known_loss(recipe.loss, points, target)

@@ -61,14 +61,23 @@ METRICS = {
 """What pages show of ``metrics.json``, in this order."""
 
 
+NORMS = {True: "the eye distance", False: "the box's diagonal"}
+"""What NME is in % of, by ``Faces.has_eyes``."""
+
+
 def nme(predicted: Tensor, truth: Tensor, eye_distance: Tensor) -> Tensor:
     """Normalised mean error per face: mean distance over the outer eye corners' distance, in %.
 
-    predicted, truth: (N, K, 2) pixels.
+    predicted, truth: (N, K, 2) pixels; a truth of NaN, a missing point, does not count.
     eye_distance: (N,) in the same pixels.
     Returns (N,). The inter-ocular norm of 300-W (Sagonas et al., ICCVW 2013).
     """
-    return 100 * (predicted - truth).norm(dim=-1).mean(dim=-1) / eye_distance
+    return 100 * known_mean((predicted - truth).norm(dim=-1), -1) / eye_distance
+
+
+def known_mean(values: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """The mean over ``dim`` without NaN, which a missing point leaves."""
+    return values.nanmean(dim) if values.isnan().any() else values.mean(dim)
 
 
 def failure_rate(errors: Tensor, limit: float = 8.0) -> float:
@@ -92,7 +101,8 @@ def smooth_l1_224(off: Tensor, width: int) -> Tensor:
     off: predicted less true points, in pixels of a crop ``width`` pixels wide.
     """
     d = off * (224 / width) / 50
-    return functional.smooth_l1_loss(d, torch.zeros_like(d), reduction="none").mean(dim=(1, 2))
+    errors = functional.smooth_l1_loss(d, torch.zeros_like(d), reduction="none")
+    return known_mean(errors, (1, 2))
 
 
 def errors_per_face(predicted: Tensor, crops: Crops, recipe: Recipe) -> dict[str, Tensor]:
@@ -105,10 +115,10 @@ def errors_per_face(predicted: Tensor, crops: Crops, recipe: Recipe) -> dict[str
     in_picture = off / crops.matrices[:, None, [0, 1], [0, 1]]  # crop pixels -> picture pixels
     fractions = to_fractions(predicted, *size) - to_fractions(crops.points, *size)
     return {
-        "mse_ratio": fractions.square().mean(dim=(1, 2)),
-        "mse_px": off.square().mean(dim=(1, 2)),
-        "mae_px_original": in_picture.abs().mean(dim=(1, 2)),
-        "nme": nme(predicted, crops.points, crops.eye_distance),
+        "mse_ratio": known_mean(fractions.square(), (1, 2)),
+        "mse_px": known_mean(off.square(), (1, 2)),
+        "mae_px_original": known_mean(in_picture.abs(), (1, 2)),
+        "nme": nme(predicted, crops.points, crops.norm_distance),
         "smooth_l1_224": smooth_l1_224(off, recipe.width),
     }
 
@@ -123,7 +133,7 @@ def summarise(errors: dict[str, Tensor]) -> dict[str, float]:
 
 def mean_shape(crops: Crops, recipe: Recipe) -> Tensor:
     """The mean keypoints (k, 2) of the faces, in fractions of the network's crop."""
-    return to_fractions(crops.points, recipe.height, recipe.width).mean(dim=0)
+    return known_mean(to_fractions(crops.points, recipe.height, recipe.width), 0)
 
 
 def mean_face_prediction(train: Crops, recipe: Recipe, count: int) -> Tensor:
@@ -143,7 +153,7 @@ def measure(predicted: Tensor, crops: Crops, mean_shape: Tensor, recipe: Recipe)
     """
     errors = errors_per_face(predicted, crops, recipe)
     always = to_pixels(mean_shape, recipe.height, recipe.width).expand_as(predicted)
-    metrics: dict[str, Any] = summarise(errors)
+    metrics: dict[str, Any] = summarise(errors) | {"norm": NORMS[crops.faces.has_eyes]}
     metrics["baseline_mean_face"] = summarise(errors_per_face(always, crops, recipe))
     metrics["per_group"] = {}
     for view in sorted(set(crops.faces.views)):

@@ -118,6 +118,7 @@ class Options:
     step: of part 3: crops, coordinates or heatmaps.
     network: part 3's; None takes its own ResNet18, a name one of the Udacity route's by the
         route's recipes.
+    pairs: left-right pairs of your own points, such as "a=b,c=d"; None: from their names.
     pretrained: what part 3 starts from: "imagenet" or a checkpoint's file; None: random weights.
     allow_random: go on from random weights where ImageNet's cannot be fetched.
     device: such as "cpu" or "cuda:1"; None takes the best there is.
@@ -132,6 +133,7 @@ class Options:
     network: str | None = None
     pretrained: str | None = None
     allow_random: bool = False
+    pairs: str | None = None
     seed: int = 0
     device: str | None = None
     reports: Path = Path("reports")

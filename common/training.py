@@ -19,7 +19,7 @@ from common.augmentation import augment
 from common.crops import to_fractions
 from common.inference import predict_keypoints
 from common.loading import Crops
-from common.losses import LOSSES, coordinate_loss, training_loss
+from common.losses import coordinate_loss, known_loss, training_loss
 from common.metrics import mean_shape, nme
 from common.recipe import Options, Recipe
 from common.snapshots import SnapshotRecorder
@@ -200,8 +200,9 @@ def monitor(network: nn.Module, test: Crops, recipe: Recipe) -> dict[str, float]
     """Loss and mean NME in % on faces that the network is not trained on."""
     predicted = predict_keypoints(network, test.images, test.flip_order, recipe)
     size = recipe.height, recipe.width
-    loss = LOSSES[recipe.loss](to_fractions(predicted, *size), to_fractions(test.points, *size))
-    error = nme(predicted, test.points, test.eye_distance).mean()
+    fractions = (to_fractions(points, *size) for points in (predicted, test.points))
+    loss = known_loss(recipe.loss, *fractions)
+    error = nme(predicted, test.points, test.norm_distance).mean()
     return {"test_loss": loss.item(), "test_nme": error.item()}
 
 

@@ -15,6 +15,7 @@ from common.keypoints import Scheme
 from common.system.errors import UserError
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png")  # compared in lower case
+NAMED = 20  # faces without a point that are named one by one
 FAR_OUTSIDE = 0.5  # of the picture's longer side; no face of 300-W is 0.01 outside
 _TURNED_BY_90_DEGREES = (5, 6, 7, 8)  # values of EXIF's orientation
 
@@ -35,12 +36,17 @@ class DamagedError(UserError):
     """An annotation that cannot be used; the message is the line ``file: fault``."""
 
 
+class NoPointsError(DamagedError):
+    """A face on which nobody placed a point: it is left out, but not damaged."""
+
+
 def gather(
     dataset: str,
     split: str,
     scheme: Scheme,
     sources: Iterable[Source],
     read: Callable[[Source], Face],
+    remedy: str = "unpack the data set again",
 ) -> Faces:
     """Read one face from each source of a split.
 
@@ -48,20 +54,26 @@ def gather(
     scheme: the points of every face.
     sources: what ``read`` takes, such as files.
     read: raises DamagedError for a face that cannot be used; ``left_out`` names it.
+    remedy: what to do where faces are damaged.
     Raises UserError where there is no source, or more than 1 % of them are damaged.
     """
     name = f"{dataset}/{split}" if split else dataset
     faces: list[Face] = []
     left_out: list[str] = []
+    empty: list[str] = []
     for source in sources:
         try:
             faces.append(read(source))
+        except NoPointsError as fault:
+            empty.append(str(fault))
         except DamagedError as fault:
             left_out.append(str(fault))
     total = len(faces) + len(left_out)
-    stop_if_many_damaged(name, tuple(left_out), total)
-    if not total:
-        raise UserError(f"{name}: no annotated face in its folder; unpack the data set again")
+    stop_if_many_damaged(name, tuple(left_out), total, remedy)
+    if len(empty) > NAMED:
+        empty[NAMED:] = [f"{len(empty) - NAMED} more faces on which nobody placed a point"]
+    if not faces:
+        raise UserError(f"{name}: no annotated face in its folder; {remedy}")
     return Faces(
         name=name,
         dataset=dataset,
@@ -71,7 +83,7 @@ def gather(
         boxes=torch.tensor([face.box for face in faces], dtype=torch.float32),  # (N, 4)
         groups=tuple(face.group for face in faces),
         views=tuple(face.view for face in faces),
-        left_out=tuple(left_out),
+        left_out=(*left_out, *empty),
     )
 
 

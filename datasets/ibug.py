@@ -102,9 +102,13 @@ def read_pts(file: Path) -> Tensor:
 
     The header (``version``, ``n_points``, braces) may be missing. Raises DamagedError.
     """
+    return placed(file, pts_rows(file)) - 1
+
+
+def pts_rows(file: Path) -> list[list[str]]:
+    """The words of each point's line in a ``.pts`` file."""
     inside = read_text(file).rpartition("{")[2].partition("}")[0]
-    rows = [line.split() for line in inside.splitlines()]
-    return placed(file, [row for row in rows if row]) - 1
+    return [words for line in inside.splitlines() if (words := line.split())]
 
 
 def counts(folder: Path) -> dict[str, tuple[int, int]]:
@@ -132,7 +136,7 @@ def verify(folder: Path) -> list[str]:
 
 def _load(folder: Path, split: str, mirror: bool, file_boxes: bool) -> Faces:
     if split in LISTS:
-        entries = _entries(folder / LISTS[split])
+        entries = xml_entries(folder / LISTS[split])
         if not mirror:
             entries = [entry for entry in entries if not _is_mirror(Path(entry[0]))]
         faces = gather("ibug", split, IBUG_68, entries, partial(_read_entry, folder))
@@ -177,7 +181,7 @@ def _read_pair(pair: tuple[str, Path, Path | None]) -> Face:
     return Face(picture, points, tuple(landmark_boxes(points[None])[0].tolist()), name, name)
 
 
-def _entries(file: Path) -> list[Entry]:
+def xml_entries(file: Path) -> list[Entry]:
     """All faces of an XML list; a picture may have several."""
     try:
         pictures = ET.parse(file).getroot().iter("image")
@@ -214,7 +218,7 @@ def _with_file_boxes(folder: Path, faces: Faces) -> Faces:
     """Replace landmark boxes by those of the XML list that names the picture."""
     entries: dict[Path, list[Entry]] = defaultdict(list)
     for name in LISTS.values():
-        for entry in _entries(folder / name):
+        for entry in xml_entries(folder / name):
             entries[folder / entry[0]].append(entry)
     limits = SAME_FACE * IBUG_68.eye_distance(faces.points)  # (N,)
     boxes: dict[int, tuple[float, float, float, float]] = {}

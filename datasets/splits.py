@@ -14,11 +14,19 @@ from common.keypoints import Scheme
 from common.system.errors import NotHereError, UserError
 from datasets import ibug, imm, youtube_faces
 from datasets.location import find_folder, not_found, require_folder
+from datasets.own import reading
+from datasets.own.split import train_and_test as split_own
 from datasets.synthetic import cached
 
 FOLDERS = {"imm": imm.FOLDER, "ibug": ibug.FOLDER}
 SETTINGS = {"imm": "portrait", "ibug": "crop"}  # the synthetic faces that take a set's place
 ALSO = {"imm": ("synthetic",), "ibug": ("synthetic", "mixed", "youtube_faces")}  # for --dataset
+
+
+def is_own(dataset: str | None) -> bool:
+    """Whether ``--dataset`` names a file or folder of your own; names of data sets come first."""
+    known = {*FOLDERS, *ALSO["ibug"]}
+    return dataset is not None and dataset not in known and Path(dataset).exists()
 
 
 def train_and_test(usual: str, requested: str | None, data: Path | None) -> tuple[Faces, Faces]:
@@ -40,18 +48,23 @@ def train_and_test(usual: str, requested: str | None, data: Path | None) -> tupl
         chosen = "synthetic"
     known = (usual, *ALSO[usual])
     if chosen not in known:
-        raise UserError(f"--dataset {chosen}: not for this part; it takes {', '.join(known)}")
+        own = ", or the path of your own labels" if usual == "ibug" else ""
+        raise UserError(f"--dataset {chosen}: not for this part; it takes {', '.join(known)}{own}")
     scheme = cached.SCHEMES[SETTINGS[usual]]
     train, test = (split(chosen, name, data, "landmarks", scheme) for name in ("train", "test"))
     return (_both(train, cached.load("crop", "train")) if chosen == "mixed" else train), test
 
 
-def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme) -> Faces:
+def split(
+    dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme, seed: int = 0
+) -> Faces:
     """The faces of one split.
 
     boxes: "landmarks", where IMM's box is the whole picture; or, of 300-W alone, "file": dlib's
         boxes, moved to where landmark boxes lie on average.
-    scheme: decides in which setting faces are rendered.
+    scheme: decides in which setting faces are rendered; your own are read as of these points where
+        they have the same names.
+    seed: of the split of your own faces.
     Raises UserError for an unknown set or split, and NotHereError for boxes it has not.
     """
     if boxes == "file" and dataset not in ("ibug", "mixed"):
@@ -69,15 +82,18 @@ def split(dataset: str, name: str, data: Path | None, boxes: str, scheme: Scheme
         return faces
     if dataset == "youtube_faces":
         return youtube_faces.load(data, name)
+    if is_own(dataset):
+        faces = reading.load(Path(dataset))
+        train, test, _ = split_own(faces, seed)
+        if faces.scheme.point_names == scheme.point_names:
+            train, test, faces = (replace(each, scheme=scheme) for each in (train, test, faces))
+        return _named({"all": faces, "train": train, "test": test}, name, dataset)
     if dataset != "imm":
         known = ", ".join((*FOLDERS, "youtube_faces", "synthetic"))
         raise UserError(f"--dataset {dataset}: no such data set; known are {known}")
     faces = imm.load(data)
     train, test = imm.train_and_test(faces)
-    parts = {"all": faces, "train": train, "test": test}
-    if name not in parts:
-        raise UserError(f"--split {name}: imm has {', '.join(parts)}")
-    return parts[name]
+    return _named({"all": faces, "train": train, "test": test}, name, dataset)
 
 
 def protocols(data: Path | None) -> dict[str, str]:
@@ -92,6 +108,12 @@ def protocols(data: Path | None) -> dict[str, str]:
     if (folder / ibug.LISTS["dlib/test"]).is_file():
         there["dlib/test"] = "dlib's own list, a random part of all folders"
     return there
+
+
+def _named(parts: dict[str, Faces], name: str, dataset: str) -> Faces:
+    if name not in parts:
+        raise UserError(f"--split {name}: {dataset} has {', '.join(parts)}")
+    return parts[name]
 
 
 def _both(real: Faces, more: Faces) -> Faces:

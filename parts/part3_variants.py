@@ -1,8 +1,8 @@
 """Variations of part 3: other faces, other networks, other initial weights, longer training.
 
 ``python run_part.py 3`` is the lesson, ``parts/part3_large_dataset.py``. What hangs on it is here:
-``--dataset mixed`` and ``youtube_faces``, ``--network``, ``--pretrained``, and the recipes long
-and from-heatmaps.
+``--dataset mixed``, ``youtube_faces`` and your own, ``--network``, ``--pretrained``, and the
+recipes long and from-heatmaps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 import torchvision
 from torch import nn
 
-from common import checkpoints
+from common import checkpoints, own_network
 from common.loading import load_crops
 from common.recipe import Options, Recipe
 from common.report.lesson import read_lesson
@@ -24,10 +24,18 @@ from common.report.run_report import write_run_report
 from common.system.distributed import finish_workers
 from common.system.errors import NotHereError, UserError
 from common.training import fit
-from datasets.splits import train_and_test
+from datasets.splits import is_own, train_and_test
 from datasets.youtube_faces import people_in_both
-from parts import part3_large_dataset, udacity_networks
-from parts.part3_large_dataset import LESSONS, PAGES, UNMEASURED, Best, ResNet18, lesson_recipes
+from parts import own_points, part3_large_dataset, udacity_networks
+from parts.part3_large_dataset import (
+    LESSONS,
+    PAGES,
+    UNMEASURED,
+    Best,
+    Coordinates,
+    ResNet18,
+    lesson_recipes,
+)
 from parts.protocols_300w import protocols
 
 NETWORKS: dict[str, type[nn.Module]] = {**udacity_networks.NETWORKS, "ResNet18": ResNet18}
@@ -51,6 +59,13 @@ class Long(Best):
     blur: float = 0.2  # motion and bad focus
     compression: float = 0.2  # pictures from the web are compressed
     ema_decay: float = 0.998  # EMA: the mean of many steps has less noise than the last one
+
+
+@dataclass(frozen=True)
+class OwnNetwork(Coordinates):
+    """Part 3's recipe for coordinates, for a network class of your own."""
+
+    init_bias_to_mean: bool = False  # its last layer may be of any kind
 
 
 @dataclass(frozen=True)
@@ -79,14 +94,18 @@ def run(options: Options) -> list[dict[str, float]]:
 
     The lesson's network for ``reports/part3/``; with ``--dataset mixed``, trained twice, see
     ``real_alone``, for ``reports/part3-mixed/``; with ``--network NAME`` that network, for
-    ``reports/part3-NAME/``.
+    ``reports/part3-NAME/``; with your own faces for ``reports/own-PATH/``.
     """
     check_step(options)
     if not is_variant(options):
         return part3_large_dataset.run(options)
     recipe, beside = options.choose(RECIPES | lesson_recipes(options)), {}
     lesson = LESSONS[options.step]
-    if options.network:
+    if own_class := own_network.name_in(options.network):
+        recipe, lesson = options.choose({"best": OwnNetwork}), LESSONS["coordinates"]
+        title, folder = f"Part 3 with {own_class}", f"part3-{own_class}"
+        lesson = replace(lesson, title=title, folder=folder)
+    elif options.network:
         recipe = options.choose(udacity_networks.RECIPES)
         lesson = udacity_networks.lesson(options.network)
     elif options.dataset == "youtube_faces":
@@ -94,13 +113,17 @@ def run(options: Options) -> list[dict[str, float]]:
     elif options.dataset == "mixed":
         lesson = MIXED
         recipe, beside = real_alone(recipe, options)
+    if own := is_own(options.dataset):
+        train, test, lesson = own_points.train_and_test(options)
+        recipe = own_points.fitted(recipe, train, options)
+    else:
+        train, test = train_and_test("ibug", options.dataset, options.data)
     if options.pretrained:
         began = f"The initial weights were not random: --pretrained {options.pretrained}."
         lesson = replace(lesson, notes=(began, *lesson.notes))
         if options.pretrained != "imagenet":  # its last layer is better than the mean face
             recipe = replace(recipe, init_bias_to_mean=False)
 
-    train, test = train_and_test("ibug", options.dataset, options.data)
     if options.dataset == "youtube_faces":
         people = people_in_both(train, test)
         print(people, file=sys.stderr)
@@ -110,6 +133,8 @@ def run(options: Options) -> list[dict[str, float]]:
     folder = options.reports / lesson.folder
     history = fit(network, train, test, recipe, options, folder / "checkpoint.pt")
     finish_workers()
+    if own:
+        own_points.add_framing(folder / "checkpoint.pt", train, options)
     measured = protocols(network, train, recipe, options.data)
     page = write_run_report(network, train, test, recipe, lesson, options, beside, measured)
     print(f"the page: {page}")
@@ -137,6 +162,7 @@ def is_variant(options: Options) -> bool:
     return bool(
         options.network
         or options.pretrained
+        or is_own(options.dataset)
         or options.dataset in ("mixed", "youtube_faces")
         or options.recipe in RECIPES
     )
@@ -148,13 +174,19 @@ def new_network(recipe: Recipe, options: Options, n_points: int) -> nn.Module:
 
     Raises UserError where requested weights are not available or do not fit.
     """
-    kind = NETWORKS[options.network or "ResNet18"]
+    own_class = own_network.name_in(options.network)
+    kind = ResNet18 if own_class else NETWORKS[options.network or "ResNet18"]
     if kind is not ResNet18 and (options.step != "heatmaps" or options.pretrained):
         raise UserError(
             f"--network {options.network}: has no steps and starts from random weights; leave "
             "out --step and --pretrained, or take ResNet18"
         )
-    if kind is ResNet18:
+    if own_class:
+        torch.manual_seed(options.seed)
+        network = own_network.new_network(
+            options.network, recipe.height, recipe.width, n_points
+        )  # fmt: skip
+    elif kind is ResNet18:
         network = part3_large_dataset.new_network(recipe, options, n_points)
     else:
         torch.manual_seed(options.seed)
@@ -206,11 +238,12 @@ def load_imagenet(resnet: torchvision.models.ResNet) -> None:
 def load_agreeing(network: nn.Module, path: Path) -> None:
     """Give a network the weights of a checkpoint wherever names and shapes agree.
 
-    Other weights, such as those of another head, stay random. Raises
-    UserError where nothing agrees or ``path`` is no checkpoint.
+    Other weights, such as those of another head or number of points, stay random; a line on stderr
+    counts the rest. Raises UserError where nothing agrees or ``path`` is no checkpoint.
     """
     known, own = checkpoints.load(path)["weights"], network.state_dict()
     agreeing = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}
     if not agreeing:
         raise UserError(f"{path}: none of its weights fits; take a checkpoint of part 3's ResNet18")
     network.load_state_dict(agreeing, strict=False)
+    print(f"{path}: {len(agreeing)} of {len(own)} tensors used", file=sys.stderr)

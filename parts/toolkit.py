@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from common import checkpoints
 from common.augmentation import grey
 from common.checkpoints import Trained
-from common.keypoints import IBUG_68, Scheme
+from common.keypoints import IBUG_68, IMM_58, Scheme
 from common.photos import detectors
 from common.photos.finder import FaceKeypoints, require_all_points
+from common.photos.framing import IMM_PICTURE, Framing
 from common.photos.onnx_runtime import Int8Heatmaps, int8_heatmaps, is_installed
+from common.photos.own_points import OwnPoints, read_boxes
 from common.recipe import Recipe
 from common.system.device import best_device
 from common.system.errors import UserError
 from datasets import ibug, yunet
-from datasets.synthetic import cached
 from datasets.synthetic.render import render
 from parts import part1_nose_tip, part2_full_face, part3_variants
 
@@ -155,6 +156,51 @@ def int8(trained: Trained, bits: int | None = None) -> bytes:
 
 def rendered_faces(scheme: Scheme, recipe: Recipe, count: int) -> Tensor:
     """Synthetic faces as the network's input, float (count, 1, h, w) in -0.5..0.5."""
-    setting = next(name for name, points in cached.SCHEMES.items() if points is scheme)
-    images, _, _ = render(range(count), scheme, setting, (recipe.height, recipe.width))
+    setting, points = ("portrait", IMM_58) if scheme is IMM_58 else ("crop", IBUG_68)
+    images, _, _ = render(range(count), points, setting, (recipe.height, recipe.width))
     return grey(images.float()) / 255 - 0.5
+
+
+def point_finder(
+    trained: Trained,
+    boxes: str | None = None,
+    detector: str = "auto",
+    data: Path | None = None,
+    device: str | None = None,
+    engine: str = "auto",
+) -> FaceKeypoints | OwnPoints:
+    """What finds the points of a network on photos: of all 68 points as ``face_keypoints``; of
+    others, faces are found by the network that ships, or boxes are given.
+
+    boxes: see ``own_points.read_boxes``; None searches faces.
+    Raises UserError where a network's boxes do not follow from faces, besides as
+    ``face_keypoints``.
+    """
+    checkpoint = trained.checkpoint
+    scheme, ids = checkpoints.scheme_of(checkpoint), checkpoint["point_ids"]
+    framing, landmarks = checkpoint.get("framing"), Framing(0.0, 0.0, 1.0, 1.0)
+    all_points = scheme is IBUG_68 and len(ids) == IBUG_68.n_points
+    if boxes is None and all_points and Framing(*(framing or landmarks)).is_of_landmarks:
+        return face_keypoints(trained, detector, data, device, engine=engine)
+    if engine == "onnx":
+        raise UserError("--engine onnx: for networks of 68 points in their box; leave it out")
+    if boxes is not None:
+        given, chosen = read_boxes(boxes), best_device(device)
+        return OwnPoints(trained, chosen, None, IMM_PICTURE, given)
+    if framing is None and scheme in (IMM_58, IBUG_68):
+        whole = not trained.recipe.box_scale
+        framing = IMM_PICTURE if whole else landmarks
+    if framing is None:
+        raise UserError(
+            f"{trained.name}: where its boxes lie about a face is not known, as too few faces were "
+            "found on its training pictures; add --boxes whole, or --boxes FILE"
+        )
+    framing = Framing(*framing)
+    print(
+        f"{len(ids)} points of {trained.name}: the network that ships finds faces, and this one "
+        f"sees {framing.width:.2g} x {framing.height:.2g} times their box"
+        + ("" if all_points else "; pose, eyes and mouth need its 68 points and are left out"),
+        file=sys.stderr,
+    )
+    finder = face_keypoints(SHIPPED, detector, data, device)
+    return OwnPoints(trained, best_device(device), finder, framing)

@@ -92,6 +92,7 @@ def results(count=COUNT, **changes):
         groups=tuple(f"person {index}" for index in range(count)),
         colours=("grey", "colour") * (count // 2),
         picture_eyes=IMM_58.eye_distance(8 * points),
+        norm_distance=IMM_58.eye_distance(points),
         baseline_nme=torch.linspace(10, 40, count),
     )
     return replace(made, **changes)

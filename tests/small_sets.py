@@ -107,6 +107,42 @@ def write_youtube_faces(root, size=(120, 110)):
     return root
 
 
+KAGGLE = {  # its 15 points in its order; the averaged points of IBUG_FACE
+    "left_eye_center": (42, 43, 44, 45, 46, 47), "right_eye_center": (36, 37, 38, 39, 40, 41),
+    "left_eye_inner_corner": (42,), "left_eye_outer_corner": (45,),
+    "right_eye_inner_corner": (39,), "right_eye_outer_corner": (36,),
+    "left_eyebrow_inner_end": (22,), "left_eyebrow_outer_end": (26,),
+    "right_eyebrow_inner_end": (21,), "right_eyebrow_outer_end": (17,),
+    "nose_tip": (30,), "mouth_left_corner": (54,), "mouth_right_corner": (48,),
+    "mouth_center_top_lip": (51,), "mouth_center_bottom_lip": (57,),
+}  # fmt: skip
+KAGGLE_ALWAYS = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
+
+
+def write_kaggle(folder, count):
+    """``training.csv`` in Kaggle's layout: 96 x 96 grey values in a cell; of ten faces seven have
+    only KAGGLE_ALWAYS. The file, the points (N, 15, 2) and the pictures (N, 96, 96)."""
+    random, size = np.random.default_rng(3), (96, 96)
+    lines = [",".join([*(f"{name}_{axis}" for name in KAGGLE for axis in "xy"), "Image"])]
+    truth, pictures = [], []
+    for index in range(count):
+        points = place(IBUG_FACE, random) * size - 0.5
+        draw_face(folder / "one.png", points, size, random)
+        with Image.open(folder / "one.png") as picture:
+            pictures.append(np.asarray(picture.convert("L")))
+        named = {name: points[list(of)].mean(axis=0) for name, of in KAGGLE.items()}
+        truth.append(list(named.values()))
+        cells = [
+            f"{value:.9f}" if index % 10 < 3 or name in KAGGLE_ALWAYS else ""
+            for name, point in named.items()
+            for value in point
+        ]
+        lines.append(",".join([*cells, " ".join(map(str, pictures[-1].flatten()))]))
+    (folder / "one.png").unlink()
+    (folder / "training.csv").write_text("\n".join([*lines, ""]))
+    return folder / "training.csv", np.array(truth), np.array(pictures)
+
+
 def shrink_crops(patch):
     """Part 3 takes small crops, a fifth of the work, and detectors search for upright faces alone:
     as a network that has learned nothing finds no face, every picture would be turned 14 times."""

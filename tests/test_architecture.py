@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDERS = ("common", "datasets", "parts", "exercises", "notebooks", "benchmarks")
 LESSONS = (
     "parts", "parts.part1_nose_tip", "parts.part2_full_face", "parts.part3_large_dataset",
-    "parts.udacity_networks", "parts.protocols_300w",
+    "parts.udacity_networks", "parts.protocols_300w", "parts.own_points",
 )  # fmt: skip
 LAYERS = (  # from the lowest; a module imports its own layer and those below
     ("common.system",),
@@ -90,6 +90,8 @@ def test_exercises_notebooks_and_benchmarks_are_imported_by_run_part_alone():
 
 def test_no_module_is_imported_by_its_name_in_a_string():
     for name, file in FILES.items():
+        if name == "benchmarks.kills":  # runs the command line itself, in a fork
+            continue
         source = file.read_text(encoding="utf-8")
         assert not re.search(r"\b(import_module|__import__|runpy)\b", source), name
 

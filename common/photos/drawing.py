@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 import cv2
 import numpy as np
 
-from common.keypoints import IBUG_68
 from common.photos.finder import FoundFace
 from common.photos.pose import axes
 
@@ -30,14 +29,14 @@ def draw_faces(image: np.ndarray, faces: list[FoundFace], show: Collection[str])
     image = image.copy()
     for face in faces:
         points = face.keypoints
-        size = np.ptp(points, axis=0).max()
+        size = max(np.ptp(points, axis=0).max(), max(face.box[2:]) / 3)  # of few points the box's
         thick = max(1, round(size / 180))
-        if "mesh" in show:
+        if "mesh" in show and len(points) > 2:
             net = image.copy()
             _lines(net, triangles(points), True, ICE, thick)
             cv2.addWeighted(net, 0.6, image, 0.4, 0, dst=image)  # dense: it would hide the face
         elif "points" in show:
-            _lines(image, [points[list(run)] for run in IBUG_68.lines], False, SKY, thick)
+            _lines(image, [points[list(run)] for run in face.scheme.lines], False, SKY, thick)
         if "points" in show:
             radius = max(1.0, size / 110)
             for colour, wide in ((DARK, radius + 1), (YELLOW, radius)):
@@ -45,7 +44,7 @@ def draw_faces(image: np.ndarray, faces: list[FoundFace], show: Collection[str])
                     cv2.circle(image, point, int(wide * 2**_FINE), colour, -1, cv2.LINE_AA, _FINE)
         if "boxes" in show:
             _box(image, face, thick)
-        if "pose" in show:
+        if "pose" in show and face.pose is not None:
             reach = points[30] + size / 2 * axes(face.pose)  # (3, 2), from the nose's tip
             for end, colour in zip(reach, (ORANGE, GREEN, RED), strict=True):
                 _lines(image, [np.stack([points[30], end])], False, colour, 2 * thick)

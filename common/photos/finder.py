@@ -30,7 +30,7 @@ from common.crops import (
 )
 from common.faces import landmark_boxes
 from common.inference import flip_back, predict_with_spread
-from common.keypoints import IBUG_68
+from common.keypoints import IBUG_68, Scheme
 from common.photos import detectors, pictures
 from common.photos.detectors import Box, Detection, Detector
 from common.photos.onnx_runtime import Int8Heatmaps
@@ -53,13 +53,14 @@ class FoundFace:
     box: Box  # of the landmarks: left, top, width, height, counted from the photo's edge
     score: float | None  # the detector's, in its own unit; None where no detector found the face
     confidence: float  # 0 to 1, of the network that the keypoints are those of a face
-    keypoints: np.ndarray  # float32 (68, 2), x and y; whole numbers are the middles of pixels
-    pose: Pose
-    eyes_open: float  # distance of the lids over the eye's width, about 0 to 0.5
-    mouth_open: float  # distance of the lips over the mouth's width, from 0
+    keypoints: np.ndarray  # float32 (K, 2), x and y; whole numbers are the middles of pixels
+    pose: Pose | None  # None, as the next two, of other points than the 68
+    eyes_open: float | None  # distance of the lids over the eye's width, about 0 to 0.5
+    mouth_open: float | None  # distance of the lips over the mouth's width, from 0
     number: int | None = None  # of a face that is tracked through a video, from 1; None in photos
-    uncertainty: np.ndarray | None = None  # float32 (68,), pixels, see ``placement.UNCERTAINTY``;
+    uncertainty: np.ndarray | None = None  # float32 (K,), pixels, see ``placement.UNCERTAINTY``;
     # None in videos, where keypoints are smoothed, and of networks without heatmaps
+    scheme: Scheme = IBUG_68  # which points these are
 
 
 class FaceKeypoints:
@@ -249,7 +250,7 @@ def require_all_points(trained: checkpoints.Checkpoint, path: Path | str) -> Non
     if trained["scheme"] != IBUG_68.name or len(trained["point_ids"]) != IBUG_68.n_points:
         raise UserError(
             f"{path}: predicts {len(trained['point_ids'])} points of {trained['scheme']}, and "
-            "photos need all of ibug68; leave out --checkpoint, or train part 3 with: "
+            "this needs all of ibug68; leave out --checkpoint, or train part 3 with: "
             "python run_part.py 3"
         )
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from common.crops import read_picture
-from common.keypoints import IBUG_68
+from common.keypoints import IBUG_68, Scheme
 from common.photos.finder import FoundFace
 from common.system.errors import UserError
 
@@ -28,13 +28,22 @@ with suppress(ImportError):  # the extra "heic"
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # at byte 8
 TO_READ_HEIC = 'to read it install: python -m pip install -e ".[heic]", or save it as JPEG'
 SEVERAL = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")  # a photo of two lenses is one picture
-COLUMNS = (
+BEFORE_POINTS = (
     "image", "frame", "time", "face", "left", "top", "width", "height", "score", "confidence",
-    "yaw", "pitch", "roll", "eyes_open", "mouth_open",
-    *(f"{axis}{index}" for index in range(IBUG_68.n_points) for axis in "xy"),
-    *(f"uncertainty{index}" for index in range(IBUG_68.n_points)),
-    "network",
 )  # fmt: skip
+MEASURED = ("yaw", "pitch", "roll", "eyes_open", "mouth_open")  # of 68 points alone
+
+
+def columns(scheme: Scheme = IBUG_68) -> tuple[str, ...]:
+    """The columns of ``as_csv`` for faces with the points of ``scheme``."""
+    numbers = range(scheme.n_points)
+    return (
+        *BEFORE_POINTS,
+        *(MEASURED if scheme is IBUG_68 else ()),
+        *(f"{axis}{index}" for index in numbers for axis in "xy"),
+        *(f"uncertainty{index}" for index in numbers),
+        "network",
+    )
 
 
 def read_photo(path: str) -> np.ndarray:
@@ -94,6 +103,13 @@ def as_dict(face: FoundFace) -> dict[str, Any]:
         "confidence": round(face.confidence, 4),
         "keypoints": [[round(x, 3), round(y, 3)] for x, y in face.keypoints.tolist()],
         "uncertainty": None if unsure is None else [round(pixels, 3) for pixels in unsure],
+        **(_measured(face) if face.pose is not None else {}),
+    }
+
+
+def _measured(face: FoundFace) -> dict[str, Any]:
+    """What follows from 68 points alone."""
+    return {
         "pose": {name: round(angle, 2) for name, angle in vars(face.pose).items()},
         "eyes_open": round(face.eyes_open, 4),
         "mouth_open": round(face.mouth_open, 4),
@@ -119,18 +135,19 @@ def as_json(
 def as_csv(
     image: str, stem: str, size: tuple[int, int], found: Found, network: str | None = None
 ) -> dict[str, str]:
-    """One line of COLUMNS per face; coordinates as in JSON, counted from 0."""
+    """One line of ``columns`` per face; coordinates as in JSON, counted from 0."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(COLUMNS)
+    lines.writerow(columns(scheme_of(found)))
     for moment, faces in found:
         frame, time = (None, None) if moment is None else (moment.frame, round(moment.time, 4))
         for place, face in enumerate(map(as_dict, faces), start=1):
             lines.writerow(
                 [
                     image, frame, time, face.get("number", place), *face["box"], face["score"],
-                    face["confidence"], *face["pose"].values(), face["eyes_open"],
-                    face["mouth_open"], *(value for point in face["keypoints"] for value in point),
+                    face["confidence"], *face.get("pose", {}).values(),
+                    *(face[name] for name in MEASURED if name in face),
+                    *(value for point in face["keypoints"] for value in point),
                     *(face["uncertainty"] or [None] * len(face["keypoints"])),
                     network,
                 ]
@@ -160,15 +177,26 @@ Picture = tuple[str, tuple[int, int], Found]
 """The name of a photo or video, its size (H, W) and the faces of its frames."""
 
 COCO = "coco.json"
-COCO_CATEGORY = {
-    "id": 1,
-    "name": "face",
-    "supercategory": "person",
-    "keypoints": [f"face-{index}" for index in range(IBUG_68.n_points)],  # as COCO-WholeBody
-    "skeleton": [
-        [start + 1, end + 1] for line in IBUG_68.lines for start, end in pairwise(line)
-    ],  # counted from 1
-}
+
+
+def coco_category(scheme: Scheme = IBUG_68) -> dict[str, Any]:
+    """The category of faces with the points of ``scheme``."""
+    numbers = range(scheme.n_points)
+    names = [scheme.name_of(index) if scheme.point_names else f"face-{index}" for index in numbers]
+    return {
+        "id": 1,
+        "name": "face",
+        "supercategory": "person",
+        "keypoints": names,  # of unnamed points as COCO-WholeBody's
+        "skeleton": [
+            [start + 1, end + 1] for line in scheme.lines for start, end in pairwise(line)
+        ],  # counted from 1
+    }
+
+
+def scheme_of(found: Found) -> Scheme:
+    """Which points the faces of a photo or video have; the 68 where there is no face."""
+    return next((face.scheme for _, faces in found for face in faces), IBUG_68)
 
 
 def as_coco(pictures: Sequence[Picture]) -> str:
@@ -180,6 +208,7 @@ def as_coco(pictures: Sequence[Picture]) -> str:
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
+    scheme = scheme_of([frame for _, _, found in pictures for frame in found])
     for name, (height, width), found in pictures:
         for moment, faces in found:
             image = {"id": len(images) + 1, "file_name": name, "width": width, "height": height}
@@ -195,9 +224,9 @@ def as_coco(pictures: Sequence[Picture]) -> str:
                     {
                         "id": len(annotations) + 1,
                         "image_id": image["id"],
-                        "category_id": COCO_CATEGORY["id"],
+                        "category_id": 1,
                         "keypoints": [value for (x, y), flag in points for value in (x, y, flag)],
-                        "num_keypoints": IBUG_68.n_points,
+                        "num_keypoints": len(face["keypoints"]),
                         "bbox": face["box"],
                         "area": round(face["box"][2] * face["box"][3], 3),
                         "iscrowd": 0,
@@ -205,5 +234,5 @@ def as_coco(pictures: Sequence[Picture]) -> str:
                     }
                     | track
                 )
-    content = {"images": images, "annotations": annotations, "categories": [COCO_CATEGORY]}
+    content = {"images": images, "annotations": annotations, "categories": [coco_category(scheme)]}
     return json.dumps(content) + "\n"

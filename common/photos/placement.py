@@ -88,12 +88,12 @@ class Look:
         """The faces where ``keep``, bool (N,), is True."""
         return Look(*(values[keep] for values in vars(self).values()))
 
-    def flip(self, network: nn.Module) -> Look:
+    def flip(self, network: nn.Module, flip_order: Tensor) -> Look:
         """The same with predictions for all mirror images."""
         (left,) = self.flipped.isnan().any(dim=(1, 2)).nonzero(as_tuple=True)  # of one look alone
         if not len(left):
             return self
-        new = predict_flipped(network, self.faces[left], IBUG_68.flip_order)
+        new = predict_flipped(network, self.faces[left], flip_order)
         return replace(self, flipped=self.flipped.index_put((left,), new))
 
 
@@ -154,18 +154,24 @@ def off(boxes: Tensor, around: Tensor) -> Tensor:
 
 
 def place(
-    look: Look, network: nn.Module, weakness: float, flip: bool = True, average: bool = True
+    look: Look,
+    network: nn.Module,
+    weakness: float,
+    flip: bool = True,
+    average: bool = True,
+    flip_order: Tensor = IBUG_68.flip_order,
 ) -> Placed:
     """The points of N faces and how sure they are.
 
     network: the one of the look, whose predictions for the mirror images are compared.
     weakness: its ``inference.flip_disagreement_p99``; 0 for the network that ships.
     flip, average: see ``FaceKeypoints.keypoints``.
+    flip_order: (K,), see ``Scheme.flip_order``.
     """
     if not flip:
         unsure = np.full(look.spread.shape, np.nan, np.float32)
         return Placed(look.points().numpy(), np.ones(len(unsure), np.float32), unsure)
-    look = look.flip(network)
+    look = look.flip(network, flip_order)
     apart = (look.fractions - look.flipped).norm(dim=-1).float().cpu()  # (N, 68)
     unsure = UNCERTAINTY * torch.hypot(look.spread.float().cpu(), apart)
     confidence = CALIBRATION.confidence(unsure.mean(dim=1))

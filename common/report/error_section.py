@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from common.keypoints import IBUG_68, Scheme
-from common.metrics import failure_rate
+from common.metrics import failure_rate, known_mean
 from common.photos.pose import head_pose
 from common.report import figures, image_figures
 from common.report.error_analysis import LEAST_FACES, Findings, find_effects
@@ -18,7 +18,7 @@ from common.report.face_measures import (
     ATTRIBUTES,
     Extreme,
     face_attributes,
-    procrustes_mean,
+    mean_shape,
     what_stands_out,
 )
 from common.report.page import Gallery, Picture
@@ -33,7 +33,7 @@ class Results:
     scheme: Scheme
     point_ids: tuple[int, ...]  # the k of the scheme's K points that the network learns
     images: Tensor  # uint8 (N, 1, H, W), the crops as the network gets them
-    truth: Tensor  # float32 (N, k, 2), pixels of the images
+    truth: Tensor  # float32 (N, k, 2), pixels of the images; a missing point is NaN
     predicted: Tensor  # float32 (N, k, 2), pixels of the images
     all_points: Tensor  # float32 (N, K, 2), all annotated points, in the same pixels
     nme: Tensor  # (N,), % of the inter-ocular distance
@@ -42,6 +42,7 @@ class Results:
     groups: tuple[str, ...]  # the person (IMM) or folder
     colours: tuple[str, ...]  # "grey" or "colour", what the original picture is
     picture_eyes: Tensor  # (N,), outer eye corners' distance in the original picture, pixels
+    norm_distance: Tensor  # (N,), what NME divides by, in pixels of the images
     baseline_nme: Tensor | None = None  # (N,), of always predicting the mean training face
 
 
@@ -50,20 +51,21 @@ def error_section(gallery: Gallery, results: Results, beside: Mapping[str, Tenso
     beside: by another network's name its NME (N,) on the same faces."""
     nme = results.nme
     order = nme.argsort(stable=True).tolist()
-    attributes = face_attributes(results.images, results.all_points, results.scheme)
+    measured = results.images, results.all_points, results.scheme, results.norm_distance
+    attributes = face_attributes(*measured)
     numbers, groupings = _measured(results, attributes)
     findings = find_effects(nme, numbers, groupings, results.groups)
     peculiar = sum(bool(what_stands_out(attributes, face)) for face in order)
     means = _means(nme, results.views)
-    eye_distance = results.scheme.eye_distance(results.all_points)[:, None, None]
-    offsets = (results.predicted - results.truth) / eye_distance  # (N, k, 2)
+    offsets = results.predicted - results.truth  # (N, k, 2)
+    offsets = offsets / results.norm_distance[:, None, None]
     best = [_face(gallery, results, f"best-{rank}", n) for rank, n in enumerate(order[:4], 1)]
     worst = [
         {
             **_face(gallery, results, f"worst-{rank}", n),
             "view": results.views[n],
             "view_mean": means[results.views[n]],
-            **{key: attributes[key][n].item() for key in ("turn", "roll")},
+            **{key: attributes[key][n].item() for key in ("turn", "roll") if key in attributes},
             "reasons": _reasons(attributes, findings, n),
         }
         for rank, n in enumerate(order[:-5:-1], 1)
@@ -122,7 +124,7 @@ def _measured(
         ATTRIBUTES[key].name: values.abs() if ATTRIBUTES[key].sided else values
         for key, values in attributes.items()
     }
-    if results.scheme is IBUG_68:
+    if results.scheme is IBUG_68 and results.all_points.isfinite().all():
         pitch = [abs(head_pose(face.numpy()).pitch) for face in results.all_points]
         numbers["nod, °"] = torch.tensor(pitch)
     numbers["eye distance in the original picture, px"] = results.picture_eyes
@@ -174,6 +176,7 @@ def _single_points(gallery: Gallery, results: Results, offsets: Tensor) -> Pictu
     if len(results.point_ids) == 1:
         return None
     errors = 100 * offsets.norm(dim=-1).flatten()  # (N * k,)
+    errors = errors[errors.isfinite()]
     curves = {"faces (mean of their points)": results.nme, "single points": errors}
     figure = figures.cumulative_error(curves)
     return gallery.add("single-points", figure, failed=failure_rate(errors))
@@ -181,16 +184,21 @@ def _single_points(gallery: Gallery, results: Results, offsets: Tensor) -> Pictu
 
 def _per_point(gallery: Gallery, results: Results, offsets: Tensor) -> Picture:
     ids, scheme = results.point_ids, results.scheme
-    error = 100 * offsets.norm(dim=-1).mean(dim=0)  # (k,)
-    across, down = (100 * offsets.mean(dim=(0, 1))).tolist()
-    shape = procrustes_mean(results.all_points, scheme)
+    error = 100 * known_mean(offsets.norm(dim=-1), 0)  # (k,)
+    across, down = (100 * known_mean(offsets, (0, 1))).tolist()
+    shape = mean_shape(results.all_points, scheme, results.norm_distance)
     figure = figures.error_on_mean_face(shape, scheme, ids, offsets)
+    least, most = int(error.nan_to_num(torch.inf).argmin()), int(error.nan_to_num(-1).argmax())
+    counts = offsets.isfinite().all(dim=-1).sum(dim=0).tolist()  # (k,)
+    by_name = zip(map(scheme.name_of, ids), zip(counts, error.tolist(), strict=True), strict=True)
     facts = {"across": across, "down": down, "ellipse": len(ids) < figures.FEW}
+    facts["by_name"] = list(by_name) if scheme.point_names else []
+    facts["called"] = [scheme.name_of(ids[point]) for point in (least, most)]
     return gallery.add(
         "error-per-point",
         figure,
-        smallest=(ids[int(error.argmin())], error.min().item()),
-        largest=(ids[int(error.argmax())], error.max().item()),
+        smallest=(ids[least], error[least].item()),
+        largest=(ids[most], error[most].item()),
         **facts,
     )
 

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common.crops import to_pixels
-from common.keypoints import IBUG_68
+from common.keypoints import IBUG_68, Scheme
 from common.report import image_figures
 from common.report.image_figures import Overlay
 from common.report.index_page import write_index
 from common.report.network_summary import Note, convolutions, forward_hooks, varied_maps
-from common.report.page import Gallery, Picture, render, write_page
+from common.report.page import Gallery, Picture, rename_norm, render, write_page
 
 PLACES = 24  # number of places of the patch across and down
 PATCH = 1 / 8  # side of the patch over that of the crop: it hides an eye
@@ -30,13 +30,21 @@ PATCH = 1 / 8  # side of the patch over that of the crop: it hides an eye
 
 @dataclass(frozen=True)
 class Subject:
-    """One face and the network that predicts its 68 keypoints."""
+    """One face and the network that predicts its K keypoints."""
 
     name: str  # the photo's, for captions
     network: nn.Module
     checkpoint: str  # the file, or "shipped"
     face: Tensor  # float32 (1, 1, h, w) in -0.5..0.5, on the network's device
     n_faces: int  # how many faces the photo holds
+    scheme: Scheme = IBUG_68  # which points these are
+
+    def unit(self, predicted: Tensor) -> Tensor:
+        """What distances are in % of, in pixels: the eye distance of the points (K, 2); of your own
+        points the crop's width."""
+        if self.scheme is IBUG_68:
+            return IBUG_68.eye_distance(predicted)
+        return predicted.new_tensor(self.face.shape[-1])
 
 
 @torch.inference_mode()
@@ -90,19 +98,19 @@ def feature_maps(network: nn.Module, face: Tensor) -> dict[str, Tensor]:
 
 
 def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) -> Path:
-    """Write ``reports/explain/``: the page on one face, for some of the 68 points.
+    """Write ``reports/explain/``: the page on one face, for some of its points.
 
     Returns the page's path; raises UserError where it cannot be written.
     """
-    network, face = subject.network, subject.face
+    network, face, scheme = subject.network, subject.face, subject.scheme
     height, width = face.shape[-2:]
-    predicted = predict(network, face)[0]  # (68, 2)
+    predicted = predict(network, face)[0]  # (K, 2)
     middles, moved = occlusion(network, face)
-    moves = middles, 100 * moved / IBUG_68.eye_distance(predicted)  # %
+    moves = middles, 100 * moved / subject.unit(predicted)  # %
 
     def fill(work: Path) -> None:
         gallery = Gallery(work)
-        crop = image_figures.face(face[0, 0].cpu(), predicted, IBUG_68, range(68))
+        crop = image_figures.face(face[0, 0].cpu(), predicted, scheme, range(scheme.n_points))
         contents = {
             "name": subject.name,
             "network": type(network).__name__,
@@ -111,6 +119,8 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
             "height": height,
             "width": width,
             "n_faces": subject.n_faces,
+            "n_points": scheme.n_points,
+            "names": [] if scheme is IBUG_68 else list(map(scheme.name_of, range(scheme.n_points))),
             "heatmaps": hasattr(network, "heatmaps"),
             "places": PLACES,
             "patch": round(PATCH * width),
@@ -120,6 +130,8 @@ def write_explanation(reports: Path, subject: Subject, points: Sequence[int]) ->
             "points": [_point(gallery, subject, predicted, *moves, n) for n in points],
         }
         render(work, "explain.html", contents)
+        if scheme is not IBUG_68:
+            rename_norm(work / "index.html", "width of the crop", "crop width")
 
     page = write_page(reports / "explain", fill)
     write_index(reports)
@@ -141,8 +153,8 @@ def _point(
     gallery: Gallery, subject: Subject, predicted: Tensor, middles: Tensor, effects: Tensor, n: int
 ) -> Picture:
     """What point ``n`` depends on and, of a network that predicts heatmaps, its own. effects:
-    (PLACES², 68), how far patches at ``middles`` move the points, % of the eye distance."""
-    eyes, own, effect = IBUG_68.eye_distance(predicted), predicted[n], effects[:, n]
+    (PLACES², K), how far patches at ``middles`` move the points, % of the eye distance."""
+    eyes, own, effect = subject.unit(predicted), predicted[n], effects[:, n]
     away = 100 * (middles - own).norm(dim=-1) / eyes  # (PLACES²,), % of the eye distance
     most, here, order = int(effect.argmax()), int(away.argmin()), away.argsort()
     covered = int((predicted - middles[most]).norm(dim=-1).argmin())
@@ -157,7 +169,7 @@ def _point(
     }
     image = subject.face[0, 0].cpu()
     square = middles[most], (PATCH * image.shape[1], PATCH * image.shape[0])
-    overlays = [Overlay("moves by, % of eye distance", effect.view(PLACES, PLACES), square)]
+    overlays = [Overlay("moves by, %", effect.view(PLACES, PLACES), square)]
     if hasattr(subject.network, "heatmaps"):
         heatmap, spread = _heatmap(subject, n)
         overlays.append(Overlay("heatmap, % of the sum", 100 * heatmap))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from common.crops import transform_points
 from common.keypoints import Scheme, fit_similarity
+from common.metrics import known_mean
 from common.photos.pose import LANDMARKS, openness
 
 
@@ -53,6 +54,9 @@ ATTRIBUTES: dict[str, Attribute] = {
 """Every key that ``face_attributes`` returns, in the order in which a table shows them."""
 
 
+LIGHT = ("brightness", "contrast", "sharpness", "side_light")
+
+
 @dataclass(frozen=True)
 class Extreme:
     """A measure in which one face stands out among all."""
@@ -63,12 +67,16 @@ class Extreme:
     share: float  # of the other faces, %, that it lies beyond
 
 
-def face_attributes(images: Tensor, points: Tensor, scheme: Scheme) -> dict[str, Tensor]:
+def face_attributes(
+    images: Tensor, points: Tensor, scheme: Scheme, norm_distance: Tensor | None = None
+) -> dict[str, Tensor]:
     """Measure N faces.
 
     images: uint8 (N, 1, H, W).
     points: float32 (N, K, 2), all K points of the scheme, in pixels of these images.
-    Returns float32 tensors (N,) by the names of ``ATTRIBUTES``:
+    norm_distance: (N,), what NME divides by, in the same pixels; by default the eye distance.
+    Returns float32 tensors (N,) by the names of ``ATTRIBUTES``; of your own points, or where one is
+    missing, only ``size``, which is ``norm_distance``, and the light of the whole image:
 
     - ``roll``: angle of the line through the outer eye corners, degrees, positive where the
       right-hand eye of the picture is the lower one.
@@ -90,7 +98,12 @@ def face_attributes(images: Tensor, points: Tensor, scheme: Scheme) -> dict[str,
     - ``side_light``: mean of the picture's right half of the face less that of its left half,
       in % of the brightness.
     """
-    marks = LANDMARKS[scheme.name]
+    marks = LANDMARKS.get(scheme.name)
+    if marks is None or not points.isfinite().all():
+        height, width = images.shape[-2:]
+        whole = torch.tensor([[0.0, 0], [width, 0], [width, height], [0, height]]) - 0.5
+        light = torch.tensor([_light(image, whole, (1.0, 0.0)) for image in images[:, 0].numpy()])
+        return {"size": norm_distance, **dict(zip(LIGHT, light.unbind(dim=1), strict=True))}
     left, right = (points[:, index] for index in scheme.outer_eyes)  # (N, 2) each
     eye_distance = scheme.eye_distance(points)  # (N,)
     axis = (right - left) / eye_distance[:, None]  # (N, 2), along the eye line
@@ -111,7 +124,7 @@ def face_attributes(images: Tensor, points: Tensor, scheme: Scheme) -> dict[str,
         "shape": 100 * (_aligned(points, shape) - shape).norm(dim=-1).mean(dim=1),
         "eyes": eyes,
         "mouth": mouth,
-        **dict(zip(("brightness", "contrast", "sharpness", "side_light"), light, strict=True)),
+        **dict(zip(LIGHT, light, strict=True)),
     }
 
 
@@ -137,6 +150,14 @@ def procrustes_mean(points: Tensor, scheme: Scheme) -> Tensor:
     for _ in range(4):  # on IMM the second round moves it by 2e-5, the third by 5e-7
         shape = _upright(_aligned(points, shape).mean(dim=0), scheme)
     return shape
+
+
+def mean_shape(points: Tensor, scheme: Scheme, norm_distance: Tensor) -> Tensor:
+    """The mean of N faces (N, K, 2) for a figure: ``procrustes_mean``, or of points without eye
+    corners, or with missing ones, the mean over ``norm_distance`` (N,)."""
+    if scheme.outer_eyes is not None and points.isfinite().all():
+        return procrustes_mean(points, scheme)
+    return known_mean(points / norm_distance[:, None, None], 0)
 
 
 def what_stands_out(attributes: dict[str, Tensor], face: int, at_most: int = 3) -> list[Extreme]:

@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.keypoints import Scheme, neighbours
+from common.metrics import known_mean
 from common.system.files import write_atomically
 
 BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#595959"
@@ -33,7 +34,7 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))  # distinct
 MARKERS = "osD^vP"
 FEW = 8  # points; fewer are drawn large, each with its scatter
 WIDTH, DPI = 4.6, 180  # inches and dots per inch: 10 pt letters are 11 px on a phone
-NME_LABEL = "NME, % of eye distance"
+NME_LABEL = "NME, %"
 
 
 def save(figure: Figure, path: Path, mark: str = "") -> tuple[int, int]:
@@ -183,11 +184,11 @@ def error_on_mean_face(
 
     shape: (K, 2), the mean face with an inter-ocular distance of 1.
     point_ids: the k points of the scheme that the network learns.
-    offsets: (N, k, 2), predicted less true point in the unit of ``shape``.
+    offsets: (N, k, 2), predicted less true point in the unit of ``shape``; NaN: missing.
     """
     figure, axes = _plot(4.8)
     draw_lines(axes, shape, scheme, range(scheme.n_points), color=GREY, linewidth=0.8, alpha=0.6)
-    error = 100 * offsets.norm(dim=-1).mean(dim=0)  # (k,), %
+    error = 100 * known_mean(offsets.norm(dim=-1), 0)  # (k,), %
     where = shape[list(point_ids)]  # (k, 2)
     look = {"cmap": "cividis", "edgecolors": "black", "linewidths": 0.5, "zorder": 3}
     few = len(point_ids) < FEW
@@ -200,7 +201,7 @@ def error_on_mean_face(
         for point, scatter in zip(where, offsets.unbind(dim=1), strict=True):
             axes.add_patch(_ellipse(point, scatter))
     if len(point_ids) > 1:
-        figure.colorbar(dots, label="mean error, % of eye distance", shrink=0.8)
+        figure.colorbar(dots, label="mean error, %", shrink=0.8)
     axes.set_aspect("equal")
     axes.invert_yaxis()
     axes.set_axis_off()
@@ -276,7 +277,9 @@ def _plain_log_ticks(axes: Axes) -> None:
 
 
 def _ellipse(point: Tensor, scatter: Tensor) -> Ellipse:
-    """Two standard deviations of the offsets (N, 2), about ``point`` plus their mean."""
+    """Two standard deviations of the offsets (N, 2), about ``point`` plus their mean; those of
+    missing points, NaN, do not count."""
+    scatter = scatter[scatter.isfinite().all(dim=-1)]
     deviations = scatter - scatter.mean(dim=0)
     variances, axes = torch.linalg.eigh(deviations.T @ deviations / len(scatter))
     small, large = (4 * variances.clamp(min=0).sqrt()).tolist()

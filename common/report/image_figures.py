@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from common.faces import landmark_boxes
 from common.keypoints import Scheme
 from common.report.figures import FEW, ORANGE, SKY, WIDTH, draw_lines
 
@@ -53,7 +54,7 @@ def face(
     _show(axes, image, around, "nearest")
     mark_size = 10.0
     if len(point_ids) >= FEW:  # as large as the face on the page leaves room for
-        extent = (truth.amax(dim=0) - truth.amin(dim=0)).max().item()
+        extent = landmark_boxes(truth[None])[0, 2:].max().item()
         mark_size = min(max(0.03 * 72 * size * extent / (right - left), 1.5), 4.0)
     line_width = max(mark_size / 5, 0.6)
     outline = [effects.withStroke(linewidth=line_width + 1.2, foreground="black")]
@@ -76,6 +77,7 @@ def square_around(
     the whole picture without points."""
     if points is None:
         return -0.5, -0.5, width - 0.5, height - 0.5
+    points = points[points.isfinite().all(dim=-1)]
     low, high = points.amin(dim=0), points.amax(dim=0)  # (2,), (2,)
     side = min(1.4 * (high - low).max().item(), width, height)
     left, top = ((low + high - side) / 2).tolist()

@@ -194,7 +194,7 @@ def _predicted(
     gallery: Gallery, portrait: Portrait, run: Run, trained: checkpoints.Checkpoint
 ) -> Picture:
     """What one network predicts for the portrait, on the crop that it sees."""
-    recipe, scheme = checkpoints.recipe_of(trained), SCHEMES[trained["scheme"]]
+    recipe, scheme = checkpoints.recipe_of(trained), checkpoints.scheme_of(trained)
     height, width = portrait.image.shape
     whole = torch.tensor([[0.0, 0.0, width, height]])
     box = landmark_boxes(portrait.points[None]) if recipe.box_scale else whole

@@ -79,6 +79,14 @@ def write_page(folder: Path, fill: Callable[[Path], None]) -> Path:
     return folder / "index.html"
 
 
+def rename_norm(page: Path, long: str, short: str) -> None:
+    """On a page whose templates say eye distance, name what errors are really in % of, in both
+    ways in which they say it."""
+    text = page.read_text(encoding="utf-8")
+    text = text.replace("distance between the outer eye corners", long)
+    page.write_text(text.replace("eye distance", short), encoding="utf-8")
+
+
 def render(folder: Path, template: str, contents: dict[str, Any]) -> None:
     """Write ``index.html`` into ``folder``."""
     page = templates().get_template(template).render(contents)

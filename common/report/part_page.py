@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from common.crops import transform_points
 from common.keypoints import Scheme, fit_similarity, flip_order_within, neighbours
-from common.metrics import METRICS
+from common.metrics import METRICS, NORMS, known_mean
 from common.report import figures, image_figures
 from common.report.ablation_page import read
 from common.report.error_section import Results, error_section
 from common.report.index_page import Portrait, write_index
 from common.report.lesson import Lesson
 from common.report.network_summary import convolutions, layers
-from common.report.page import Gallery, Picture, render, write_page
+from common.report.page import Gallery, Picture, rename_norm, render, write_page
 from common.snapshots import Snapshots
 
 
@@ -63,6 +63,8 @@ def write_report(reports: Path, report: Report) -> Path:
         metrics = json.dumps(contents["metrics"], indent=1)
         (work / "metrics.json").write_text(metrics, encoding="utf-8")
         render(work, "part.html", contents)
+        if contents["metrics"].get("norm") == NORMS[False]:
+            rename_norm(work / "index.html", "diagonal of the face's box", "box diagonal")
         if report.portrait is not None:
             report.portrait.save(work)
 
@@ -77,6 +79,8 @@ def _contents(report: Report, folder: Path) -> dict[str, Any]:
     results = report.results
     errors = error_section(gallery, results, report.beside)
     metrics = {**report.metrics, **_about(report), "why": asdict(errors["findings"])}
+    if by_name := errors["per_point"]["by_name"]:
+        metrics["per_point"] = {name: error for name, (_, error) in by_name}
     inputs = results.images.float() / 255 - 0.5  # (N, 1, H, W), as the network gets them
     steps = layers(report.network, inputs[:1])
     ordinary = int(results.nme.argsort(stable=True)[len(results.nme) // 2])
@@ -153,17 +157,18 @@ def movement(
 
     before, after: (k, 2), pixels of the crop; the points ``point_ids`` of the scheme.
     side: (2,), width and height of the crop, pixels.
-    Returns, in this order and about the crop's middle: ``mirrored``, ``angle`` in degrees,
-    clockwise, ``scale``, and ``shift``, two numbers of pixels; of one or two points the mean shift
-    alone.
+    Points that are missing, NaN, do not count. Returns, in this order and about the crop's middle:
+    ``mirrored``, ``angle`` in degrees, clockwise, ``scale``, and ``shift``, two numbers of pixels;
+    of one or two points the mean shift alone.
     """
-    if len(before) < 3:
-        shift = (after - before).mean(dim=0).tolist()
+    order = flip_order_within(scheme, point_ids)
+    known = (before + before[order] + after).isfinite().all(dim=-1)  # (k,)
+    if known.sum() < 3:
+        shift = known_mean(after - before, 0).nan_to_num().tolist()
         return {"mirrored": False, "angle": 0.0, "scale": 1.0, "shift": shift}
     middle = (side - 1) / 2
-    order = flip_order_within(scheme, point_ids)
     mirrored = middle + torch.tensor([-1, 1]) * (before - middle)[order]
-    starts = torch.stack([before, mirrored])  # (2, k, 2)
+    starts, after = torch.stack([before, mirrored])[:, known], after[known]  # (2, n, 2), (n, 2)
     matrices = fit_similarity(starts, after)  # (2, 2, 3)
     errors = (transform_points(starts, matrices) - after).norm(dim=-1).mean(dim=-1)  # (2,)
     best = int(errors.argmin())

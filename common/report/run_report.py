@@ -16,8 +16,14 @@ from common.augmentation import augment, to_network_input
 from common.crops import read_picture, to_fractions
 from common.inference import predict_keypoints
 from common.loading import Crops
-from common.losses import LOSSES
-from common.metrics import errors_per_face, mean_face_prediction, mean_shape, measure, summarise
+from common.losses import known_loss
+from common.metrics import (
+    errors_per_face,
+    mean_face_prediction,
+    mean_shape,
+    measure,
+    summarise,
+)
 from common.recipe import Options, Recipe, reasons, stairs
 from common.report.error_section import Results
 from common.report.face_measures import colours
@@ -95,7 +101,7 @@ def loss_of(predicted: Tensor, crops: Crops, recipe: Recipe) -> float:
     """The recipe's loss of N predictions (N, k, 2), in pixels of the network's crop."""
     size = recipe.height, recipe.width
     fractions = (to_fractions(points, *size) for points in (predicted, crops.points))
-    return LOSSES[recipe.loss](*fractions).item()
+    return known_loss(recipe.loss, *fractions).item()
 
 
 def network_crops(images: Tensor, recipe: Recipe) -> Tensor:
@@ -116,7 +122,8 @@ def _results(predicted: Tensor, mean_face: Tensor, test: Crops, recipe: Recipe) 
         views=test.faces.views,
         groups=test.faces.groups,
         colours=colours(test.faces.files),
-        picture_eyes=test.faces.scheme.eye_distance(test.faces.points),
+        picture_eyes=test.faces.norm_distance,
+        norm_distance=test.norm_distance,
         baseline_nme=errors_per_face(mean_face, test, recipe)["nme"],
     )
 

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common.keypoints import SCHEMES
-from common.metrics import measure
+from common import checkpoints
+from common.metrics import NORMS, measure
 from common.photos import detectors
 from common.photos.finder import require_all_points
 from common.system.device import best_device
@@ -51,7 +51,7 @@ def metrics_of(options: argparse.Namespace) -> dict[str, Any]:
     """
     trained = choose_network(options.checkpoint or options.file)
     checkpoint, recipe = trained.checkpoint, trained.recipe
-    scheme, by_detector = SCHEMES[checkpoint["scheme"]], options.boxes in detectors.FITS
+    scheme, by_detector = checkpoints.scheme_of(checkpoint), options.boxes in detectors.FITS
     device, detector = best_device(options.device), None
     if by_detector:
         require_all_points(checkpoint, trained.name)
@@ -59,6 +59,7 @@ def metrics_of(options: argparse.Namespace) -> dict[str, Any]:
     faces = splits.split(
         options.dataset or checkpoint["dataset"], options.split, options.data,
         "landmarks" if by_detector else options.boxes, scheme,
+        checkpoint.get("training", {}).get("seed", 0),
     )  # fmt: skip
     if faces.scheme is not scheme:
         raise UserError(
@@ -86,6 +87,8 @@ def table(metrics: dict) -> str:
     names = ("n", "nme", "fr8", "auc8", "mae_px_original", "mse_px", "mse_ratio")
     width = max(map(len, rows)) + 2
     lines = [f"{metrics['dataset']}, boxes: {metrics['boxes']}"]
+    if metrics["norm"] == NORMS[False]:
+        lines[0] += f", NME in % of {metrics['norm']}"
     if "found" in metrics:
         lines[0] += f", {metrics['found']:.4g} % of the faces found"
     lines.append(" " * width + "".join(f"{name:>17}" for name in names))

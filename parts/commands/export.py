@@ -11,7 +11,7 @@ from torch import nn
 
 from common import checkpoints
 from common.checkpoints import Checkpoint
-from common.keypoints import SCHEMES, Scheme, flip_order_within
+from common.keypoints import Scheme, flip_order_within
 from common.photos.onnx_runtime import INPUT, OUTPUT, OnnxNetwork, as_onnx, onnx_packages
 from common.recipe import Recipe
 from common.system.errors import UserError
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         return
     network, recipe, facts = trained.network, trained.recipe, crop_facts(trained.checkpoint)
     model = as_onnx(network, recipe.height, recipe.width, facts)
-    scheme = SCHEMES[trained.checkpoint["scheme"]]
+    scheme = checkpoints.scheme_of(trained.checkpoint)
     off = largest_difference(network, OnnxNetwork(model), scheme, recipe)
     if not off <= ALLOWED:  # also where it is NaN
         raise UserError(
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> None:
 
 def crop_facts(trained: Checkpoint) -> dict[str, str]:
     """What a program must know to crop faces for the network and to read its predictions."""
-    recipe, scheme = checkpoints.recipe_of(trained), SCHEMES[trained["scheme"]]
+    recipe, scheme = checkpoints.recipe_of(trained), checkpoints.scheme_of(trained)
     crop = "the whole picture, resized"
     if recipe.box_scale:
         crop = (
@@ -106,6 +106,7 @@ def crop_facts(trained: Checkpoint) -> dict[str, str]:
         "in pixels of the crop, whose middles are whole numbers: fraction * side - 0.5",
         "scheme": scheme.name,
         "points": ",".join(map(str, kept)),
+        "point_names": ",".join(map(scheme.name_of, kept)),
         "flip_order": ",".join(map(str, flip_order_within(scheme, kept).tolist())),
         "flip_average": f"{recipe.flip_tta}: whether the project predicts the mean of the face "
         "and of its mirror image, flipped back and its points reordered by flip_order",

@@ -28,6 +28,14 @@ def add_reports(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_boxes(parser: argparse.ArgumentParser) -> None:
+    """``--boxes``: see ``own_points.read_boxes``."""
+    parser.add_argument(
+        "--boxes", metavar="whole|FILE",
+        help="where the points are, without a search: the whole picture, or a CSV of boxes",
+    )  # fmt: skip
+
+
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """``--checkpoint``: which network, see ``toolkit.choose_network``."""
     parser.add_argument(

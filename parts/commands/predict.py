@@ -27,13 +27,14 @@ from common.photos import face_filters, video
 from common.photos.drawing import SHOWN, draw_faces
 from common.photos.finder import FaceKeypoints, FoundFace, face_from_keypoints
 from common.photos.formats import COCO, FORMATS, Found, Moment, Picture, as_coco, read_photo
+from common.photos.own_points import OwnPoints
 from common.photos.tracking import Track, Tracker
 from common.system.errors import UserError
 from common.system.files import Write, make_writable, say, write_atomically, write_together
 from common.system.signals import uninterrupted
 from datasets.location import fetch_command
-from parts.commands.options import add_engine, add_finder
-from parts.toolkit import FILTERS, choose_network, face_keypoints
+from parts.commands.options import add_boxes, add_engine, add_finder
+from parts.toolkit import FILTERS, choose_network, point_finder
 
 PHOTOS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".heic", ".heif", ".bmp",
@@ -50,6 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``predict``."""
     add_finder(parser)
     add_engine(parser)
+    add_boxes(parser)
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="picture, folder, video, or - for stdin")
     add("--filter", metavar="NAME", help="what to put on the faces: sunglasses, ...")
@@ -76,9 +78,11 @@ def run(options: argparse.Namespace) -> int:
     """
     output = Output.of(options)
     trained = choose_network(options.checkpoint)
-    finder = face_keypoints(
-        trained, options.detector, options.data, options.device, engine=options.engine
+    finder = point_finder(
+        trained, options.boxes, options.detector, options.data, options.device, options.engine
     )
+    if isinstance(finder, OwnPoints) and output.face_filter is not None:
+        raise UserError("--filter: needs a search and a network of 68 points; leave it out")
     make_writable(output.folder)
     output = replace(output, network=trained.name)
     faults: list[UserError] = []
@@ -290,12 +294,13 @@ def is_video(path: str) -> bool:
     return False
 
 
-def predict_photo(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
+def predict_photo(path: str, stem: str, finder: FaceKeypoints | OwnPoints, output: Output) -> str:
     """Find, draw and write the faces of one photo; returns the line to print."""
     drawn = output.folder / f"{stem}{DRAWN[0]}"
     output.check_free(path, stem)
     image = read_photo(path)
-    faces = finder.predict(image)
+    named = (path,) if isinstance(finder, OwnPoints) else ()  # of whom boxes may be given
+    faces = finder.predict(image, *named)
     picture = Image.fromarray(output.draw(image, faces))
     output.write(
         path, stem, image.shape[:2], [(None, faces)],
@@ -304,8 +309,10 @@ def predict_photo(path: str, stem: str, finder: FaceKeypoints, output: Output) -
     return f"{path}: {len(faces)} face{'s' * (len(faces) != 1)}, see {drawn}"
 
 
-def predict_video(path: str, stem: str, finder: FaceKeypoints, output: Output) -> str:
+def predict_video(path: str, stem: str, finder: FaceKeypoints | OwnPoints, output: Output) -> str:
     """As ``predict_photo``, of a video; faces are tracked, so that each keeps its number."""
+    if isinstance(finder, OwnPoints):
+        raise UserError(f"{path}: a video needs a search and a network of 68 points; take photos")
     drawn = output.folder / f"{stem}{DRAWN[1]}"
     output.check_free(path, stem, film=True)
     found: Found = []

@@ -7,6 +7,8 @@ from contextlib import suppress
 
 from parts.commands.options import add_data, add_device, add_reports
 
+NETWORKS = ("NaimishNet", "LightNet", "LightNetBN", "FourConvNet", "ResNet18")
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``1``, ``2`` and ``3``."""
@@ -18,7 +20,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe", choices=recipes, default="best", help="the course's or ours (default: best)"
     )
-    sets = "ibug, synthetic, mixed, youtube_faces" if number == "3" else "imm, synthetic"
+    sets = (
+        "ibug, synthetic, mixed, youtube_faces, a path of yours"
+        if number == "3"
+        else "imm, synthetic"
+    )
     parser.add_argument("--dataset", metavar="NAME", help=f"what to train on, of {sets}")
     parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
     parser.add_argument(
@@ -36,11 +42,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="train all three steps on small crops and show them side by side: 15 minutes",
     )  # fmt: skip
     parser.add_argument(
-        "--network", choices=("NaimishNet", "LightNet", "LightNetBN", "FourConvNet", "ResNet18"),
-        help="one of the Udacity course, by its recipes (default: part 3's own ResNet18)",
+        "--network", metavar="NAME", type=network_name,
+        help="NaimishNet, LightNet, LightNetBN or FourConvNet of the Udacity course, by its "
+        "recipes, or your own, FILE.py:CLASS (default: part 3's own ResNet18)",
     )  # fmt: skip
     parser.add_argument(
         "--loss", choices=("mse", "smooth_l1", "l1", "wing"), help="instead of the recipe's"
+    )
+    parser.add_argument(
+        "--pairs", metavar="A=B,…", help="left-right pairs of your own points, by name or number"
     )
     parser.add_argument(
         "--pretrained", nargs="?", const="imagenet", metavar="FILE",
@@ -50,6 +60,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--allow-random", action="store_true",
         help="if ImageNet's cannot be fetched, start from random ones",
     )  # fmt: skip
+
+
+def network_name(name: str) -> str:
+    """``name``, if a network may have it; raises ArgumentTypeError."""
+    if ":" not in name and name not in NETWORKS:
+        known = ", ".join(NETWORKS)
+        raise argparse.ArgumentTypeError(f"no network {name}; take {known} or FILE.py:CLASS")
+    return name
 
 
 def run(options: argparse.Namespace) -> None:

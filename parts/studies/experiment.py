@@ -59,6 +59,7 @@ class Experiment:
     # Of ``part3_variants.NETWORKS``, trained on YouTube Faces and evaluated on its held-out
     # people; "": the part's own.
     network: str = ""
+    dataset: str = ""  # the path of your own labels, in part 3; "": the part's own set
     folds: bool = False  # hold out another fourth of the people with each seed; else the first
     seed: int = 0  # of initial weights and training
 
@@ -108,7 +109,10 @@ def crops_of(experiment: Experiment, data: Path | None, fold: int = 0) -> tuple[
         both = [split("youtube_faces", name, data, "landmarks", IBUG_68) for name in names]
         return load_crops(both[0], recipe), load_crops(both[1], recipe)
     part, dataset = PARTS[experiment.part]
-    faces, _ = train_and_test(dataset, None, data)
+    if experiment.dataset:
+        faces = split(experiment.dataset, "train", data, "landmarks", IBUG_68)
+    else:
+        faces, _ = train_and_test(dataset, None, data)
     if experiment.boxes != "landmarks" or experiment.dlib_list:
         if faces.synthetic:
             raise NotHereError("synthetic faces have neither dlib's boxes nor dlib's lists")
@@ -144,9 +148,10 @@ def _random_subset(count: int, wanted: int) -> Tensor:
     return order[:wanted].sort().values
 
 
-def network_of(experiment: Experiment) -> nn.Module:
+def network_of(experiment: Experiment, n_points: int = IBUG_68.n_points) -> nn.Module:
     """The experiment's network, its initial weights drawn from the seed.
 
+    n_points: of part 3's.
     Raises NotHereError where ImageNet's weights are requested and cannot be downloaded.
     """
     recipe, seed = experiment.recipe, experiment.seed
@@ -154,7 +159,7 @@ def network_of(experiment: Experiment) -> nn.Module:
         weights = "imagenet" if experiment.pretrained else None
         options = Options(network=experiment.network, pretrained=weights, seed=seed)
         try:
-            return part3_variants.new_network(recipe, options, IBUG_68.n_points)
+            return part3_variants.new_network(recipe, options, n_points)
         except NotHereError:
             raise NotHereError("ImageNet's weights cannot be downloaded here") from None
     torch.manual_seed(seed)
@@ -177,7 +182,7 @@ def trained(
     options: device and whether to resume.
     checkpoint: where to write while training; None keeps nothing.
     """
-    network = network_of(experiment)
+    network = network_of(experiment, train.faces.scheme.n_points)
     options = replace(options or Options(), seed=experiment.seed)
     watched = train.take([0])  # one face, as nothing is selected during training
     with tempfile.TemporaryDirectory() as folder:
@@ -199,14 +204,14 @@ def evaluate(
     if held_out.faces.scheme.n_points == 58 and NOSE in held_out.point_ids:
         place = [held_out.point_ids.index(NOSE)]
         truth = held_out.points[:, place]
-        means["nme_nose"] = nme(predicted[:, place], truth, held_out.eye_distance).mean().item()
+        means["nme_nose"] = nme(predicted[:, place], truth, held_out.norm_distance).mean().item()
     return means, to_fractions(predicted, recipe.height, recipe.width)
 
 
 def mean_face_error(train: Crops, held_out: Crops, recipe: Recipe) -> float:
     """The NME in % of always predicting the mean face of ``train``."""
     predicted = mean_face_prediction(train, recipe, len(held_out))
-    return nme(predicted, held_out.points, held_out.eye_distance).double().mean().item()
+    return nme(predicted, held_out.points, held_out.norm_distance).double().mean().item()
 
 
 def run(experiment: Experiment, options: Options, checkpoint: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from common.system.device import best_device
 from common.system.errors import NotHereError, UserError
 from common.system.files import make_writable, write_atomically
 from common.system.parallel import map_unordered
+from datasets.splits import is_own
 from parts.commands.options import add_data, add_device, add_reports
 from parts.studies import experiment as single
 from parts.studies.experiment import FOLDS, PARTS, Experiment, crops_of
@@ -49,6 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     add_reports(parser)
     parser.add_argument("part", choices=("1", "2", "3"))
+    parser.add_argument("--dataset", metavar="PATH", help="labels of your own, for part 3")
     parser.add_argument("--quick", action="store_true", help="the ladder alone; 3: 150 steps")
     parser.add_argument(
         "--seeds", type=int, metavar="N", help="runs of each change (default: 3; --quick: 3, 2, 1)"
@@ -67,6 +69,12 @@ def run(options: argparse.Namespace) -> None:
     cannot be written.
     """
     whole, folder = STUDIES[options.part], options.reports / f"ladder{options.part}"
+    if options.dataset:
+        if options.part != "3" or not is_own(options.dataset):
+            raise UserError(f"--dataset {options.dataset}: no labels of yours, or not for part 3")
+        start = whole.start.changed(dataset=options.dataset)
+        whole = replace(whole, start=start, questions=())  # those are about 300-W
+        folder = folder.with_name(f"{folder.name}-{Path(options.dataset).resolve().stem}")
     if options.seeds is None:
         options.seeds = whole.quick_seeds if options.quick else SEEDS
     need_one("--seeds", options.seeds)
@@ -184,6 +192,7 @@ def ablation(
     tables = [table(study, runs, missing) for study in studies]
     command = f"python run_part.py ladder {options.part}"
     command += (" --quick" if options.quick else "") + f" --seeds {options.seeds}"
+    command += f" --dataset {options.dataset}" if options.dataset else ""
     if options.so_far:
         command += " --so-far"
         tables[1:] = [one for one in tables[1:] if len(one.measured) > 1]

@@ -40,7 +40,7 @@ def test_harder_faces_keep_the_distances_of_their_points_to_the_middle(small_roo
     """Light, blur and patches do not move points, and rotation moves them around the middle."""
     recipe = Recipe(height=32, width=32, margin=4, box_scale=1.3)
     _, held_out = crops_of(Experiment("3", recipe), small_root)
-    off = nme(torch.full_like(held_out.points, 15.5), held_out.points, held_out.eye_distance)
+    off = nme(torch.full_like(held_out.points, 15.5), held_out.points, held_out.norm_distance)
     errors = harder(TheMiddle(), recipe, held_out)
     assert errors == {name: pytest.approx(off.mean().item(), rel=1e-5) for name in HARDER}
 
@@ -64,7 +64,7 @@ def test_on_request_the_parts_own_test_faces_are_evaluated(small_root, monkeypat
     assert mean[2] == pytest.approx((first[2] + second[2]) / 2, abs=0.02)
     assert spread[2] == pytest.approx(abs(first[2] - second[2]) / 2**0.5, abs=0.02)
     train, test = (load_crops(f, Best(), NOSE) for f in train_and_test("imm", "imm", small_root))
-    off = nme(train.points.mean(dim=0).expand_as(test.points), test.points, test.eye_distance)
+    off = nme(train.points.mean(dim=0).expand_as(test.points), test.points, test.norm_distance)
     assert mean_face[2] == pytest.approx(off.mean().item(), rel=1e-3)
 
 

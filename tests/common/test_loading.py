@@ -71,7 +71,7 @@ def test_crops_stand_beside_their_points_in_the_same_pixels(five):
     torch.testing.assert_close(crops.all_points, expected)
     torch.testing.assert_close(crops.points, expected[:, [52, 13, 21]])
     eyes = (five.points[:, 13] - five.points[:, 21]).norm(dim=-1) * (30 / 75)
-    torch.testing.assert_close(crops.eye_distance, eyes)
+    torch.testing.assert_close(crops.norm_distance, eyes)
     assert crops.flip_order.tolist() == [0, 2, 1]
     torch.testing.assert_close(load_crops(five, recipe).points, expected)
 

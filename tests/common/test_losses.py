@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.losses import LOSSES, wing
+from common.losses import LOSSES, known_loss, training_loss, wing
+from common.recipe import Recipe
 
 
 def of(name, error):
@@ -53,3 +54,31 @@ def test_a_loss_is_the_mean_over_faces_points_and_axes(name):
     predicted[1, 2, 0] = 0.3
     one = LOSSES[name](torch.full((1, 1, 1), 0.3), torch.zeros(1, 1, 1))
     torch.testing.assert_close(LOSSES[name](predicted, truth), one / 24)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_missing_point_has_no_error_and_no_gradient(name):
+    truth = torch.tensor([[[0.5, 0.5], [math.nan, math.nan]], [[math.nan, math.nan], [0.2, 0.3]]])
+    predicted = torch.tensor([[[0.6, 0.5], [0.1, 0.9]], [[0.4, 0.4], [0.2, 0.3]]])
+    predicted.requires_grad_()
+    loss = known_loss(name, predicted, truth)
+    loss.backward()
+    assert loss.item() == pytest.approx(of(name, 0.1) / 4)  # one coordinate of four is off
+    ((first, missing), (also_missing, exact)) = predicted.grad
+    assert first[0] > 0 and not torch.stack([missing, also_missing, exact]).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_missing_points_leave_no_nan_in_the_loss_of_heatmaps(dtype):
+    torch.manual_seed(0)
+    recipe = Recipe(loss="wing", heatmap_weight=0.1)
+    scores = torch.randn(2, 3, 8, 8, dtype=dtype, requires_grad=True)
+    heatmaps = scores.flatten(2).log_softmax(dim=-1).view_as(scores)
+    target = torch.rand(2, 3, 2)
+    target[0, 1], target[1] = math.nan, math.nan
+    training_loss(heatmaps, target, recipe).backward()
+    known = torch.tensor([0, 2])
+    alone = training_loss(heatmaps[:1, known], target[:1, known], recipe)
+    torch.testing.assert_close(training_loss(heatmaps, target, recipe), alone)
+    assert scores.grad.isfinite().all() and scores.grad[0, known].flatten(1).any(dim=1).all()
+    assert not scores.grad[0, 1].any() and not scores.grad[1].any()

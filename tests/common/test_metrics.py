@@ -1,3 +1,5 @@
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +100,18 @@ def test_groups_and_the_mean_face_are_measured_by_themselves(crops):
     always = shape * torch.tensor([100.0, 50.0]) - 0.5
     expected = (always - truth).square().mean()
     assert found["baseline_mean_face"]["mse_px"] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_missing_points_are_not_counted_and_boxes_replace_missing_eyes(crops):
+    points = crops.faces.points.clone()
+    points[1, 13] = points[0, 52] = torch.nan  # an outer eye corner; one of the points learned
+    faces = replace(crops.faces, points=points)
+    crops = replace(crops, faces=faces)
+    off = torch.tensor([[[3.0, 4.0], [0, 0], [6, 8]]]).expand(3, -1, -1)
+    found = metrics.errors_per_face(crops.points.nan_to_num(0) + off, crops, RECIPE)
+    # The box is 110 x 60 pixels of the kept crop; the first face lacks the first point.
+    expected = [100 * mean / math.hypot(110, 60) for mean in (5, 7.5, 5)]
+    assert found["nme"].tolist() == pytest.approx(expected, rel=1e-4)
+    assert found["mse_px"].tolist() == pytest.approx([100 / 4, 125 / 4, 125 / 6], rel=1e-3)
+    assert all(values.isfinite().all() for values in found.values())
+    assert metrics.mean_shape(crops, RECIPE).isfinite().all()

@@ -53,7 +53,7 @@ def test_a_frame_is_what_the_network_or_its_ema_predicts_after_an_epoch(tmp_path
     assert measured.epochs == list(frames)
     assert torch.equal(measured.predictions, torch.stack(list(frames.values())))
     for predicted, errors in zip(measured.predictions, measured.nme, strict=True):
-        torch.testing.assert_close(errors, nme(predicted, crops.points, crops.eye_distance))
+        torch.testing.assert_close(errors, nme(predicted, crops.points, crops.norm_distance))
 
 
 def test_recording_costs_the_weights_nothing(tmp_path, monkeypatch):

@@ -154,7 +154,7 @@ def test_the_checkpoint_predicts_as_the_network_that_fit_leaves(full):
     predicted = predict_keypoints(network, VALIDATION.images, VALIDATION.flip_order, FULL)
     off = to_fractions(predicted, 12, 16), to_fractions(VALIDATION.points, 12, 16)
     assert history[-1]["test_loss"] == pytest.approx(wing(*off).item())
-    error = nme(predicted, VALIDATION.points, VALIDATION.eye_distance).mean()
+    error = nme(predicted, VALIDATION.points, VALIDATION.norm_distance).mean()
     assert history[-1]["test_nme"] == pytest.approx(error.item())
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]
     assert checkpoints.recipe_of(checkpoint) == FULL

@@ -182,7 +182,7 @@ def test_a_tilt_counts_on_both_sides():
         ("roll", 2.0, "eye line 2° down to the right"),
         ("roll", -0.3, "eye line level"),
         ("side_light", 12.3, "12 % brighter on the right"),
-        ("size", 17.84, "eyes 17.8 px apart"),
+        ("size", 17.84, "eye distance 17.8 px"),
         ("mouth", 0.0, "0.00 of the mouth&#39;s width"),
     ],
 )

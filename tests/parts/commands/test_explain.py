@@ -73,16 +73,15 @@ def test_a_point_of_the_detectors_face(explain, found, photo, tmp_path, monkeypa
     assert "On the right its heatmap" in page
 
 
-def test_what_cannot_be_explained_is_one_line(explain, untrained, nose, photo, monkeypatch):
+def test_what_cannot_be_explained_is_one_line(explain, untrained, photo, monkeypatch):
     Path("no picture.jpg").write_text("text")
     for name in ("predict", "detect"):
         monkeypatch.setattr(FaceKeypoints, name, lambda *_: [])
     for line, of, fault in (
         ((untrained,), "no picture.jpg", "no picture.jpg: cannot be read"),
         ((untrained,), photo[0], f"{photo[0]}: no face found"),
-        ((nose,), photo[0], "nose.pt: predicts 1 points of imm58"),
-        (("none.pt", "--point", "68"), photo[0], "error: --point 68: "),
-        (("none.pt", "--point", "-1"), photo[0], "error: --point -1: "),
+        ((untrained, "--point", "68"), photo[0], "error: --point 68: "),
+        ((untrained, "--point", "-1"), photo[0], "error: --point -1: "),
         (("none.pt",), "r/explain/figures/face.png", "would be replaced by the page"),
     ):
         status, out, (error,) = explain(*line, of=of)

@@ -38,7 +38,7 @@ MISTAKES = (  # the line, and what its error names
     ("evaluate {untrained} --dataset nothing", "nothing"),
     ("evaluate {untrained} --device nonsense", "nonsense"),
     ("evaluate {nose} --split nowhere", "nowhere"),
-    ("evaluate {nose} --boxes haar", "1 points of imm58, and photos need all of ibug68"),
+    ("evaluate {nose} --boxes haar", "1 points of imm58, and this needs all of ibug68"),
 )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def test_without_pairs_a_flip_keeps_all_names(small_root):
     for crops, names in (with_pairs, IMM_58.flip_order), (without, ALL), (held_out, ALL):
         assert torch.equal(crops.flip_order, names)
     assert torch.equal(with_pairs.points, without.points)
-    assert torch.equal(with_pairs.eye_distance, without.eye_distance)
+    assert torch.equal(with_pairs.norm_distance, without.norm_distance)
 
 
 def test_fewer_faces_are_some_of_all(small_root):
@@ -88,7 +88,7 @@ def test_the_nose_tip_is_measured_by_itself(small_root):
         _, held_out = crops_of(one, small_root)
         errors, predictions = evaluate(network_of(one), held_out, one.recipe)
         off = predictions * torch.tensor([160.0, 120.0]) - 0.5 - held_out.points
-        expected = (100 * off[:, place].norm(dim=1) / held_out.eye_distance).mean().item()
+        expected = (100 * off[:, place].norm(dim=1) / held_out.norm_distance).mean().item()
         assert errors["nme_nose"] == pytest.approx(expected, rel=1e-4)
     assert errors["nme_nose"] == pytest.approx(errors["nme"])
 
@@ -96,7 +96,7 @@ def test_the_nose_tip_is_measured_by_itself(small_root):
 def test_the_mean_face_is_that_of_the_training_faces(small_root):
     train, held_out = crops_of(PART3.start, small_root)
     off = (train.points.mean(dim=0) - held_out.points).norm(dim=2).mean(dim=1)
-    expected = (100 * off / held_out.eye_distance).mean().item()
+    expected = (100 * off / held_out.norm_distance).mean().item()
     found = experiment.mean_face_error(train, held_out, PART3.start.recipe)
     assert found == pytest.approx(expected, rel=1e-5)
 
