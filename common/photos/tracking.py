@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from common.faces import landmark_boxes, upright_boxes
-from common.keypoints import IBUG_68
+from common.keypoints import IBUG_68, Scheme
 from common.photos.detectors import Detection, overlap
 from common.photos.finder import LEAST_CONFIDENCE
 from common.photos.placement import LEANING
@@ -96,6 +96,7 @@ class Track:
     confidence: float  # 0 to 1, of the last frame in which it was seen
     seen: bool = True  # whether that is the current frame
     smooth: OneEuro = field(default_factory=OneEuro)
+    scheme: Scheme = IBUG_68  # of the keypoints
 
     @property
     def box(self) -> np.ndarray:

@@ -281,13 +281,13 @@ def test_a_network_of_ones_own_is_built_and_found_again(tmp_path):
         "        return self.last(faces.flatten(1)).unflatten(1, (-1, 2))\n"
         "class Wrong(nn.Flatten): pass\n"
     )
-    network = own_network.new_network(f"{file}:MyNet", 32, 32, 68)
+    network = own_network.new_network(f"{file}:MyNet", 96, 96, 68)
     path = checkpoint_of(tmp_path / "own.pt", network, network_file=type(network).own_file)
     again = checkpoints.read(path).network
     assert torch.equal(again.last.weight, network.last.weight)
-    for name, fault in (("Wrong", r"returns \(2, 1024\)"), ("No", "no nn.Module called No")):
+    for name, fault in (("Wrong", r"returns \(2, 9216\)"), ("No", "no nn.Module called No")):
         with pytest.raises(checkpoints.UserError, match=fault):
-            own_network.new_network(f"{file}:{name}", 32, 32, 68)
+            own_network.new_network(f"{file}:{name}", 96, 96, 68)
     file.unlink()
     with pytest.raises(checkpoints.UserError, match=f"there is no file {file}"):
         checkpoints.read(path)

@@ -102,14 +102,15 @@ def test_without_a_checkpoint_the_newest_finished_run_is_exported(tmp_path, monk
     for number, folder in enumerate(("part3", "part3-mixed")):
         file = tmp_path / "reports" / folder / "checkpoint.pt"
         file.parent.mkdir(parents=True)
-        recipe = Recipe(32 + 32 * number, 32, 4, 1.3)
-        os.utime(checkpoint_of(file, recipe=recipe, metrics={}), (number, number))
+        side = 96 + 32 * number
+        network, recipe = FaceNet(side, side, n_points=68), Recipe(side, side, 4, 1.3)
+        os.utime(checkpoint_of(file, network, recipe, metrics={}), (number, number))
     monkeypatch.setattr(export, "onnx_packages", lambda: None)
     monkeypatch.setattr(export, "OnnxNetwork", lambda model: None)
     monkeypatch.setattr(export, "largest_difference", lambda *_: 0.0)
     monkeypatch.setattr(export, "as_onnx", lambda _, height, *rest: str(height).encode())
     assert command("export", "face.onnx")[0] == 0
-    assert Path("face.onnx").read_bytes() == b"64"
+    assert Path("face.onnx").read_bytes() == b"128"
 
 
 @pytest.mark.slow
