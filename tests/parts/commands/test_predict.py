@@ -71,7 +71,7 @@ class Seer:
 def seer(monkeypatch):
     seer = Seer()
     monkeypatch.setattr(predicting, "choose_network", lambda *_: SimpleNamespace(name="one.pt"))
-    monkeypatch.setattr(predicting, "face_keypoints", lambda *_: seer)
+    monkeypatch.setattr(predicting, "point_finder", lambda *_: seer)
     return seer
 
 
