@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -122,6 +123,7 @@ class Options:
     pretrained: what part 3 starts from: "imagenet" or a checkpoint's file; None: random weights.
     allow_random: go on from random weights where ImageNet's cannot be fetched.
     device: such as "cpu" or "cuda:1"; None takes the best there is.
+    mine: the learner's functions that train instead of ours, and what ``check`` says of each.
     """
 
     recipe: str = "best"
@@ -138,6 +140,7 @@ class Options:
     device: str | None = None
     reports: Path = Path("reports")
     resume: bool = False
+    mine: Mapping[str, str] | None = None
 
     def choose(self, recipes: dict[str, type[AnyRecipe]]) -> AnyRecipe:
         """The recipe by its name, with the values that these options change."""

@@ -14,7 +14,16 @@ from common.crops import inverse, transform_points
 from common.inference import predict_flipped
 from common.keypoints import IBUG_68, IMM_58
 from common.recipe import Recipe
-from exercises.faces import SIZES, close_up, fractions, fractions_on, portrait, random, transforms
+from exercises.faces import (
+    SIZES,
+    close_up,
+    fractions,
+    fractions_on,
+    portrait,
+    random,
+    seeded,
+    transforms,
+)
 from exercises.judge import Function, Result, Task
 
 NUMBERED = (0, 12, 13, 21, 39, 43)  # ends of the jaw, outer eye corners, corners of the mouth
@@ -35,23 +44,33 @@ def _turned(index: int, result: Result) -> tuple[Tensor, Tensor]:
 
 
 TURNING = {
-    "other_way": lambda degrees, h, w: turning(-degrees, h, w),
-    "radians": lambda degrees, h, w: turning(math.degrees(degrees), h, w),
-    "first_pixel": lambda degrees, h, w: turning(degrees, 1, 1),
-    "half_pixel": lambda degrees, h, w: turning(degrees, h + 1, w + 1),
-    "centre_exchanged": lambda degrees, h, w: turning(degrees, w, h),
-    "no_shift": lambda *given: turning(*given)[:, :2],
+    "other_way": lambda f, degrees, h, w: f(-degrees, h, w),
+    "radians": lambda f, degrees, h, w: f(math.degrees(degrees), h, w),
+    "first_pixel": lambda f, degrees, h, w: f(degrees, 1, 1),
+    "half_pixel": lambda f, degrees, h, w: f(degrees, h + 1, w + 1),
+    "centre_exchanged": lambda f, degrees, h, w: f(degrees, w, h),
+    "centre_is_shift": lambda f, degrees, h, w: torch.cat(
+        [f(degrees, h, w)[:, :2], torch.tensor([[(w - 1) / 2], [(h - 1) / 2]])], dim=1
+    ),
+    "opposite_shift": lambda f, *given: f(*given) * torch.tensor([1, 1, -1]),
+    "no_shift": lambda f, *given: f(*given)[:, :2],
 }
 
 
-def move_both(images: Tensor, points: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """``augmentation.warp`` and ``crops.transform_points`` by the same matrices."""
-    return warp(images, matrices, *images.shape[-2:]), transform_points(points, matrices)
+def move_both(
+    images: Tensor, points: Tensor, matrices: Tensor, others: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """``augmentation.warp`` and ``crops.transform_points`` by the same matrices, or the points by
+    ``others``."""
+    by = matrices if others is None else others
+    return warp(images, matrices, *images.shape[-2:]), transform_points(points, by)
 
 
-def _moving(by: Function) -> Function:
-    """``move_both`` whose points are those of ``by(points, matrices)``."""
-    return lambda images, points, m: (move_both(images, points, m)[0], by(points, m))
+def _points_by(change: Function) -> Function:
+    """The mistake that changes the matrices (B, 2, 3) by which the points move."""
+    return lambda f, images, points, m, others=None: f(
+        images, points, m, change(m if others is None else others)
+    )
 
 
 def _two_faces(index: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,13 +83,13 @@ def _first_of_batch(index: int, result: Result) -> tuple[Tensor, Tensor]:
 
 
 MOVE_BOTH = {
-    "image_still": lambda images, points, m: (images, transform_points(points, m)),
-    "points_still": _moving(lambda points, m: points),
-    "opposite": _moving(lambda points, m: transform_points(points, inverse(m))),
-    "transposed": _moving(lambda points, m: points @ m[:, :, :2] + m[:, None, :, 2]),
-    "no_shift": _moving(lambda points, m: points @ m[:, :, :2].mT),
-    "shift_first": _moving(lambda points, m: (points + m[:, None, :, 2]) @ m[:, :, :2].mT),
-    "xy_exchanged": _moving(lambda points, m: transform_points(points, m).flip(-1)),
+    "image_still": lambda f, *given: (given[0], f(*given)[1]),
+    "points_still": lambda f, *given: (f(*given)[0], given[1]),
+    "opposite": _points_by(inverse),
+    "transposed": _points_by(lambda m: torch.cat([m[:, :, :2].mT, m[:, :, 2:]], dim=2)),
+    "no_shift": _points_by(lambda m: m * torch.tensor([1, 1, 0])),
+    "shift_first": _points_by(lambda m: torch.cat([m[:, :, :2], m[:, :, :2] @ m[:, :, 2:]], dim=2)),
+    "xy_exchanged": lambda f, *given: (f(*given)[0], f(*given)[1].flip(-1)),
 }
 
 
@@ -82,9 +101,16 @@ def mirror(images: Tensor, points: Tensor, flip_order: Tensor) -> tuple[Tensor, 
     return (images + 0.5) * 255, points
 
 
-def _upside_down(images: Tensor, points: Tensor, flip_order: Tensor) -> tuple[Tensor, Tensor]:
-    images, points = mirror(images.mT.contiguous(), points.flip(-1), flip_order)
+def _upside_down(
+    f: Function, images: Tensor, points: Tensor, flip_order: Tensor
+) -> tuple[Tensor, Tensor]:
+    images, points = f(images.mT.contiguous(), points.flip(-1), flip_order)
     return images.mT, points.flip(-1)
+
+
+def _one_pixel(f: Function, *given: Tensor) -> tuple[Tensor, Tensor]:
+    images, points = f(*given)
+    return images, points + torch.tensor([1, 0])
 
 
 def _face_and_order(index: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,11 +119,11 @@ def _face_and_order(index: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 MIRROR = {
-    "not_renamed": lambda images, points, _: mirror(images, points, torch.arange(58)),
-    "one_pixel": lambda *given: (mirror(*given)[0], mirror(*given)[1] + torch.tensor([1, 0])),
-    "image_still": lambda *given: (given[0], mirror(*given)[1]),
-    "points_still": lambda *given: (mirror(*given)[0], given[1]),
-    "only_renamed": lambda *given: (mirror(*given)[0], given[1][:, given[2]]),
+    "not_renamed": lambda f, images, points, _: f(images, points, torch.arange(58)),
+    "one_pixel": _one_pixel,
+    "image_still": lambda f, *given: (given[0], f(*given)[1]),
+    "points_still": lambda f, *given: (f(*given)[0], given[1]),
+    "only_renamed": lambda f, *given: (f(*given)[0], given[1][:, given[2]]),
     "upside_down": _upside_down,
 }
 
@@ -120,32 +146,40 @@ def _predictions(index: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
 
 
 NME = {
-    "fraction": lambda *given: nme(*given) / 100,
-    "sum": lambda found, truth, eyes: nme(found, truth, eyes) * truth.shape[1],
-    "mean_of_faces": lambda *given: nme(*given).mean(),
-    "one_eye_distance": lambda p, t, eyes: metrics.nme(p, t, _eyes(t, eyes).mean()),
-    "predicted_eyes": lambda p, t, eyes: metrics.nme(p, t, _eyes(p, eyes)),
-    "coordinate": lambda p, t, eyes: 100 * (p - t).abs().mean((1, 2)) / _eyes(t, eyes),
-    "no_root": lambda p, t, eyes: 100 * (p - t).square().sum(2).mean(1) / _eyes(t, eyes),
-    "root_of_mean": lambda p, t, eyes: (
+    "fraction": lambda f, *given: f(*given) / 100,
+    "sum": lambda f, found, truth, eyes: f(found, truth, eyes) * truth.shape[1],
+    "mean_of_faces": lambda f, *given: f(*given).mean(),
+    "mean_of_all": lambda f, p, t, eyes: 100 * (p - t).norm(dim=-1).mean() / _eyes(t, eyes),
+    "one_eye_distance": lambda f, p, t, eyes: (
+        f(p, t, eyes) * _eyes(t, eyes) / _eyes(t, eyes).mean()
+    ),
+    "predicted_eyes": lambda f, p, t, eyes: f(p, t, eyes) * _eyes(t, eyes) / _eyes(p, eyes),
+    "coordinate": lambda f, p, t, eyes: 100 * (p - t).abs().mean((1, 2)) / _eyes(t, eyes),
+    "no_root": lambda f, p, t, eyes: 100 * (p - t).square().sum(2).mean(1) / _eyes(t, eyes),
+    "root_of_mean": lambda f, p, t, eyes: (
         100 * (p - t).square().sum(2).mean(1).sqrt() / _eyes(t, eyes)
+    ),
+    "root_of_mean_xy": lambda f, p, t, eyes: (
+        100 * (p - t).square().mean((1, 2)).sqrt() / _eyes(t, eyes)
     ),
 }
 
 
+def flip_tta(network: nn.Module, faces: Tensor, flip_order: Tensor) -> Tensor:
+    """The mean of a network's prediction and of ``inference.predict_flipped``: (B, K, 2)."""
+    return (network(faces) + predict_flipped(network, faces, flip_order)) / 2
+
+
 def _mean_with(second: Function) -> Function:
-    """The mean of a network's prediction and of ``second(network, faces, flip_order)``."""
-    return lambda network, faces, order: (network(faces) + second(network, faces, order)) / 2
-
-
-flip_tta = _mean_with(predict_flipped)
+    """The mistake that takes the mean of the prediction and of ``second``'s."""
+    return lambda f, network, faces, order: (network(faces) + second(network, faces, order)) / 2
 
 
 def _network_and_face(index: int) -> tuple[nn.Module, Tensor, Tensor]:
     """A network that nearly knows ``portrait(index)``, the face (1, 1, H, W), and the order."""
     height, width = SIZES[index]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(index)
+        torch.manual_seed(seeded(index))
         last = nn.Linear((height // 6) * (width // 6), 116)
     last.bias.data = fractions(portrait, index).flatten()
     last.weight.data *= 0.1
@@ -154,21 +188,59 @@ def _network_and_face(index: int) -> tuple[nn.Module, Tensor, Tensor]:
 
 
 FLIP_TTA = {
-    "not_renamed": lambda network, faces, _: flip_tta(network, faces, torch.arange(58)),
+    "not_renamed": lambda f, network, faces, _: f(network, faces, torch.arange(58)),
     "not_mirrored_back": _mean_with(lambda net, faces, order: net(faces.flip(-1))[:, order]),
     "as_it_is": _mean_with(lambda network, faces, _: network(faces.flip(-1))),
-    "sum": lambda *given: 2 * flip_tta(*given),
-    "only_mirrored": predict_flipped,
-    "only_first": lambda network, faces, _: network(faces),
+    "pixels": lambda f, network, faces, order: (
+        f(network, faces, order) + torch.tensor([faces.shape[-1] / 2 - 1, 0])
+    ),
+    "both_renamed": lambda f, network, faces, order: (
+        f(network, faces, order) + (network(faces)[:, order] - network(faces)) / 2
+    ),
+    "sum": lambda f, *given: 2 * f(*given),
+    "only_mirrored": lambda f, *given: predict_flipped(*given),
+    "only_first": lambda f, network, faces, _: network(faces),
     "upside_down": _mean_with(
         lambda network, faces, order: predict_flipped(network, faces.flip(-1, -2), order)
     ),
 }
 
+
+def overfitting(train_loss: Tensor, test_loss: Tensor) -> tuple[int, float]:
+    """The epoch of the lowest test loss, from 1, and how much higher the last one is, in %."""
+    lowest = float(test_loss.min())
+    return int(test_loss.argmin()) + 1, 100 * (float(test_loss[-1]) / lowest - 1)
+
+
+def _curves(index: int) -> tuple[Tensor, Tensor]:
+    """Losses of 60 or 40 epochs: the training loss falls, the test loss rises after a while."""
+    epochs = (60, 40)[index]
+    epoch, noise = torch.arange(1, epochs + 1), torch.rand(2, epochs, generator=random(80 + index))
+    falling = torch.exp(-epoch / 12)
+    train = 0.02 + falling + 0.01 * noise[0]
+    return train, 0.2 + falling + (0.004, 0.009)[index] * epoch + 0.01 * noise[1]
+
+
+OVERFITTING = {
+    "from_zero": lambda f, *given: (f(*given)[0] - 1, f(*given)[1]),
+    "training_loss": lambda f, train, test: f(train, train),
+    "epoch_of_training": lambda f, train, test: (f(train, train)[0], f(train, test)[1]),
+    "fraction": lambda f, *given: (f(*given)[0], f(*given)[1] / 100),
+    "ratio": lambda f, *given: (f(*given)[0], f(*given)[1] + 100),
+    "gap": lambda f, train, test: (f(train, test)[0], 100 * float(test[-1] / train[-1] - 1)),
+    "since_the_first": lambda f, train, test: (
+        f(train, test)[0],
+        100 * float(test[-1] / test[0] - 1),
+    ),
+    "difference": lambda f, train, test: (f(train, test)[0], float(test[-1] - test.min())),
+}
+
+BOTH = ("the picture", "the points")
 TASKS = (
     Task("turning", turning, lambda i: ((20.0, -35.0)[i], *SIZES[i]), TURNING, _turned),
-    Task("move_both", move_both, _two_faces, MOVE_BOTH, _first_of_batch),
-    Task("mirror", mirror, _face_and_order, MIRROR, _first_of_batch, NUMBERED),
+    Task("move_both", move_both, _two_faces, MOVE_BOTH, _first_of_batch, names=BOTH),
+    Task("mirror", mirror, _face_and_order, MIRROR, _first_of_batch, NUMBERED, names=BOTH),
     Task("nme", nme, _predictions, NME),
     Task("flip_tta", flip_tta, _network_and_face, FLIP_TTA, fractions_on(portrait), NUMBERED),
+    Task("overfitting", overfitting, _curves, OVERFITTING, names=("the epoch", "the rise")),
 )

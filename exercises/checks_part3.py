@@ -18,7 +18,7 @@ from common.losses import wing
 from common.metrics import area_under_curve, failure_rate
 from datasets import ibug
 from exercises.faces import SIZES, close_up, fractions, fractions_on, points_on, random, transforms
-from exercises.judge import Result, Task
+from exercises.judge import Function, Result, Task
 
 
 def read_pts(text: str) -> Tensor:
@@ -37,13 +37,14 @@ def _pts(index: int) -> tuple[str]:
 
 
 READ_PTS = {
-    "one_pixel": lambda text: read_pts(text) + 1,
-    "half_pixel": lambda text: read_pts(text) + 0.5,
-    "xy_exchanged": lambda text: read_pts(text).flip(1),
-    "whole_pixels": lambda text: (read_pts(text) + 1).floor() - 1,
-    "three_lines": lambda text: read_pts(text.split("\n", 3)[3]),
-    "no_last_point": lambda text: read_pts(text)[:-1],
-    "flat_shape": lambda text: read_pts(text).flatten(),
+    "one_pixel": lambda f, text: f(text) + 1,
+    "half_pixel": lambda f, text: f(text) + 0.5,
+    "xy_exchanged": lambda f, text: f(text).flip(1),
+    "whole_pixels": lambda f, text: (f(text) + 1).floor() - 1,
+    "three_lines": lambda f, text: f(text.split("\n", 3)[3]),
+    "header_assumed": lambda f, text: f("\n".join(text.splitlines()[3:-1])),
+    "no_last_point": lambda f, text: f(text)[:-1],
+    "flat_shape": lambda f, text: f(text).flatten(),
 }
 
 
@@ -58,15 +59,22 @@ def _about_centre(boxes: Tensor, size: Tensor, side: int) -> Tensor:
     return crop_matrices(torch.cat([corner, size.expand(-1, 2)], dim=1), side, side)
 
 
-def _from_corner(boxes: Tensor, scale: float, side: int) -> Tensor:
+def _from_corner(f: Function, boxes: Tensor, scale: float, side: int) -> Tensor:
     square = torch.cat([boxes[:, :2], square_boxes(boxes, scale)[:, 2:]], dim=1)
     return crop_matrices(square, side, side)
 
 
-def _half_pixel(boxes: Tensor, scale: float, side: int) -> Tensor:
+def _half_pixel(f: Function, boxes: Tensor, scale: float, side: int) -> Tensor:
     """``x -> (x - left) * scale``, without the halves of pixels."""
-    matrices = square_crop(boxes, scale, side)
+    matrices = f(boxes, scale, side)
     matrices[:, :, 2] += 0.5 - 0.5 * matrices[:, [0, 1], [0, 1]]
+    return matrices
+
+
+def _shift_unscaled(f: Function, boxes: Tensor, scale: float, side: int) -> Tensor:
+    """``x -> x * scale + 1/2 - left - 1/2``."""
+    matrices = f(boxes, scale, side)
+    matrices[:, :, 2] = (matrices[:, :, 2] + 0.5) / matrices[:, [0, 1], [0, 1]] - 0.5
     return matrices
 
 
@@ -84,15 +92,16 @@ def _in_the_right_crop(index: int, result: Result) -> tuple[Tensor, Tensor]:
 
 
 SQUARE_CROP = {
-    "shorter_side": lambda boxes, scale, side: _about_centre(
+    "shorter_side": lambda f, boxes, scale, side: _about_centre(
         boxes, scale * boxes[:, 2:].amin(dim=1, keepdim=True), side
     ),
-    "not_square": lambda boxes, scale, side: _about_centre(boxes, scale * boxes[:, 2:], side),
+    "not_square": lambda f, boxes, scale, side: _about_centre(boxes, scale * boxes[:, 2:], side),
     "from_corner": _from_corner,
     "half_pixel": _half_pixel,
-    "no_scale": lambda boxes, scale, side: square_crop(boxes, 1.0, side),
-    "inverse_scale": lambda boxes, scale, side: square_crop(boxes, 1 / scale, side),
-    "inverse": lambda *given: inverse(square_crop(*given)),
+    "shift_unscaled": _shift_unscaled,
+    "no_scale": lambda f, boxes, scale, side: f(boxes, 1.0, side),
+    "inverse_scale": lambda f, boxes, scale, side: f(boxes, 1 / scale, side),
+    "inverse": lambda f, *given: inverse(f(*given)),
 }
 
 
@@ -108,12 +117,13 @@ def _in_crops(index: int) -> tuple[Tensor, Tensor]:
 
 
 BACK_TO_PICTURE = {
-    "same_direction": transform_points,
-    "no_shift": lambda points, m: points @ inverse(m)[:, :, :2].mT,
-    "shift_last": lambda points, m: points @ inverse(m)[:, :, :2].mT - m[:, None, :, 2],
-    "transposed": lambda points, m: (points - m[:, None, :, 2]) @ m[:, :, :2],
-    "turn_kept": lambda points, m: (points - m[:, None, :, 2]) @ inverse(m)[:, :, :2],
-    "xy_exchanged": lambda *given: back_to_picture(*given).flip(-1),
+    "same_direction": lambda f, *given: transform_points(*given),
+    "not_inverted": lambda f, points, m: (points - m[:, None, :, 2]) @ m[:, :, :2].mT,
+    "no_shift": lambda f, points, m: f(points + m[:, None, :, 2], m),
+    "shift_last": lambda f, points, m: f(points + m[:, None, :, 2], m) - m[:, None, :, 2],
+    "transposed": lambda f, points, m: (points - m[:, None, :, 2]) @ m[:, :, :2],
+    "turn_kept": lambda f, points, m: (points - m[:, None, :, 2]) @ inverse(m)[:, :, :2],
+    "xy_exchanged": lambda f, *given: f(*given).flip(-1),
 }
 
 
@@ -139,14 +149,50 @@ def _scores(index: int) -> tuple[Tensor]:
 
 
 SOFT_ARGMAX = {
-    "over_points": lambda scores: heatmaps.soft_argmax(scores.log_softmax(dim=1))[0],
-    "over_rows": lambda scores: heatmaps.soft_argmax(scores.log_softmax(dim=-1))[0],
-    "no_softmax": lambda scores: heatmaps.soft_argmax(scores)[0],
-    "half_cell": lambda scores: soft_argmax(scores) - 0.5 / torch.tensor(scores.shape[:1:-1]),
-    "cells": lambda scores: to_pixels(soft_argmax(scores), *scores.shape[-2:]) + 0.5,
-    "cells_half": lambda scores: to_pixels(soft_argmax(scores), *scores.shape[-2:]),
-    "highest": lambda scores: soft_argmax(1e6 * scores),
-    "xy_exchanged": lambda scores: soft_argmax(scores).flip(-1),
+    "over_points": lambda f, scores: heatmaps.soft_argmax(scores.log_softmax(dim=1))[0],
+    "over_rows": lambda f, scores: heatmaps.soft_argmax(scores.log_softmax(dim=-1))[0],
+    "no_softmax": lambda f, scores: heatmaps.soft_argmax(scores)[0],
+    "half_cell": lambda f, scores: f(scores) - 0.5 / torch.tensor(scores.shape[:1:-1]),
+    "cells": lambda f, scores: to_pixels(f(scores), *scores.shape[-2:]) + 0.5,
+    "cells_half": lambda f, scores: to_pixels(f(scores), *scores.shape[-2:]),
+    "highest": lambda f, scores: f(1e6 * scores),
+    "xy_exchanged": lambda f, scores: f(scores).flip(-1),
+}
+
+
+def second_peak(heatmaps: Tensor, radius: int, rows: int = 0, columns: int = 0) -> Tensor:
+    """The highest value outside of the square about the highest cell, over the highest: (B, K).
+
+    rows, columns: by how much farther the square reaches down and across.
+    """
+    height, width = heatmaps.shape[-2:]
+    highest, place = heatmaps.flatten(2).max(dim=-1)  # (B, K)
+    down = (torch.arange(height) - (place // width)[..., None]).abs() <= radius + rows
+    across = (torch.arange(width) - (place % width)[..., None]).abs() <= radius + columns
+    near = down[..., :, None] & across[..., None, :]  # (B, K, h, w)
+    return heatmaps.masked_fill(near, 0).flatten(2).amax(-1) / highest
+
+
+def _two_peaks(index: int) -> tuple[Tensor, int]:
+    """Heatmaps of ``_scores`` with a second peak of another height, and a radius."""
+    first = _scores(index)[0].flatten(2).softmax(-1).unflatten(2, _scores(index)[0].shape[2:])
+    share = torch.rand(*first.shape[:2], 1, 1, generator=random(90 + index))
+    return first + share * first.roll((5, 6), dims=(2, 3)), (2, 3)[index]
+
+
+SECOND_PEAK = {
+    "neighbour": lambda f, maps, radius: maps.flatten(2).topk(2)[0][..., 1] / maps.amax((2, 3)),
+    "smaller": lambda f, maps, radius: f(maps, radius - 1),
+    "larger": lambda f, maps, radius: f(maps, radius + 1),
+    "both_axes": lambda f, maps, radius: torch.minimum(
+        f(maps, radius, rows=999), f(maps, radius, columns=999)
+    ),
+    "not_divided": lambda f, maps, radius: f(maps, radius) * maps.amax((2, 3)),
+    "inverse": lambda f, *given: 1 / f(*given),
+    "of_all_points": lambda f, maps, radius: (
+        f(maps, radius) * maps.amax((2, 3)) / maps.amax((1, 2, 3))[:, None]
+    ),
+    "difference": lambda f, maps, radius: (1 - f(maps, radius)) * maps.amax((2, 3)),
 }
 
 
@@ -162,37 +208,49 @@ def _heatmaps(index: int) -> tuple[Tensor, Tensor, float]:
     return _log_heatmaps(*_scores(index)), truth, (1.5, 0.8)[index]
 
 
+def _not_normalised(f: Function, maps: Tensor, truth: Tensor, sigma: float) -> Tensor:
+    """The loss with targets whose highest value is 1, not their sum."""
+    cells = torch.tensor(maps.shape[:1:-1])  # (w, h)
+    x, y = (
+        torch.exp(-((torch.arange(n) + 0.5 - truth[..., axis, None] * n) / sigma).square() / 2)
+        for axis, n in enumerate(cells)
+    )  # (B, K, w), (B, K, h)
+    return -torch.einsum("bkhw,bkh,bkw->bk", maps, y, x).mean()
+
+
 HEATMAP_LOSS = {
-    "sign": lambda *given: -cross_entropy(*given),
-    "sum": lambda maps, *given: cross_entropy(maps, *given) * maps[..., 0, 0].numel(),
-    "mean_of_cells": lambda maps, *given: cross_entropy(maps, *given) / maps[0, 0].numel(),
-    "half_cell": lambda maps, truth, sigma: cross_entropy(
+    "sign": lambda f, *given: -f(*given),
+    "sum": lambda f, maps, *given: f(maps, *given) * maps[..., 0, 0].numel(),
+    "mean_of_cells": lambda f, maps, *given: f(maps, *given) / maps[0, 0].numel(),
+    "half_cell": lambda f, maps, truth, sigma: f(
         maps, truth + 0.5 / torch.tensor(maps.shape[:1:-1]), sigma
     ),
-    "xy_exchanged": lambda maps, truth, sigma: cross_entropy(maps, truth.flip(-1), sigma),
-    "sigma_not_squared": lambda maps, truth, sigma: cross_entropy(maps, truth, sigma**0.5),
-    "no_half": lambda maps, truth, sigma: cross_entropy(maps, truth, sigma / 2**0.5),
+    "xy_exchanged": lambda f, maps, truth, sigma: f(maps, truth.flip(-1), sigma),
+    "sigma_not_squared": lambda f, maps, truth, sigma: f(maps, truth, sigma**0.5),
+    "no_half": lambda f, maps, truth, sigma: f(maps, truth, sigma / 2**0.5),
+    "not_normalised": _not_normalised,
 }
 
 
 def _per_coordinate(
     predicted: Tensor, truth: Tensor, width: float, curvature: float, *flaws: str
 ) -> Tensor:
-    """The wing loss before its mean, (N, 68, 2); flaws: "jump" and "exchanged"."""
+    """The wing loss before its mean, (N, 68, 2); flaws: "jump", "exchanged", "no_one"."""
     error = (predicted - truth).abs()
-    near = width * torch.log1p(error / curvature)
+    near = width * torch.log(error / curvature + ("no_one" not in flaws))
     offset = 0 if "jump" in flaws else width - width * math.log1p(width / curvature)
     return torch.where((error < width) != ("exchanged" in flaws), near, error - offset)
 
 
 WING_LOSS = {
-    "jump": lambda *given: _per_coordinate(*given, "jump").mean(),
-    "no_abs": lambda *given: wing(*given) * torch.nan,
-    "pieces_exchanged": lambda *given: _per_coordinate(*given, "exchanged").mean(),
-    "arguments_exchanged": lambda predicted, truth, w, c: wing(predicted, truth, c, w),
-    "sum": lambda *given: wing(*given) * given[0].numel(),
-    "per_coordinate": _per_coordinate,
-    "distance": lambda predicted, truth, *_: (predicted - truth).abs().mean(),
+    "jump": lambda f, *given: _per_coordinate(*given, "jump").mean(),
+    "no_abs": lambda f, *given: f(*given) * torch.nan,
+    "no_one": lambda f, *given: _per_coordinate(*given, "no_one").mean(),
+    "pieces_exchanged": lambda f, *given: _per_coordinate(*given, "exchanged").mean(),
+    "arguments_exchanged": lambda f, predicted, truth, w, c: f(predicted, truth, c, w),
+    "sum": lambda f, *given: f(*given) * given[0].numel(),
+    "per_coordinate": lambda f, *given: _per_coordinate(*given),
+    "distance": lambda f, predicted, truth, *_: (predicted - truth).abs().mean(),
 }
 
 
@@ -209,21 +267,24 @@ def _errors(index: int) -> tuple[Tensor, float]:
 
 
 FAILURES_AND_AREA = {
-    "passing": lambda *given: (100 - failure_rate(*given), area_under_curve(*given)),
-    "fractions": lambda *given: (failure_rate(*given) / 100, area_under_curve(*given) / 100),
-    "at_limit": lambda e, limit: (failure_rate(e, limit - 1e-4), area_under_curve(e, limit)),
-    "area_above": lambda *given: (failure_rate(*given), 100 - area_under_curve(*given)),
-    "below_zero": lambda e, limit: (failure_rate(e, limit), 100 * (1 - e / limit).mean()),
-    "not_divided": lambda *given: (failure_rate(*given), area_under_curve(*given) * given[1]),
-    "count": lambda e, limit: ((e > limit).sum(), area_under_curve(e, limit)),
+    "passing": lambda f, *given: (100 - f(*given)[0], f(*given)[1]),
+    "fractions": lambda f, *given: tuple(value / 100 for value in f(*given)),
+    "failures_fraction": lambda f, *given: (f(*given)[0] / 100, f(*given)[1]),
+    "at_limit": lambda f, e, limit: (f(e, limit - 1e-4)[0], f(e, limit)[1]),
+    "area_above": lambda f, *given: (f(*given)[0], 100 - f(*given)[1]),
+    "below_zero": lambda f, e, limit: (f(e, limit)[0], 100 * (1 - e / limit).mean()),
+    "not_divided": lambda f, *given: (f(*given)[0], f(*given)[1] * given[1]),
+    "count": lambda f, e, limit: ((e > limit).sum(), f(e, limit)[1]),
 }
 
+CURVE = ("the failure rate", "the area")
 TASKS = (
     Task("read_pts", read_pts, _pts, READ_PTS, points_on(close_up)),
     Task("square_crop", square_crop, _boxes, SQUARE_CROP, _in_the_right_crop),
     Task("back_to_picture", back_to_picture, _in_crops, BACK_TO_PICTURE, points_on(close_up)),
     Task("soft_argmax", soft_argmax, _scores, SOFT_ARGMAX, fractions_on(close_up)),
+    Task("second_peak", second_peak, _two_peaks, SECOND_PEAK),
     Task("heatmap_loss", cross_entropy, _heatmaps, HEATMAP_LOSS),
     Task("wing_loss", wing, _predictions, WING_LOSS),
-    Task("failures_and_area", failures_and_area, _errors, FAILURES_AND_AREA),
+    Task("failures_and_area", failures_and_area, _errors, FAILURES_AND_AREA, names=CURVE),
 )

@@ -1,7 +1,8 @@
 """A task, and how a learner's function is judged: by correct code and by mistakes with names.
 
-A mistake is a function, too. The learner's results are compared with those of the correct function
-and of every known mistake; the mistake with the same results is the one that was made.
+A mistake is a function of the correct function and its arguments, so that two of them can be made
+at once. The learner's results are compared with those of the correct function, of every known
+mistake and of every two; the one with the same results was made.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 from textwrap import fill
 from typing import Any, TypeVar
@@ -21,14 +23,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from exercises.describe import close, describe, inputs, shapes
 from exercises.faces import View, side_by_side
 
 Function = Callable[..., Any]
 Result = tuple[Tensor, ...]  # float64 each
 Returned = TypeVar("Returned")
 
-TRIALS = 2
-CLOSE = 1e-4  # of the largest value: more than rounding, an eighth of half a pixel of 640
 NOT_DONE = "not done yet"
 FEEDBACK = ConfigParser(delimiters="=", interpolation=None)  # [task] name of a mistake = sentence
 FEEDBACK.read_string(Path(__file__).with_name("feedback.ini").read_text(encoding="utf-8"))
@@ -40,12 +41,16 @@ class Task:
 
     name: str
     right: Function  # the correct function; where the project has it, that one
-    trial: Callable[[int], tuple[Any, ...]]  # arguments of trials 0 and 1, which differ in size
-    mistakes: dict[str, Function]  # by name; ``feedback.ini`` has a sentence for each
-    view: View | None = None  # shows a result; None where no picture helps
+    trial: Callable[[int], tuple[Any, ...]]  # arguments of trials 0, 1, ..., which differ in size
+    # By name, called with the correct function and its arguments; ``feedback.ini`` has a sentence
+    # for each.
+    mistakes: dict[str, Function]
+    view: View | None = None  # shows a result of trial 0 or 1; None where no picture helps
     numbered: tuple[int, ...] = ()  # points whose numbers are drawn
     # Calls a function with a trial's arguments and returns what is compared.
     call: Function = lambda function, *arguments: function(*arguments)
+    trials: int = 2
+    names: tuple[str, ...] = ()  # of what is compared, where a result has several parts
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,9 @@ class Failure:
 
     def __str__(self) -> str:
         return self.message if self.line is None else f"{self.message} (line {self.line})"
+
+
+Outcome = Result | Failure
 
 
 @dataclass(frozen=True)
@@ -82,30 +90,59 @@ def judge(
     the learner's code runs, to stop it where it takes too long."""
     if not callable(function):
         return Verdict(f"{NOT_DONE}: {file} has no function of that name")
-    trials = [task.trial(number) for number in range(TRIALS)]
-    right = _results(task, task.right, trials)  # first: its imports are not on the learner's time
+    trials = [task.trial(number) for number in range(task.trials)]
+    right = outcomes(task, task.right, trials, file)  # first: not on the learner's time
     with limit():
-        own = attempt(partial(_results, task, function, trials), file)
-    if own == Failure(NOT_DONE):
-        return Verdict(NOT_DONE)
-    wrong = difference(own, right)
-    if wrong is None:
+        own = outcomes(task, function, trials, file)
+    wrong = [number for number in range(task.trials) if not same(own[number], right[number])]
+    if not wrong:
         return Verdict("done", done=True)
-    trial, message = wrong
-    for name, mistake in task.mistakes.items():
-        if difference(own, attempt(partial(_results, task, mistake, trials), file)) is None:
-            message = FEEDBACK[task.name][name]
-            break
-    if isinstance(own, Failure):
-        return Verdict(str(replace(own, message=message)))
-    if task.view is None or _shapes(own[trial]) != _shapes(right[trial]):
+    first = wrong[0]
+    mine, expected, given = own[first], right[first], trials[first]
+    if mine == Failure(NOT_DONE):
+        return Verdict(NOT_DONE)
+    message = _known(task, own, first, trials, file)
+    if isinstance(mine, Failure):
+        line = str(replace(mine, message=message or mine.message))
+        return Verdict(line + (inputs(given, function) if first and not message else ""))
+    if not message:
+        message = describe(mine, expected, given, function, task.names)
+        if shapes(mine) == shapes(expected):
+            message = f"wrong, but no mistake that is known here: {message}"
+        elif first:
+            message += inputs(given, function)
+    if task.view is None or first > 1 or shapes(mine) != shapes(expected):
         return Verdict(message)
-    views = [task.view(trial, result[trial]) for result in (right, own)]
+    views = [task.view(first, result) for result in (expected, mine)]
     figure = side_by_side(*views, task.numbered)
     figure.suptitle(fill(message, 88), fontsize=9)
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return Verdict(message, picture=png.getvalue())
+
+
+def _known(
+    task: Task, own: list[Outcome], first: int, trials: list[tuple[Any, ...]], file: Path
+) -> str | None:
+    """The sentence of the mistake that has the learner's results, or of two at once; None where no
+    known one has. first: the first wrong trial."""
+    sentences, one_trial = FEEDBACK[task.name], None
+    made = {name: partial(mistake, task.right) for name, mistake in task.mistakes.items()}
+    for name, mistake in made.items():
+        found = outcomes(task, mistake, trials, file)
+        if all(map(same, own, found)):
+            return sentences[name]
+        if one_trial is None and same(own[first], found[first]):
+            one_trial = f"{sentences[name]}; and with other inputs, something else is wrong"
+    for inner, outer in permutations(made, 2):
+        function = partial(task.mistakes[outer], made[inner])
+        tries = (outcomes(task, function, [one], file)[0] for one in trials)
+        if all(
+            same(mine, other) and isinstance(other, tuple)
+            for mine, other in zip(own, tries, strict=True)
+        ):
+            return f"two mistakes: {sentences[inner]}; and {sentences[outer]}"
+    return one_trial
 
 
 def attempt(work: Callable[[], Returned], file: Path) -> Returned | Failure:
@@ -123,17 +160,22 @@ def attempt(work: Callable[[], Returned], file: Path) -> Returned | Failure:
         return Failure(f"{type(fault).__name__}: {text}" if text else type(fault).__name__, line)
 
 
-def _results(task: Task, function: Function, trials: Sequence[tuple[Any, ...]]) -> list[Result]:
-    """The result of every trial. Raises BadResult where it cannot be compared."""
-    results = []
-    for arguments in trials:
-        given = deepcopy(arguments)
-        result = task.call(function, *given)
-        results.append(tuple(map(_values, result if isinstance(result, tuple) else (result,))))
-        for before, after in zip(arguments, given, strict=True):
-            if isinstance(before, Tensor) and not torch.equal(before, after):
-                raise BadResult("an argument was changed: work on a copy, x.clone()")
-    return results
+def outcomes(
+    task: Task, function: Function, trials: Sequence[tuple[Any, ...]], file: Path
+) -> list[Outcome]:
+    """The result of every trial, or the Failure that stopped it."""
+    return [attempt(partial(_result, task, function, given), file) for given in trials]
+
+
+def _result(task: Task, function: Function, arguments: tuple[Any, ...]) -> Result:
+    """The result of a trial. Raises BadResult where it cannot be compared."""
+    given = deepcopy(arguments)
+    result = task.call(function, *given)
+    values = tuple(map(_values, result if isinstance(result, tuple) else (result,)))
+    for before, after in zip(arguments, given, strict=True):
+        if isinstance(before, Tensor) and not torch.equal(before, after):
+            raise BadResult("an argument was changed: work on a copy, x.clone()")
+    return values
 
 
 def _values(result: object) -> Tensor:
@@ -145,27 +187,10 @@ def _values(result: object) -> Tensor:
         raise BadResult(f"a {type(result).__name__} is returned instead of numbers") from None
 
 
-def difference(
-    own: list[Result] | Failure, other: list[Result] | Failure
-) -> tuple[int, str] | None:
-    """The first trial in which two functions differ, and how; None where they never do.
-
-    Numbers differ by more than ``CLOSE`` of the largest one, failures by their messages.
-    """
-    failure = next((one for one in (own, other) if isinstance(one, Failure)), None)
-    if failure:
-        return None if own == other else (0, failure.message)
-    for trial, (mine, wanted) in enumerate(zip(own, other, strict=True)):
-        if _shapes(mine) != _shapes(wanted):
-            return trial, f"the shape is {_shapes(mine)}, expected is {_shapes(wanted)}"
-        for found, expected in zip(mine, wanted, strict=True):
-            close = CLOSE * expected.nan_to_num(0, 0, 0).abs().max().item()
-            if not torch.allclose(found, expected, rtol=0, atol=close, equal_nan=True):
-                worst = (found - expected).abs().nan_to_num(float("inf")).argmax()
-                numbers = f"{found.flatten()[worst]:.6g} instead of {expected.flatten()[worst]:.6g}"
-                return trial, f"wrong, but no mistake that is known here: {numbers}"
-    return None
-
-
-def _shapes(result: Result) -> str:
-    return " and ".join(str(tuple(one.shape)) if one.ndim else "a single number" for one in result)
+def same(own: Outcome, other: Outcome) -> bool:
+    """Whether two functions do the same in a trial: close numbers, none at all, or one failure."""
+    if isinstance(own, Failure) or isinstance(other, Failure):
+        return own == other
+    if shapes(own) != shapes(other):
+        return all(one.numel() == 0 for one in (*own, *other))
+    return all(close(*pair).all() for pair in zip(own, other, strict=True))

@@ -45,6 +45,15 @@ def mean_face_error(train: Tensor, test: Tensor) -> float:
     raise NotImplementedError
 
 
+def convolve(image: Tensor, kernel: Tensor) -> Tensor:
+    """Slide a kernel over a picture, as a convolution layer of one channel does.
+
+    image: (H, W). kernel: (h, w).
+    Returns (H - h + 1, W - w + 1): the kernel lies wholly within the picture.
+    """
+    raise NotImplementedError
+
+
 def nose_net(convolutions: list[nn.Conv2d], linears: list[nn.Linear], faces: Tensor) -> Tensor:
     """Send pictures through NoseNet.
 

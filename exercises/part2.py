@@ -54,3 +54,13 @@ def flip_tta(network: nn.Module, faces: Tensor, flip_order: Tensor) -> Tensor:
     Returns (B, K, 2), fractions.
     """
     raise NotImplementedError
+
+
+def overfitting(train_loss: Tensor, test_loss: Tensor) -> tuple[int, float]:
+    """Read a learning curve: when does overfitting begin, and what does it cost?
+
+    train_loss, test_loss: (E,), the loss of each epoch on training and on test faces.
+    Returns the epoch with the lowest test loss, counted from 1, and by how much the test loss of
+    the last epoch is higher than that, in %.
+    """
+    raise NotImplementedError

@@ -46,6 +46,16 @@ def soft_argmax(scores: Tensor) -> Tensor:
     raise NotImplementedError
 
 
+def second_peak(heatmaps: Tensor, radius: int) -> Tensor:
+    """Find heatmaps with two peaks: how high is the second one?
+
+    heatmaps: (B, K, h, w), probabilities. radius: cells that belong to the first peak, to each
+    side of its highest cell, across and down.
+    Returns (B, K): the highest value outside of that square over the highest of all, 0 to 1.
+    """
+    raise NotImplementedError
+
+
 def heatmap_loss(log_heatmaps: Tensor, truth: Tensor, sigma: float) -> Tensor:
     """Compute the cross-entropy of heatmaps with Gaussians about the truth.
 

@@ -78,6 +78,8 @@ def write_run_report(
         "left_out": [*train.faces.left_out, *test.faces.left_out],
         "stairs": stairs(recipe),
     }
+    if options.mine:
+        metrics["your_code"] = dict(options.mine)
     checkpoints.save({**state, "metrics": metrics}, checkpoint)
     results = _results(predicted, mean_face, test, recipe)
     report = Report(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import suppress
+from pathlib import Path
 
 from parts.commands.options import add_data, add_device, add_reports
 
@@ -31,6 +32,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)"
     )
     parser.add_argument("--resume", action="store_true", help="continue a stopped run")
+    parser.add_argument(
+        "--mine", type=Path, metavar="MY.py",
+        help="train with the functions of your exercises where they are written; pages go to mine/",
+    )  # fmt: skip
     if number != "3":
         return
     parser.add_argument(

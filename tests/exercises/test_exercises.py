@@ -1,22 +1,30 @@
 """Exercises: the starters are not done, correct code is, and every mistake is recognised."""
 
+import hashlib
+import json
 import math
 import re
+import time
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from itertools import permutations
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional
+from wrong_answers import WRONG
 
+from common.augmentation import warp
 from common.system.errors import UserError
 from exercises import check as checking
-from exercises import judge as judging
-from exercises.check import FOLDER, check, load
-from exercises.faces import side_by_side
-from exercises.judge import FEEDBACK, NOT_DONE, Verdict, attempt, difference, judge
+from exercises import part1, part2, part3
+from exercises.check import FOLDER, check, imported_solutions, load, watch
+from exercises.faces import seed_trials, side_by_side
+from exercises.judge import FEEDBACK, NOT_DONE, Verdict, judge, outcomes, same
 from exercises.tasks import TASKS
 
 FILE = Path("mine.py")
@@ -27,8 +35,12 @@ every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 
 def results(task, function):
     """What a function returns in every trial, or why it fails."""
-    trials = [task.trial(number) for number in range(judging.TRIALS)]
-    return attempt(partial(judging._results, task, function, trials), FILE)
+    trials = [task.trial(number) for number in range(task.trials)]
+    return outcomes(task, function, trials, FILE)
+
+
+def differ(one, other):
+    return not all(map(same, one, other))
 
 
 @pytest.fixture
@@ -44,11 +56,11 @@ def write(tmp_path):
 
 
 def test_every_task_has_its_section_and_every_mistake_its_sentence():
-    assert [len(names) for names in SECTIONS.values()] == [6, 5, 7]
+    assert [len(names) for names in SECTIONS.values()] == [7, 6, 8]
     assert [name for names in SECTIONS.values() for name in names] == list(TASKS)
     mistakes = {name: list(task.mistakes) for name, task in TASKS.items()}
     assert mistakes == {name: list(FEEDBACK[name]) for name in FEEDBACK.sections()}
-    assert sum(map(len, mistakes.values())) == 125
+    assert sum(map(len, mistakes.values())) == 171
 
 
 @pytest.mark.parametrize(("part", "sheet"), SHEETS.items())
@@ -73,12 +85,50 @@ def test_correct_code_is_done_and_the_two_trials_differ(task):
     assert not judge(replace(task, view=None), lambda *given: constant, FILE).done
 
 
+def prove_mistakes_differ(task):
+    made = [partial(mistake, task.right) for mistake in task.mistakes.values()]
+    found = [results(task, function) for function in (task.right, *made)]
+    assert all(differ(one, other) for one, other in permutations(found, 2))
+    return made
+
+
 @every_task
 def test_every_mistake_has_results_of_its_own_and_is_called_by_its_name(task):
-    outcomes = [results(task, function) for function in (task.right, *task.mistakes.values())]
-    assert all(difference(one, other) for one, other in permutations(outcomes, 2))
-    name, mistake = list(task.mistakes.items())[-1]  # compared with all others before it
-    assert judge(replace(task, view=None), mistake, FILE).message == FEEDBACK[task.name][name]
+    last = prove_mistakes_differ(task)[-1]  # compared with all others before it
+    assert (
+        judge(replace(task, view=None), last, FILE).message
+        == FEEDBACK[task.name][list(task.mistakes)[-1]]
+    )
+
+
+@pytest.mark.slow
+def test_students_have_trials_of_their_own_in_which_every_mistake_differs():
+    everybody = results(TASKS["turning"], TASKS["turning"].right)
+    try:
+        seeds = [seed_trials(name) for name in ("Ada", "Grace")]
+        assert len(set(seeds)) == 2 and 0 not in seeds
+        for task in TASKS.values():
+            assert judge(task, task.right, FILE).done
+            prove_mistakes_differ(task)
+        read_asf = results(TASKS["read_asf"], TASKS["read_asf"].right)
+    finally:
+        assert seed_trials(None) == 0
+    assert differ(read_asf, results(TASKS["read_asf"], TASKS["read_asf"].right))
+    assert not differ(everybody, results(TASKS["turning"], TASKS["turning"].right))
+
+
+def test_most_wrong_answers_are_named_and_the_others_described():
+    plain = {name: replace(task, view=None) for name, task in TASKS.items()}
+    unnamed = []
+    for name, body, expected in WRONG:
+        starter = next(getattr(part, name) for part in (part1, part2, part3) if hasattr(part, name))
+        code = f"def {name}({', '.join(signature(starter).parameters)}):\n{indent(body, '    ')}"
+        scope = {"torch": torch, "math": math, "F": functional, "warp": warp}
+        exec(compile(code, str(FILE), "exec"), scope)
+        message = judge(plain[name], scope[name], FILE).message
+        assert re.search(expected, message), (name, message)
+        unnamed += [name] * ("no mistake that is known" in message)
+    assert len(WRONG) == 60 and unnamed == ["to_fractions", "mirror", "flip_tta", "square_crop"]
 
 
 HANDWRITTEN = {  # mistakes as somebody types them
@@ -132,7 +182,30 @@ def test_any_wrong_result_of_the_right_shape_can_be_drawn(name, wrong):
         ("points / 2", r"nothing is returned: does the function end with return\?"),
         ("return 'x and y'", "a str is returned instead of numbers"),
         ("return points[0]", r"the shape is \(2,\), expected is \(58, 2\)"),
-        ("return points * 0", r"wrong, but no mistake that is known here: 0 instead of 0\.\d+"),
+        (
+            "return points * 0",
+            r"wrong, but no mistake .*: all zeros; point \d+, .: 0 instead of 0\.\d+ .*",
+        ),
+        (
+            "return points / torch.tensor([width, 3]) + torch.tensor([0.5 / width, 0.1])",
+            r"wrong, .*: wrong only in y; point \d+, y: .* \(input: points\[\d+, 1\] = .*\)",
+        ),
+        (
+            "return (points + 0.5).mT / torch.tensor([[width], [height]])",
+            r"the shape is \(2, 58\), expected is \(58, 2\): transposed",
+        ),
+        (
+            "return ((points + 0.5) / torch.tensor([width, height])).mean(0)",
+            r"the shape is .* expected is \(58, 2\): the mean over its points was taken as well",
+        ),
+        (
+            "return 3 + (points + 0.5) / torch.tensor([width, height])",
+            r"wrong, .*: 3 too large everywhere; .*",
+        ),
+        (
+            "return 9 * (points + 0.5) / torch.tensor([width, height])",
+            r"wrong, .*: 9 times what is expected; .*",
+        ),
     ],
 )
 def test_other_faults_are_described_in_one_line(write, body, message):
@@ -169,16 +242,84 @@ def test_the_command_draws_the_mistake_and_removes_old_pictures(write, tmp_path,
     assert (status, errors, picture.name) == (1, [], "part2-mirror.png")
     lines = dict(re.findall(r"^(\w+)  +(.+)$", out, re.MULTILINE))
     assert lines.pop("mirror").startswith(mistake)
-    assert lines == dict.fromkeys(["turning", "move_both", "nme", "flip_tta"], "done")
+    assert lines == dict.fromkeys(
+        ["turning", "move_both", "nme", "flip_tta", "overfitting"], "done"
+    )
     assert {path.name for path in tmp_path.iterdir()} == {"mine.py", "pictures"}
     with Image.open(picture) as image:
         colours = {colour[:3] for _, colour in image.getcolors(1 << 24)}
     assert {(0, 214, 143), (255, 74, 61)} <= colours  # the right points and the learner's
 
 
-def test_the_exit_status_is_0_if_all_tasks_are_done(monkeypatch, tmp_path):
-    monkeypatch.setattr(checking, "_verdicts", lambda *_: [("done", True, None)] * 5)
-    assert check("2", save_dir=tmp_path) == 0
+@pytest.fixture
+def outcome(monkeypatch):
+    """Without a process: the first task's outcome is ``done``, all others are done."""
+
+    def set_outcome(done):
+        def verdicts(names, *_):
+            return [("a message", done, None)] + [("done", True, None)] * (len(names) - 1)
+
+        monkeypatch.setattr(checking, "_verdicts", verdicts)
+
+    return set_outcome
+
+
+def test_when_all_tasks_are_done_the_next_step_is_named(outcome, write, command):
+    outcome(True)
+    file = write("from common.augmentation import warp\n")
+    status, out, _ = command("check", "2", "--file", file)
+    assert status == 0 and "note:" not in out
+    assert f"6 of 6 done\nnext: python run_part.py 2 --mine {file} trains" in out
+
+
+def test_the_outcome_of_all_parts_is_recorded_for_a_teacher(outcome, write, tmp_path, command):
+    outcome(False)
+    for part in "123":
+        write(f"x = {part}\n").rename(tmp_path / f"part{part}.py")
+    line = f"check all --file {tmp_path} --json class/ada.json --student Ada"
+    assert command(*line.split())[0] == 1
+    record = json.loads((tmp_path / "class" / "ada.json").read_text())
+    assert (record["student"], record["done"], record["tasks"]) == ("Ada", 18, 21)
+    assert 0 < record["seed"] < 10_000
+    part = record["parts"]["3"]
+    assert part["sha256"] == hashlib.sha256(b"x = 3\n").hexdigest()
+    assert part["tasks"]["read_pts"] == {"done": False, "message": "a message"}
+    assert list(part["tasks"]) == SECTIONS["3"] and part["imports"] == []
+    status, _, errors = command("check", "all", "--file", tmp_path / "part1.py")
+    assert status == 2 and "part1.py: is no folder; name one that holds part1.py" in errors[0]
+
+
+@pytest.mark.parametrize(
+    "code", ["from exercises.tasks import TASKS", "def f():\n    import parts.part1_nose_tip as p"]
+)
+def test_a_solution_that_imports_ours_is_said_to(outcome, write, command, code):
+    outcome(True)
+    file = write(code)
+    module = re.search(r"(?:exercises|parts)\.\w+", code)[0]
+    assert imported_solutions(file) == [module]
+    assert (
+        f"note: {file} imports {module}, where the solutions are"
+        in command("check", "1", "--file", file)[1]
+    )
+
+
+def test_watching_checks_again_after_a_change_and_ends_by_ctrl_c(monkeypatch, write, capsys):
+    file, checks = write(""), []
+
+    def once():
+        checks.append(file.read_text())
+        if len(checks) == 1:
+            raise UserError("cannot be run")
+        return 0
+
+    def sleep(seconds):
+        if len(checks) == 2:
+            raise KeyboardInterrupt
+        file.write_text("changed")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert watch(once, [file]) == 0 and checks == ["", "changed"]
+    assert "error: cannot be run" in capsys.readouterr().out
 
 
 @pytest.mark.slow
