@@ -21,6 +21,5 @@ def ibug_folder(tmp_path):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setattr(download, "PAUSE_SECONDS", 0)
-    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 5)
     with serving({PATH: CONTENT}) as running:
         yield running

@@ -325,31 +325,28 @@ def test_watching_checks_again_after_a_change_and_ends_by_ctrl_c(monkeypatch, wr
 @pytest.mark.slow
 def test_what_never_ends_or_crashes_is_left_and_the_next_checked(write, tmp_path, capfd):
     text = """
-import os, time
+import os
 from exercises.checks_part1 import *
 def to_pixels(*given):
     while True:
         try: float("a")
         except: pass
 def nose_net(*given):
-    time.sleep(600)
-def training_step(*given):
     os._exit(0)
 """
     assert check("1", write(text), tmp_path / "pictures", seconds=3) == 1
     out = dict(re.findall(r"^(\w+)  +(.+)$", capfd.readouterr().out, re.MULTILINE))
     endless = "still running after 3 seconds: is there a loop that never ends? (line "
     assert out["to_pixels"] in [f"{endless}{line})" for line in (5, 6, 7)]
-    assert out["nose_net"] == f"{endless}9)"
-    assert out["training_step"] == "Python itself ended: a crash, or too little memory"
+    assert out["nose_net"] == "Python itself ended: a crash, or too little memory"
     assert [out[name] for name in ("read_asf", "to_fractions", "mean_face_error")] == ["done"] * 3
 
 
 @pytest.mark.slow
 def test_a_file_that_never_ends_ends_the_command_with_one_line(write, tmp_path):
-    reason = r"still running after 1 seconds: .* \(line [12]\); correct"
+    reason = r"still running after 1 seconds: .* \(line 2\); correct"
     with pytest.raises(UserError, match=reason):
-        check("1", write("while True:\n    pass\n"), tmp_path, seconds_to_start=1)
+        check("1", write("import time\ntime.sleep(600)\n"), tmp_path, seconds_to_start=1)
 
 
 @pytest.mark.parametrize(

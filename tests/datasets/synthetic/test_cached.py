@@ -3,6 +3,7 @@ import os
 from functools import partial
 from unittest.mock import Mock
 
+import made_up_reports
 import numpy as np
 import pytest
 import small_sets
@@ -115,8 +116,10 @@ def test_synthetic_faces_have_room_for_the_margin_of_part_3(few):
 
 @pytest.mark.slow
 def test_mixed_is_compared_with_real_faces_alone_after_as_many_steps(few, tmp_path, monkeypatch):
-    small = partial(Best, batch=4, height=64, width=64, margin=8)  # a few faces, several steps
+    small_sets.shrink_crops(monkeypatch)
+    small = partial(part3_large_dataset.RECIPES["best"], batch=4)  # a few faces, several steps
     monkeypatch.setitem(part3_large_dataset.RECIPES, "best", small)
+    made_up_reports.draw_nothing(monkeypatch)
     data, reports = small_sets.write_ibug(tmp_path / "data"), tmp_path / "reports"
     line = ["3", "--dataset", "mixed", "--epochs", "2", "--device", "cpu", "--data", str(data)]
     assert run_part.main([*line, "--reports", str(reports)]) == 0

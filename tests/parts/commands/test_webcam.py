@@ -27,7 +27,7 @@ from parts import toolkit
 from parts.commands import webcam
 from parts.toolkit import FILTERS
 
-SIZE, STEP, COUNT = (320, 240), 3, 30  # pixels, pixels a frame, frames
+SIZE, STEP, COUNT = (320, 240), 3, 16  # pixels, pixels a frame, frames
 
 
 @pytest.fixture(autouse=True)
