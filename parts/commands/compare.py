@@ -25,6 +25,7 @@ from common.recipe import Options, Recipe, need_one, reasons
 from common.report.comparison_page import Comparison, Contestant, History, write_comparison
 from common.report.network_summary import milliseconds, multiply_adds
 from common.report.run_report import loss_of, network_crops
+from common.report.runs_page import write_runs
 from common.system.device import best_device
 from common.system.errors import UserError
 from common.training import fit
@@ -55,7 +56,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_reports(parser)
     parser.add_argument(
         "names", nargs="*", metavar="NAME",
-        help="as part 3's --network, or ResNet18-ImageNet (default: all five of --network)",
+        help="as part 3's --network, or ResNet18-ImageNet (default: all five of --network); "
+        "or folders of finished runs, which are set side by side",
     )  # fmt: skip
     parser.add_argument(
         "--recipe", choices=("course", "best"), default="course", help="default: course"
@@ -70,11 +72,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train what is not trained yet, measure all, write ``reports/compare/`` and print the page.
+    """Train what is not trained yet, measure all, write ``reports/compare/`` and print the page;
+    of folders of finished runs only write the page.
 
     Raises UserError for unknown names, a missing data set, or a file that was left by another
     recipe of the same name.
     """
+    folders = [Path(name) for name in options.names]
+    if folders and all(folder.is_dir() for folder in folders):
+        print(f"the page: {write_runs(options.reports / 'runs', list(dict.fromkeys(folders)))}")
+        return
     given = vars(options)
     names, seeds, _ = (given.pop(name) for name in ("names", "seeds", "command"))
     chosen = Options(**given, resume=True)

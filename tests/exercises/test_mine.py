@@ -13,9 +13,8 @@ from common.keypoints import IMM_58
 from common.loading import load_crops
 from common.recipe import Options, Recipe
 from datasets.splits import train_and_test
-from exercises.checks_part1 import TASKS as PART_1
 from exercises.faces import portrait
-from exercises.mine import SEAMS, replaced
+from exercises.mine import replaced
 from exercises.tasks import TASKS
 from parts.part1_nose_tip import NOSE, Best, NoseNet
 
@@ -25,6 +24,12 @@ def mirror(images, points, flip_order):
     points[..., 0] = images.shape[-1] - 1 - points[..., 0]
     return images.flip(-1), points{renamed}
 """
+
+
+def nose_net(convolutions, linears, faces):
+    for layer in convolutions:
+        faces = torch.nn.functional.max_pool2d(torch.relu(layer(faces)), 3, 2)
+    return linears[1](torch.relu(linears[0](faces.flatten(1)))).view(-1, 1, 2)
 
 
 def mirror(renamed="[:, flip_order]"):
@@ -45,10 +50,10 @@ def test_correct_functions_of_part_1_train_as_ours_do(small_root, tmp_path):
         return [[row["train_loss"], row["test_nme"]] for row in rows]
 
     ours = history("ours")
-    right = {task.name: task.right for task in PART_1 if task.name in SEAMS}
-    calls = []
-    step = right["training_step"]
+    right = {name: TASKS[name].right for name in ("to_fractions", "to_pixels")}
+    calls, step = [], TASKS["training_step"].right
     right["training_step"] = lambda *given: calls.append(0) or step(*given)
+    right["nose_net"] = nose_net
     with replaced(right):
         theirs = history("theirs")
     assert len(calls) == 2 * math.ceil(len(train) / 4)
@@ -102,7 +107,7 @@ def test_predictions_losses_and_metrics_are_the_learners_too():
     with replaced(twice):
         torch.testing.assert_close(losses.training_loss(maps, given, recipe), 2 * loss)
     with replaced({"nme": lambda predicted, truth, eyes: torch.full((2,), float(eyes[0]))}):
-        assert training.nme(given, given, torch.ones(2)).tolist() == [13, 13]
+        assert training.nme(given, given, torch.ones(2)).tolist() == [21, 21]
     with replaced({"flip_tta": flip}):
         second = inference.predict_flipped(network, faces, IMM_58.flip_order)
     torch.testing.assert_close(second, inference.predict_flipped(network, faces, IMM_58.flip_order))
