@@ -62,15 +62,17 @@ def train_and_test(faces: Faces, seed: int) -> tuple[Faces, Faces, tuple[str, ..
 
 
 def in_both(train: tuple[Path, ...], test: tuple[Path, ...]) -> list[tuple[Path, Path]]:
-    """Test pictures whose name but for such an ending as "copy", or whose bytes, a training
-    picture has: pairs of both."""
-    names = {_plain(file): file for file in train}
+    """Test pictures whose name but for such an ending as "copy" a training picture in the same
+    folder has, or whose bytes any of them has: pairs of both."""
+    names = {(file.parent, _plain(file)): file for file in train}
     sizes, test_sizes = ({file: file.stat().st_size for file in side} for side in (train, test))
     common = {*sizes.values()} & {*test_sizes.values()}  # others need not be read
     same = {_bytes(file): file for file, size in sizes.items() if size in common}
     pairs = {}
     for file, size in test_sizes.items():
-        twin = names.get(_plain(file)) or (same.get(_bytes(file)) if size in common else None)
+        twin = names.get((file.parent, _plain(file))) or (
+            same.get(_bytes(file)) if size in common else None
+        )
         if twin:
             pairs[file] = twin
     return list(pairs.items())
