@@ -54,8 +54,7 @@ def write_run_report(
     """
     checkpoint = options.reports / lesson.folder / "checkpoint.pt"
     history = (state := checkpoints.load(checkpoint))["training"]["history"]
-    seen = test.images, test.flip_order, recipe
-    predicted = predict_keypoints(network, *seen)
+    predicted = predict_keypoints(network, *(seen := (test.images, test.flip_order, recipe)))
     others = {
         name: errors_per_face(predict_keypoints(other, *seen), test, recipe)
         for name, other in (beside or {}).items()
@@ -78,8 +77,7 @@ def write_run_report(
         "left_out": [*train.faces.left_out, *test.faces.left_out],
         "stairs": stairs(recipe),
     }
-    if options.mine:
-        metrics["your_code"] = dict(options.mine)
+    metrics |= {"your_code": dict(options.mine)} if options.mine else {}
     checkpoints.save({**state, "metrics": metrics}, checkpoint)
     results = _results(predicted, mean_face, test, recipe)
     report = Report(

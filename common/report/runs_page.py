@@ -38,7 +38,7 @@ def write_runs(folder: Path, runs: Sequence[Path]) -> Path:
         synthetic = any(side["metrics"]["synthetic"] for part in parts for side in part.values())
         gallery = Gallery(work, synthetic)
         contents = [_part(gallery, number, sides) for number, sides in enumerate(parts)]
-        render(work, "runs.html", {"parts": contents, "synthetic": synthetic})
+        render(work, "runs.html", {"shared": contents, "synthetic": synthetic})
 
     return write_page(folder, fill)
 
