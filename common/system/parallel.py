@@ -46,16 +46,15 @@ def map_unordered(
         at_once, multiprocessing.get_context("spawn"), _begin, (max(threads // at_once, 1),)
     )
     waiting: dict[Future[Result], tuple[Any, ...]] = {}
-    others, processes = set(multiprocessing.active_children()), set()
+    others = set(multiprocessing.active_children())
     try:
         with terminating_children():
             for piece in pieces:
                 waiting[pool.submit(work, *piece)] = piece
-                processes.update(set(multiprocessing.active_children()) - others)
                 if len(waiting) == at_once:
-                    yield from _first(waiting, processes)
+                    yield from _first(waiting, others)
             while waiting:
-                yield from _first(waiting, processes)
+                yield from _first(waiting, others)
     except BrokenProcessPool:
         raise UserError(
             f"one of {at_once} processes at work was killed, mostly for want of memory; {remedy} "
@@ -78,12 +77,13 @@ def terminating_children() -> Iterator[None]:
 
 
 def _first(
-    waiting: dict[Future[Result], tuple[Any, ...]], processes: Iterable[BaseProcess]
+    waiting: dict[Future[Result], tuple[Any, ...]], others: set[BaseProcess]
 ) -> Iterator[Done[Result]]:
-    # Now and then the pool does not see that a process died that it started a moment after a task
-    # was submitted, and would wait for ever.
+    """The first results of those tasks; others: processes that are not the pool's."""
+    # Now and then the pool does not see the death of a process that it started a moment after a
+    # task was submitted, and would wait for ever: each task that is waited for needs a process.
     while not (done := wait(waiting, SECONDS, return_when=FIRST_COMPLETED).done):
-        if any(process.exitcode for process in processes):
+        if len(set(multiprocessing.active_children()) - others) < len(waiting):
             raise BrokenProcessPool
     for future in done:
         yield waiting.pop(future), future.result()
