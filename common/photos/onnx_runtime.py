@@ -134,8 +134,8 @@ def int8_heatmaps(
     for name, values in network.state_dict().items():
         key.update(name.encode() + values.cpu().contiguous().numpy().tobytes())
     file = cache_folder() / f"int8-{key.hexdigest()[:16]}.onnx"
-    if file.is_file():
-        return file.read_bytes()
+    if file.is_file() and is_whole(kept := file.read_bytes()):
+        return kept
     print(f"network: made int8 for ONNX Runtime, once, and kept as {file}", file=sys.stderr)
     plain = as_onnx(_Heatmaps(network), *size, {})
     model = quantised(plain, faces(), "MinMax", True, "last layer", bits)
@@ -144,6 +144,16 @@ def int8_heatmaps(
     except UserError as fault:
         print(f"the int8 network is made again with each start: {fault}", file=sys.stderr)
     return model
+
+
+def is_whole(model: bytes) -> bool:
+    """Whether these are the bytes of an ONNX file with a network, and not a part of them."""
+    from google.protobuf.message import DecodeError  # onnx brings it
+
+    onnx, _ = onnx_packages()
+    with contextlib.suppress(DecodeError):
+        return bool(onnx.load_from_string(model).graph.output)
+    return False
 
 
 def quantised(

@@ -33,8 +33,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "output", type=Path, metavar="OUT", help="OUT.onnx, or with --web or --package a folder"
     )
     parser.add_argument("--overwrite", action="store_true", help="OUT if it is there already")
-    parser.add_argument("--web", action="store_true", help="a page that runs in a browser")
-    parser.add_argument("--package", metavar="NAME", help="a package without PyTorch, for pip")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--web", action="store_true", help="a page that runs in a browser")
+    kind.add_argument("--package", metavar="NAME", help="a package without PyTorch, for pip")
     parser.add_argument(
         "--onnxruntime-web", type=Path, metavar="DIR",
         help="--web: take ONNX Runtime from this folder, not from a CDN",

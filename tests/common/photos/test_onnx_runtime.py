@@ -55,6 +55,19 @@ def test_other_weights_are_another_file(network, kept, monkeypatch):
     assert len(made) == 1 and len(list(kept.iterdir())) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("left", [0, 1000, -1000])
+def test_a_damaged_file_is_made_again(network, kept, monkeypatch, tmp_path, left):
+    monkeypatch.setenv("FACE_CACHE", str(tmp_path))
+    file = max(kept.iterdir(), key=lambda file: file.stat().st_size)
+    whole = file.read_bytes()
+    (tmp_path / file.name).write_bytes(whole[:left])
+    monkeypatch.setattr(onnx_runtime, "as_onnx", lambda *_: b"")
+    monkeypatch.setattr(onnx_runtime, "quantised", lambda *_: whole)
+    assert int8_heatmaps(network, (64, 64), lambda: FACES) == whole
+    assert (tmp_path / file.name).read_bytes() == whole
+
+
 @pytest.mark.usefixtures("network")
 def test_where_the_cache_cannot_be_written_a_line_says_so(monkeypatch, tmp_path, capsys):
     (tmp_path / "file").touch()
