@@ -148,7 +148,7 @@ def int8_heatmaps(
 
 def is_whole(model: bytes) -> bool:
     """Whether these are the bytes of an ONNX file with a network, and not a part of them."""
-    from google.protobuf.message import DecodeError  # onnx brings it
+    from google.protobuf.message import DecodeError
 
     onnx, _ = onnx_packages()
     with contextlib.suppress(DecodeError):
