@@ -69,7 +69,7 @@ class Study:
         begin = asdict(self.start) | asdict(self.start.recipe)
         kept = [change.name for change in self.changes if change.values.keys() <= NOT_REVERTED]
         reverted = (
-            Change(f"without {change.name}", change.why, {k: begin[k] for k in change.values})
+            Change(_reverted(change.name), change.why, {k: begin[k] for k in change.values})
             for change in self.changes
             if change.name not in kept
         )
@@ -105,6 +105,10 @@ def _study(
         cumulative=True,
         **more,
     )
+
+
+def _reverted(name: str) -> str:
+    return f"with {name[3:]}" if name.startswith("no ") else f"without {name}"
 
 
 def _changes(rows: list[Row], recipe: Recipe) -> tuple[Change, ...]:
