@@ -15,6 +15,7 @@ Colour = tuple[int, int, int]
 ORANGE, SKY, YELLOW = (255, 176, 0), (86, 180, 233), (240, 228, 66)  # Okabe and Ito's, brightened
 ICE, RED, GREEN = (150, 225, 255), (255, 90, 60), (0, 200, 130)
 DARK = (20, 20, 20)
+FEW = 20  # points; fewer have room to be drawn larger
 _FINE = 4  # bits after the point in the coordinates that OpenCV draws with
 
 
@@ -38,7 +39,7 @@ def draw_faces(image: np.ndarray, faces: list[FoundFace], show: Collection[str])
         elif "points" in show:
             _lines(image, [points[list(run)] for run in face.scheme.lines], False, SKY, thick)
         if "points" in show:
-            radius = max(1.0, size / 110)
+            radius = max(1.0, size / (110 if len(points) >= FEW else 40))
             for colour, wide in ((DARK, radius + 1), (YELLOW, radius)):
                 for point in _fixed(points).tolist():
                     cv2.circle(image, point, int(wide * 2**_FINE), colour, -1, cv2.LINE_AA, _FINE)
@@ -73,7 +74,7 @@ def _box(image: np.ndarray, face: FoundFace, thick: int) -> None:
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) - 0.5
     _lines(image, [corners], True, ORANGE, thick)
     size, text = max(0.4, width / 400), f"{100 * face.confidence:.0f} %"
-    at = round(left), max(round(top - 8 * size), round(22 * size))
+    at = max(round(left), 0), max(round(top - 8 * size), round(22 * size))
     for shade, extra in ((DARK, 3), (ORANGE, 0)):
         wide = max(1, round(2 * size)) + extra
         cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, shade, wide, cv2.LINE_AA)

@@ -220,6 +220,7 @@ QUESTIONS2 = {
     ],
 }
 LESSON2 = Experiment("2", part2_full_face.Best(), folds=True)
+LIGHT = "Lamps and cameras differ, if not in IMM's studio."
 NOTHING_VARIED = {"shift": 0.0, "scale": 0.0, "flip": 0.0}
 PART2 = _study(
     "2",
@@ -236,6 +237,7 @@ PART2 = _study(
             f"{AT_LENGTH} {LESSON2.recipe.epochs} epochs.",
             (
                 Change(SMOOTH_L1[0], SMOOTH_L1[2], {"loss": "smooth_l1"}),
+                Change("brightness and contrast", LIGHT, {"brightness": 0.2, "contrast": 0.2}),
                 Change("no augmentation", "The training faces alone.", NOTHING_VARIED),
             ),
             start=LESSON2,
