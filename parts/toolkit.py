@@ -197,8 +197,8 @@ def point_finder(
         )
     framing = Framing(*framing)
     print(
-        f"{len(ids)} point{'s' * (len(ids) > 1)} of {trained.name}: the network that ships finds faces, and this one "
-        f"sees {framing.width:.2g} x {framing.height:.2g} times their box"
+        f"{trained.name} predicts {len(ids)} of {scheme.n_points} points: the network that ships "
+        f"finds faces, and this one sees {framing.width:.2g} x {framing.height:.2g} times their box"
         + ("" if all_points else "; pose, eyes and mouth need its 68 points and are left out"),
         file=sys.stderr,
     )

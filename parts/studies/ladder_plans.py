@@ -227,7 +227,16 @@ PART2 = _study(
     part2_full_face.Course(),
     replace(part2_full_face.Best(), epochs=60),
     [
-        BATCH, EPOCHS, MEAN_START, SHIFT, NO_JITTER, NO_ROTATION, HE_INIT, RATE, SCALE, FLIP,
+        BATCH,
+        EPOCHS,
+        MEAN_START,
+        SHIFT,
+        NO_JITTER,
+        NO_ROTATION,
+        HE_INIT,
+        RATE,
+        SCALE,
+        FLIP,
         FLIP_TTA,
     ],
     questions=(
