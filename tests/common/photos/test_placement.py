@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from common.crops import square_boxes
+from common.crops import crop_matrices, square_boxes, to_fractions, transform_points
 from common.faces import landmark_boxes
 from common.keypoints import IBUG_68
 from common.photos.detectors import Detector
 from common.photos.finder import FaceKeypoints
-from common.photos.placement import UNCERTAINTY
+from common.photos.placement import UNCERTAINTY, Look, second_look
 from common.recipe import Recipe
 from datasets.synthetic.render import render
 from parts.toolkit import face_keypoints
@@ -119,6 +119,30 @@ def test_of_two_looks_the_surer_one_counts():
     (kept,) = finder(Gaussians(wider_when_centred=True), GOOD[0] + [12, 0, 0, 0]).predict(IMAGE)
     assert kept.confidence == pytest.approx(face.confidence, abs=0.05)
     assert kept.uncertainty.mean() < 1.3 * face.uncertainty.mean()
+
+
+@pytest.mark.parametrize(("size", "kept"), [(0.75, 0.75), (1.4, 1.0)])
+def test_the_spreads_of_two_looks_are_compared_in_pixels_of_the_photo(size, kept):
+    truth = torch.from_numpy(SPOT).float() + 50 * SHAPE[None]  # (1, 68, 2)
+
+    def look_at(boxes, angles, flip):
+        matrices = crop_matrices(torch.from_numpy(boxes).float(), SIDE, SIDE)
+        fractions = to_fractions(transform_points(truth, matrices), SIDE, SIDE)
+        spread = torch.full((1, 68), 0.07)  # of every crop, so that wide crops are less exact
+        faces = torch.zeros(1, 1, SIDE, SIDE)
+        return Look(faces, matrices, fractions, spread, torch.full_like(fractions, torch.nan))
+
+    box = np.array([[*(SPOT + 0.5 - 25 * size), 50 * size, 50 * size]])
+    look = second_look(look_at, box, np.zeros(1))
+    assert look.sides().item() == pytest.approx(50 * kept, rel=1e-3)
+
+
+def test_two_boxes_that_lead_to_one_face_give_one():
+    boxes = GOOD[[0, 0]] + [[0, 0, 0, 0], [28, -8, 0, 0]]  # they overlap by less than two faces do
+    detector = Detector("a test's", lambda image: (boxes, np.ones(2)), 640, (0, 0, 1))
+    found = FaceKeypoints(Gaussians(1.05), RECIPE, detector, torch.device("cpu")).predict(IMAGE)
+    assert len(found) == 1
+    np.testing.assert_allclose(found[0].keypoints, SPOT + 50 * SHAPE.numpy(), atol=1.5)
 
 
 @pytest.mark.slow
