@@ -50,7 +50,6 @@ class OnCrops(part2_full_face.Best):
     margin: int = 16  # an eighth all around, for turned and shifted faces
     box_scale: float = 1.2  # a close crop: more pixels for the face
     epochs: int = 16  # with sixteen times as many faces, about as many steps as in part 2
-    rotation: float = 10.0  # heads in photos tilt, those of IMM hardly do
     brightness: float = 0.2  # lighting differs from photo to photo
     contrast: float = 0.2  # exposure differs
 
@@ -94,7 +93,7 @@ class Coordinates(OnCrops):
     learning_rate: float = 1e-3  # Adam's usual start; 2e-3 is for part 2's smaller network
     cosine: bool = True  # the learning rate falls to zero: small steps at the end
     warmup: float = 0.05  # small first steps, until batch normalisation has its statistics
-    rotation: float = 20.0  # as far as heads tilt in most photos
+    rotation: float = 20.0  # heads in photos tilt more than in part 2
     scale: float = 0.05  # beyond what the box's own error does
     shift: float = 0.0  # replaced by the box's error
     box_shift: float = 0.03  # a detector's box is never quite the landmarks' box

@@ -139,7 +139,6 @@ RATE = "higher learning rate", "learning_rate", "Learns faster, if training does
 SMOOTH_L1 = "SmoothL1", "loss", "Quadratic near zero, linear beyond: robust to outliers."
 COLOURS = "colour saturation hue brightness contrast"
 NO_JITTER = "no colour jitter", COLOURS, "The light in IMM's studio hardly differs."
-NO_ROTATION = "no rotation", "rotation", "IMM's people hold their heads upright."
 SHIFT = "shift", "shift", "Faces are not always in the middle of the picture."
 ROTATION = "rotation", "rotation", "Heads tilt in the plane of the picture."
 SCALE = "scale", "scale", "People sit nearer to the camera or farther from it."
@@ -173,7 +172,7 @@ QUESTIONS1 = {
     ],
 }
 LATER = [SMOOTH_L1, COSINE, HE_INIT, ROTATION, SCALE, FLIP, FLIP_TTA]
-PART2_VALUES = "epochs learning_rate he_init scale flip flip_tta"
+PART2_VALUES = "epochs learning_rate he_init rotation scale flip flip_tta"
 ALL_OF_PART2 = "part 2's recipe", PART2_VALUES, "All that part 2 changes but the picture's size."
 PART1 = _study(
     "1",
@@ -221,30 +220,20 @@ QUESTIONS2 = {
 }
 LESSON2 = Experiment("2", part2_full_face.Best(), folds=True)
 LIGHT = "Lamps and cameras differ, if not in IMM's studio."
-NOTHING_VARIED = {"shift": 0.0, "scale": 0.0, "flip": 0.0}
+NOTHING_VARIED = {"rotation": 0.0, "shift": 0.0, "scale": 0.0, "flip": 0.0}
 PART2 = _study(
     "2",
     part2_full_face.Course(),
     replace(part2_full_face.Best(), epochs=60),
-    [
-        BATCH,
-        EPOCHS,
-        MEAN_START,
-        SHIFT,
-        NO_JITTER,
-        NO_ROTATION,
-        HE_INIT,
-        RATE,
-        SCALE,
-        FLIP,
-        FLIP_TTA,
-    ],
+    [BATCH, EPOCHS, MEAN_START, SHIFT, NO_JITTER, HE_INIT, RATE, SCALE, FLIP, FLIP_TTA],
     questions=(
         Study(
             "More values",
-            "What the recipe does without, each alone, and augmentation as a whole. "
+            "Rotation, which the course has as well; values that the recipe does without; and all "
+            "augmentation together. "
             f"{AT_LENGTH} {LESSON2.recipe.epochs} epochs.",
             (
+                Change("no rotation", ROTATION[2], {"rotation": 0.0}),
                 Change(SMOOTH_L1[0], SMOOTH_L1[2], {"loss": "smooth_l1"}),
                 Change("brightness and contrast", LIGHT, {"brightness": 0.2, "contrast": 0.2}),
                 Change("no augmentation", "The training faces alone.", NOTHING_VARIED),
