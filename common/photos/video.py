@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from common.photos.h264 import H264Writer, pyav
 from common.system.errors import UserError
 from common.system.files import make_writable, temporary_name
 from common.system.signals import uninterrupted
@@ -30,6 +31,9 @@ FINEST = 65  # frames a second that MPEG-4 can count in thousandths; it has 6553
 AHEAD = 4  # frames that are decoded in advance
 WHOLE = 0.95  # of the announced frames, whose number is only estimated in some kinds of files
 STILL = 60.0  # seconds of a recording for which one frame is shown at most
+NO_PYAV = (
+    'as MPEG-4, which browsers do not play, and without sound; pip install -e ".[video]" for both'
+)
 OWN = "own"  # the stopwatch's name for time outside of all stages
 
 
@@ -169,8 +173,15 @@ def is_mirrored(path: Path) -> bool:
 class Recorder:
     """Writes frames to a video file, which has its name only once it is complete."""
 
-    def __init__(self, path: Path, rate: float, size: tuple[int, int], overwrite: bool) -> None:
-        """Open it. size: (width, height).
+    def __init__(
+        self,
+        path: Path,
+        rate: float,
+        size: tuple[int, int],
+        overwrite: bool,
+        sound: Path | None = None,
+    ) -> None:
+        """Open it. size: (width, height). sound: the film whose sound an .mp4 gets, with PyAV.
 
         Raises UserError where it exists already, cannot be written or is of an unknown kind.
         """
@@ -181,9 +192,16 @@ class Recorder:
         make_writable(path.parent)
         rate = round(rate) if rate > FINEST else rate
         self.path, self.rate, self.written = path, rate, 0
+        self._shown = 0  # frames, as if all had the usual rate
         self._left_out = 0  # frames by which stills were shortened
         self._temporary = temporary_name(path, path.suffix)  # OpenCV takes the format from it
         self._remove = weakref.finalize(self, self._temporary.unlink, missing_ok=True)
+        self._writer: H264Writer | cv2.VideoWriter | None
+        if path.suffix.lower() == ".mp4" and pyav():
+            self._writer = H264Writer(self._temporary, rate, size, sound)
+            return
+        if path.suffix.lower() == ".mp4":
+            print(f"{path}: {NO_PYAV}", file=sys.stderr)
         code = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
         self._writer = cv2.VideoWriter(str(self._temporary), code, rate, size)
         if not self._writer.isOpened():
@@ -192,12 +210,19 @@ class Recorder:
     def write(self, image: np.ndarray, seconds: float) -> None:
         """Show ``image``, uint8 (H, W, 3) RGB, at the time ``seconds`` of the recording.
 
-        A late frame is repeated in place of those that were skipped, for STILL seconds at most.
+        A late frame is repeated in place of those that were skipped, for STILL seconds at most;
+        H.264 has times instead. Raises UserError on a full disk, some kinds only in ``complete``.
         """
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        times = round(seconds * self.rate) + 1 - self.written - self._left_out
+        times = round(seconds * self.rate) + 1 - self._shown - self._left_out
         self._left_out += max(times - round(STILL * self.rate), 0)
         times = max(min(times, round(STILL * self.rate)), 1)
+        self._shown += times
+        if isinstance(self._writer, H264Writer):
+            with self._full_disk():
+                self._writer.write(image, seconds - self._left_out / self.rate)
+            self.written += 1
+            return
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         for _ in range(times):
             self._writer.write(image)
         self.written += times
@@ -207,15 +232,13 @@ class Recorder:
 
         Raises UserError where frames are missing: OpenCV reports no error when a disk is full.
         """
-        self._writer.release()
+        with self._full_disk():
+            self._release()
         written = cv2.VideoCapture(str(self._temporary))
         count = max(int(written.get(cv2.CAP_PROP_FRAME_COUNT)), 0)  # 0 where it is not a video
         written.release()
         if count != self.written:
-            raise UserError(
-                f"{self.path}: only {count} of {self.written} frames could be written; free some "
-                "space or choose another folder"
-            )
+            raise self._full()
 
     def close(self, keep: bool = True) -> None:
         """Complete the file and give it its name, or drop it; raises UserError as ``complete``."""
@@ -226,8 +249,27 @@ class Recorder:
                 if keep and self.written:
                     self._temporary.replace(self.path)
             finally:
-                self._writer.release()
+                with suppress(OSError):
+                    self._release()
                 self._remove()
+
+    def _release(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer:
+            writer.release()
+
+    @contextmanager
+    def _full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            raise self._full() from None
+
+    def _full(self) -> UserError:
+        return UserError(
+            f"{self.path}: not all frames could be written; free some space or choose another "
+            "folder"
+        )
 
 
 class Stopwatch:

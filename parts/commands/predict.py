@@ -319,7 +319,7 @@ def predict_video(path: str, stem: str, finder: FaceKeypoints | OwnPoints, outpu
     upright, turned = partial(finder.detect, turned=False), finder.detect
     tracker = Tracker(upright, finder.keypoints, check_every=1, detect_turned=turned, wait=True)
     with closing(video.Frames(Path(path))) as frames, closing(tracker):
-        recorder = video.Recorder(drawn, frames.rate, frames.size, output.overwrite)
+        recorder = video.Recorder(drawn, frames.rate, frames.size, output.overwrite, Path(path))
         try:
             for number, (image, seconds) in enumerate(frames):
                 faces = [tracked_face(track) for track in tracker.update(image, seconds)]

@@ -69,7 +69,8 @@ def run(options: argparse.Namespace) -> None:
     with closing(Frames(source)) as frames:
         recorder = None
         if options.record is not None:
-            recorder = Recorder(options.record, frames.rate, frames.size, options.overwrite)
+            shape = frames.rate, frames.size
+            recorder = Recorder(options.record, *shape, options.overwrite, options.video)
         print(track(frames, finder, view, recorder, options.window))
         frames.check_complete()
 

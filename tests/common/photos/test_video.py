@@ -65,7 +65,8 @@ def durations(path, ticks):
     path.write_bytes(content)
 
 
-def test_times_are_those_of_the_container_at_a_variable_rate(tmp_path):
+def test_times_are_those_of_the_container_at_a_variable_rate(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "pyav", lambda: None)  # whose files have another table of times
     path = write(tmp_path / "a.mp4", map(frame, range(30)), 25.0)
     (tick,) = struct.unpack_from(">I", path.read_bytes(), path.read_bytes().index(b"stts") + 16)
     ticks = np.round(tick * np.tile([0.3, 1.5, 1.2], 10)).astype(int)
@@ -230,7 +231,7 @@ def test_on_a_full_disk_a_recording_is_an_error_and_the_older_one_stays(tmp_path
     noise = np.random.default_rng(0).integers(0, 255, (200, SIZE[1], SIZE[0], 3), np.uint8)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
     try:
-        with pytest.raises(UserError, match=r"only \d+ of 200 frames could be written; free some"):
+        with pytest.raises(UserError, match="not all frames could be written; free some"):
             write(path, noise, overwrite=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
