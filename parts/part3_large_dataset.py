@@ -189,7 +189,7 @@ RECIPES = {"course": Course, "best": Best}
 FIRST_STEPS = {"crops": OnCrops, "coordinates": Coordinates}
 PAGES = Path(__file__).parent / "pages"
 LESSON = read_lesson(PAGES / "part3.md", ablation=PAGES / "../../docs/ladders/part3.json")
-UNMEASURED = replace(LESSON, ablation=None)  # it measured the values of the last step
+UNMEASURED = replace(LESSON, ablation=None, ask_before=(), ask_after=())  # of the last step
 LESSONS = {
     "crops": read_lesson(PAGES / "part3-crops.md", UNMEASURED),
     "coordinates": read_lesson(PAGES / "part3-coordinates.md", UNMEASURED),

@@ -14,7 +14,7 @@ from common.faces import Faces
 from common.system.errors import UserError
 
 TEST_SHARE = 0.2  # of the faces
-TEST_NAMES = ("test", "testset", "val", "valid", "validation")  # of a group that is the test
+TEST_NAMES = ("test", "testset", "val", "valid", "validation")  # of a group of test faces
 COPY = re.compile(r"[ _.-]*(mirror(ed)?|flip(ped)?|copy|aug(mented)?|frame)?[ _.-]*\(?\d*\)?$")
 
 
@@ -36,7 +36,7 @@ def train_and_test(faces: Faces, seed: int) -> tuple[Faces, Faces, tuple[str, ..
         raise UserError(f"{faces.dataset}: all faces are in one picture; label at least two")
     counts = Counter(of)
     chosen: set[str] = set(named) if 0 < len(named) < len(groups) else set()
-    about = f"split by group: {', '.join(named)} is the test"
+    about = f"split by group: the test faces are those of {', '.join(named)}"
     if not chosen:
         order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed)).tolist()
         left = TEST_SHARE * len(of)
@@ -46,7 +46,7 @@ def train_and_test(faces: Faces, seed: int) -> tuple[Faces, Faces, tuple[str, ..
             if left <= 0:
                 break
         kind = "picture" if {*groups} == pictures else "group"
-        about = f"split by {kind} with seed {seed}: {len(chosen)} of {len(groups)} are the test"
+        about = f"split by {kind} with seed {seed}: {len(chosen)} of {len(groups)} are test faces"
     in_test = torch.tensor([group in chosen for group in of])
     train = faces.take((~in_test).nonzero()[:, 0], f"{faces.name}/train")
     test = faces.take(in_test.nonzero()[:, 0], f"{faces.name}/test")

@@ -79,7 +79,7 @@ def test_the_page_names_points_and_what_nme_divides_by(trained):
     page = (trained / "own-cats" / "index.html").read_text()
     metrics = json.loads((trained / "own-cats" / "metrics.json").read_text())
     assert "box diagonal" in page and "eye distance" not in page
-    assert "split by picture with seed 0: 2 of 10 are the test" in page
+    assert "split by picture with seed 0: 2 of 10 are test faces" in page
     assert metrics["per_point"].keys() == FIVE.keys() and metrics["norm"] == "the box's diagonal"
     assert metrics["nme"] > 0 and 0 < metrics["baseline_mean_face"]["nme"] < 100
     assert all(f'<th scope="row">{name}</th>' in page for name in FIVE)

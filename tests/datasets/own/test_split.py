@@ -30,7 +30,7 @@ def test_groups_stay_together_and_a_fifth_is_the_test(pictures):
     train, test, (about,) = train_and_test(faces(pictures, groups), seed=3)
     assert len(test) == 2 and not {*train.groups} & {*test.groups}
     assert {*train.files, *test.files} == {*pictures}
-    assert about == "split by group with seed 3: 1 of 5 are the test"
+    assert about == "split by group with seed 3: 1 of 5 are test faces"
     others = [train_and_test(faces(pictures, groups), seed)[1].groups for seed in range(8)]
     assert len({*others}) > 1
 
