@@ -65,7 +65,7 @@ def main() -> int:
     parser.add_argument("--reports", type=Path, default=Path("reports"), metavar="DIR")
     options = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    pages = sorted(options.reports.rglob("index.html"))
+    pages = sorted(options.reports.rglob("*.html"))
     if chromium is None or not options.axe.is_file() or not pages:
         lacks = "Chromium" if chromium is None else options.axe if pages else options.reports
         raise UserError(f"{lacks}: not here, so nothing was checked")

@@ -30,6 +30,7 @@ from common.keypoints import SCHEMES, Scheme, flip_order_within
 from common.metrics import METRICS, nme
 from common.photos.finder import crop_faces
 from common.report import image_figures
+from common.report.moving_page import moving
 from common.report.page import Gallery, Picture, templates
 from common.system.errors import UserError
 from common.system.files import write_atomically
@@ -66,8 +67,9 @@ class Portrait:
 
 
 def write_index(reports: Path) -> Path:
-    """Write ``reports/index.html``, its figures and ``glossary.html`` from the folders that have a
-    page; ``part1``, ``part2``, … are the course. What cannot be read is named and left out.
+    """Write ``reports/index.html``, its figures, ``glossary.html`` and ``moving.html`` from the
+    folders that have a page; ``part1``, ``part2``, … are the course. What cannot be read is named
+    and left out.
 
     Returns the page's path; raises UserError where it cannot be written.
     """
@@ -100,8 +102,9 @@ def write_index(reports: Path) -> Path:
         "others": others,
         "unreadable": unreadable,
     }
-    for name in ("glossary.html", "index.html"):
-        page = templates().get_template(name).render(contents).encode()
+    pages = {"glossary.html": {}, "moving.html": moving(), "index.html": contents}
+    for name, shown in pages.items():
+        page = templates().get_template(name).render(shown).encode()
         write_atomically(reports / name, lambda file, page=page: file.write(page))
     return reports / "index.html"
 
