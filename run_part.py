@@ -31,6 +31,7 @@ COMMANDS = {
     "export": "write a trained network as an ONNX file",
     "check": "check the exercises of a part",
     "webcam": "follow the faces of a camera or a video",
+    "site": "write the course as static pages",
 }
 
 
@@ -54,6 +55,8 @@ def module_of(command: str) -> ModuleType:
         from parts.commands import export as module
     elif command == "webcam":
         from parts.commands import webcam as module
+    elif command == "site":
+        from parts.commands import site as module
     else:
         from exercises import check as module
     return module

@@ -48,7 +48,7 @@ def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit):
         run_part.main(["--help"])
     listed = re.findall(r"^    (\w+)  ", capsys.readouterr().out, re.MULTILINE)
-    known = "1 2 3 compare ladder ablation data evaluate predict explain export check webcam"
+    known = "1 2 3 compare ladder ablation data evaluate predict explain export check webcam site"
     assert listed == known.split()
 
 
