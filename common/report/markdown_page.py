@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import pairwise
 
 from markdown_it import MarkdownIt
 
@@ -18,24 +19,21 @@ def markdown(text: str, link: Callable[[str], str]) -> str:
     link: from a link's or picture's address in the file to that on the page.
     """
     reader = MarkdownIt("commonmark", {"html": True, "xhtmlOut": False}).enable("table")
-    tokens, tables = reader.parse(text), 0
-    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
-        if token.type == "heading_open" and following:
-            token.attrSet("id", anchor(following.content))
+    tokens = reader.parse(text)
+    for before, token in pairwise(tokens):
+        if before.type == "heading_open":
+            before.attrSet("id", anchor(token.content))
+        if token.type == "th_open":
+            token.attrSet("scope", "col")
         for part in token.children or ():
-            for name in ("href", "src"):
-                if name in part.attrs:
-                    part.attrSet(name, link(str(part.attrs[name])))
-        if token.type == "fence":
-            token.info = ""  # no colours: no class is needed
-    html = reader.renderer.render(tokens, reader.options, {})
-    html = html.replace("<pre>", '<pre tabindex="0">').replace("<th", '<th scope="col"')
-    html = html.replace('<th scope="col"ead', "<thead")
-    while "<table>" in html:
-        tables += 1
-        opened = f'<div class="scroll" role="region" aria-label="Table {tables}" tabindex="0">'
-        html = html.replace("<table>", f"{opened}<table class>", 1)
-    return html.replace("<table class>", "<table>").replace("</table>", "</table></div>")
+            for name in {"href", "src"} & part.attrs.keys():
+                part.attrSet(name, link(str(part.attrs[name])))
+    html = reader.renderer.render(tokens, reader.options, {}).replace("<pre>", '<pre tabindex="0">')
+    before, *tables = html.split("<table>")
+    for number, table in enumerate(tables, 1):
+        opened = f'<div class="scroll" role="region" aria-label="Table {number}" tabindex="0">'
+        before += f"{opened}<table>{table}"
+    return before.replace("</table>", "</table></div>")
 
 
 def anchor(heading: str) -> str:
