@@ -133,7 +133,15 @@ def _boxes(points: Sequence[Sequence[float]]) -> dict[str, Any]:
     lines = chart(measured["shifts"], rows, measured["shifts"], ticks, log=True)
     boxes = landmark_boxes(torch.tensor([points]))
     places = {"box": boxes[0].tolist(), "crop": square_boxes(boxes, TRAINED)[0].tolist()}
-    return measured | places | {"chart": lines, "start": measured["scales"].index(TRAINED)}
+    best = [
+        measured["scales"][column.index(min(column))]
+        for column in zip(*measured["nme"], strict=True)
+    ]
+    return (
+        measured
+        | places
+        | {"best": best, "chart": lines, "start": measured["scales"].index(TRAINED)}
+    )
 
 
 def chart(

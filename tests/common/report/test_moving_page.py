@@ -133,6 +133,12 @@ def test_without_a_script_tables_hold_the_numbers_and_nothing_that_cannot_be_use
     for number, _, *places in walk.table(page, "Points in numbers")[1:]:  # the second cell is empty
         (u, v), (other, down) = points[int(number)], points[IBUG_68.flip_order[int(number)]]
         assert [numbers(one) for one in places] == [[u, v], [95 - u, v], [95 - other, down]]
+    _, *rows = walk.table(page, "NME by box")
+    sides, errors = [row[0] for row in rows], np.array([row[1:] for row in rows], float)
+    best = [sides[place] for place in errors.argmin(axis=0)[[0, -1]]]
+    assert (
+        f"side of {best[0]} is best, with the largest shift that of {best[1]}" in page.read_text()
+    )
     assert "http" not in page.read_text() and len(page.read_text()) < 400_000
 
 
