@@ -12,9 +12,10 @@ import walk
 import run_part
 from benchmarks import accessibility
 from common.report.part_page import write_report
-from parts.commands import site as site_command
 
 pytest.importorskip("markdown_it")
+from parts.commands import site as site_command
+
 pytestmark = pytest.mark.slow  # all pages are made first
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 AXE = os.environ.get("AXE")  # axe.min.js, which npm pack axe-core fetches
