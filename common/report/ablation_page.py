@@ -44,12 +44,18 @@ class Effect(NamedTuple):
 
 
 def effect_of(before: Sequence[float], after: Sequence[float]) -> Effect:
-    """The effect of a change, from the errors without and with it, one per seed. The interval is by
-    Student's t: paired for as many seeds, else of two samples with pooled variance."""
+    """The effect of a change, from the errors without and with it, one per seed, from seed 0 on.
+
+    The interval is by Student's t: paired over the seeds that both have, as a seed also chooses the
+    people that are held out; a single run is compared with all others, with pooled variance.
+    """
+    shared = min(len(before), len(after))
+    if shared > 1:
+        before, after = before[:shared], after[:shared]
     mean = statistics.mean(before) - statistics.mean(after)
     if len(before) == len(after) == 1:
         return Effect(mean, math.nan, math.nan, 1)
-    test = ttest_rel if len(before) == len(after) else ttest_ind
+    test = ttest_rel if shared > 1 else ttest_ind
     interval = test(before, after).confidence_interval(0.95)
     return Effect(mean, float(interval.low), float(interval.high), len(after))
 

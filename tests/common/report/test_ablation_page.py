@@ -74,24 +74,23 @@ def test_published_effects_are_those_of_the_formula(part):
             if not after.errors:
                 assert effect is None
                 continue
-            if len(after.errors) < len(first.errors):  # fewer seeds, see the next test
-                continue
-            off = np.subtract(first.errors, after.errors)
+            n = min(len(first.errors), len(after.errors))
+            off = np.subtract(first.errors[:n], after.errors[:n])
             half = stdtrit(len(off) - 1, 0.975) * off.std(ddof=1) / len(off) ** 0.5
             assert within(effect) == pytest.approx(half, abs=1e-9)
             assert (effect.mean, effect.n) == (pytest.approx(off.mean(), abs=1e-9), len(off))
 
 
-def test_runs_without_partners_are_compared_by_the_spread_of_all():
-    one, both = (effect_of([4.0, 4.2, 4.4], after) for after in ([5.0], [5.0, 5.2]))
+def test_seeds_that_both_have_are_paired_and_a_single_run_is_compared_with_all():
+    one, both = (effect_of([4.0, 4.2, 4.4], after) for after in ([5.0], [5.0, 5.4]))
     assert one.mean == pytest.approx(-0.8)
     # standard deviation 0.2 with two degrees of freedom; means of three runs and of one
     assert within(one) == pytest.approx(4.302652729911275 * 0.2 * (1 / 3 + 1) ** 0.5, rel=1e-9)
-    # squares 0.08 and 0.02 with three degrees of freedom
-    expected = 3.182446305284263 * (0.1 / 3 * (1 / 3 + 1 / 2)) ** 0.5
-    assert within(both) == pytest.approx(expected, rel=1e-9)
-    back = effect_of([5.0, 5.2], [4.0, 4.2, 4.4])
-    assert back == pytest.approx((-both.mean, -both.high, -both.low, 3))
+    # differences of 1.0 and 1.2, standard deviation 0.2 / 2 ** 0.5, one degree of freedom
+    assert both.mean == pytest.approx(-1.1)
+    assert within(both) == pytest.approx(12.706204736174694 * 0.1, rel=1e-9)
+    back = effect_of([5.0, 5.4], [4.0, 4.2, 4.4])
+    assert back == pytest.approx((-both.mean, -both.high, -both.low, 2))
 
 
 def test_values_of_the_recipe_have_the_effects_of_changes_made_alone():
