@@ -1,9 +1,9 @@
-"""Make the notebooks from the parts' own files: ``python -m notebooks.make``.
+"""Make the notebooks: ``python -m notebooks.make``.
 
-A notebook holds no code of its own. It is the ``run`` of its part's file, split at the numbered
-comments into one cell per step; ``notebooks.inline`` shows the result of each. Its text is the
-part's docstring and lesson, put into ``notebook.md``. After a change of a part, make the notebooks
-again; a test checks it.
+``notebook.md`` is what all have in common, ``partN.md`` the way through one part. Code that exists
+is taken from its file: ``step`` gives a step of ``run`` in the part's file, which is split at its
+numbered comments, and ``task`` a function of the exercises with its sheet. After a change of one of
+these, make the notebooks again; a test checks it.
 """
 
 from __future__ import annotations
@@ -19,34 +19,32 @@ from typing import Any
 
 import jinja2
 
+import exercises.part1
+import exercises.part2
+import exercises.part3
 from parts import part1_nose_tip, part2_full_face, part3_large_dataset
 
 FOLDER = Path(__file__).parent
-PARTS = {"part1": part1_nose_tip, "part2": part2_full_face, "part3": part3_large_dataset}
-REPOSITORY = "https://example.org/facial-keypoints-course.git"  # where Colab clones it from
-SHOWN = {  # by a step's number, the recipe being 0: what is shown below it
-    0: "inline.recipe(recipe)",
-    2: "inline.faces(train, recipe)",
-    3: "inline.network(network, recipe)",
-    4: "inline.curves(history)",
-    5: "inline.page(page)",
+PARTS = {  # the lesson, and the starter of its exercises
+    "part1": (part1_nose_tip, exercises.part1),
+    "part2": (part2_full_face, exercises.part2),
+    "part3": (part3_large_dataset, exercises.part3),
 }
+REPOSITORY = "https://example.org/facial-keypoints-course.git"  # where Colab clones it from
 
 
-def notebook(module: ModuleType) -> str:
-    """The text of one notebook, made from a part's module."""
-    lesson, parts = module.LESSON, enumerate(steps(inspect.getsource(module)))
-    words = (FOLDER / "notebook.md").read_text(encoding="utf-8")
-    template = jinja2.Template(words, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    text = template.render(
+def notebook(module: ModuleType, starter: ModuleType) -> str:
+    """The text of one notebook, made from a part's module and the starter of its exercises."""
+    loader = jinja2.FileSystemLoader(FOLDER, encoding="utf-8")
+    words = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    lesson, pieces = module.LESSON, steps(inspect.getsource(module))
+    text = words.get_template(f"{lesson.folder}.md").render(
         lesson=lesson,
         part=module.__name__.rpartition(".")[2],
         about=module.__doc__.strip().removeprefix(f"{lesson.title}. ").replace("``", "`"),
         repository=REPOSITORY,
-        steps=[
-            (title, "\n\n".join(filter(None, (code, SHOWN.get(number)))))
-            for number, (title, code) in parts
-        ],
+        step=lambda number, *shown: _step(*pieces[number], *shown),
+        task=lambda name: task(name, starter),
     )
     whole = {
         "cells": [cell | {"id": f"cell-{number}"} for number, cell in enumerate(_cells(text))],
@@ -73,6 +71,25 @@ def steps(source: str) -> list[tuple[str, str]]:
     return [(title, code.strip()) for title, code in zip(titles, pieces[::2], strict=True)]
 
 
+def _step(title: str, code: str, *shown: str) -> str:
+    """A heading and a cell; shown: the line that shows the result below the cell."""
+    return f"## {title}\n\n{_fenced(code, *shown)}"
+
+
+def task(name: str, starter: ModuleType) -> str:
+    """A function of the exercises: what its sheet says, and a cell to write it in and check it."""
+    sheet = Path(starter.__file__ or "").with_suffix(".md").read_text(encoding="utf-8")
+    about = sheet.partition(f". `{name}`\n")[2].partition("\n## ")[0]
+    about = about.strip().replace("](pictures/", "](../exercises/pictures/")
+    unfinished = inspect.getsource(getattr(starter, name)).strip()
+    cell = _fenced(f"# your turn\n{unfinished}", f"\ninline.check({name})")
+    return f"## Your turn: `{name}`\n\n{about}\n\n{cell}"
+
+
+def _fenced(*code: str) -> str:
+    return "\n\n".join(["```python\n" + code[0], *code[1:]]) + "\n```"
+
+
 def _cells(text: str) -> list[dict[str, Any]]:
     """The cells of Markdown whose fenced blocks are code, their tags behind the fences."""
     cells = []
@@ -91,9 +108,9 @@ def _cells(text: str) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Write ``notebooks/part1.ipynb`` and so on."""
-    for name, module in PARTS.items():
+    for name, modules in PARTS.items():
         file = FOLDER / f"{name}.ipynb"
-        file.write_text(notebook(module), encoding="utf-8")
+        file.write_text(notebook(*modules), encoding="utf-8")
         print(file)
 
 
