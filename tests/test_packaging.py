@@ -87,7 +87,7 @@ def test_the_package_requires_what_the_code_imports():
     imported = {name for file in files for name in line.findall(file.read_text(encoding="utf-8"))}
     theirs = imported - sys.stdlib_module_names - {*FOLDERS}
     called = {"PIL": "pillow", "cv2": "opencv-python", "skimage": "scikit-image"}
-    called |= {"pillow_heif": "pillow-heif", "google": "protobuf"}
+    called |= {"pillow_heif": "pillow-heif", "google": "protobuf", "markdown_it": "markdown-it-py"}
     assert theirs >= {"torch", "PIL", "numpy"}
     assert all(">=" in named[called.get(name, name)] for name in theirs), theirs
     assert "<5" in named["opencv-python"]
