@@ -91,8 +91,8 @@ class Best(part1_nose_tip.Best):
     epochs: int = 240  # convention: less than three minutes on two cores
     learning_rate: float = 2e-3  # with He's initial weights larger steps are stable
     he_init: bool = True  # keeps the variance of the signal through five layers
-    rotation: float = 10.0  # heads tilt in the picture plane
-    scale: float = 0.1  # people sit nearer or farther
+    rotation: float = 10.0  # convention, as the course: heads tilt; alone no clear effect
+    scale: float = 0.1  # convention: people sit nearer or farther; alone no clear effect
     flip: float = 0.5  # a mirrored face is a valid face: doubles the people
     flip_tta: bool = True  # test-time flip: the mean of both predictions
 
