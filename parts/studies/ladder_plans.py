@@ -183,7 +183,10 @@ PART1 = _study(
         Study(
             "More values",
             "What later parts add, each alone and then together, with part 1's network.",
-            _changes([*LATER, ALL_OF_PART2], replace(part2_full_face.Best(), cosine=True)),
+            _changes(
+                [*LATER, ALL_OF_PART2],
+                replace(part2_full_face.Best(), cosine=True, loss="smooth_l1"),
+            ),
         ),
         *_questions(QUESTIONS1),
     ),
