@@ -172,7 +172,7 @@ QUESTIONS1 = {
     ],
 }
 LATER = [SMOOTH_L1, COSINE, HE_INIT, ROTATION, SCALE, FLIP, FLIP_TTA]
-PART2_VALUES = "epochs learning_rate he_init rotation scale flip flip_tta"
+PART2_VALUES = "epochs loss learning_rate he_init rotation scale flip flip_tta"
 ALL_OF_PART2 = "part 2's recipe", PART2_VALUES, "All that part 2 changes but the picture's size."
 PART1 = _study(
     "1",
@@ -183,10 +183,7 @@ PART1 = _study(
         Study(
             "More values",
             "What later parts add, each alone and then together, with part 1's network.",
-            _changes(
-                [*LATER, ALL_OF_PART2],
-                replace(part2_full_face.Best(), cosine=True, loss="smooth_l1"),
-            ),
+            _changes([*LATER, ALL_OF_PART2], replace(part2_full_face.Best(), cosine=True)),
         ),
         *_questions(QUESTIONS1),
     ),
@@ -222,23 +219,19 @@ QUESTIONS2 = {
     ],
 }
 LESSON2 = Experiment("2", part2_full_face.Best(), folds=True)
-LIGHT = "Lamps and cameras differ, if not in IMM's studio."
 NOTHING_VARIED = {"rotation": 0.0, "shift": 0.0, "scale": 0.0, "flip": 0.0}
 PART2 = _study(
     "2",
     part2_full_face.Course(),
     replace(part2_full_face.Best(), epochs=60),
-    [BATCH, EPOCHS, MEAN_START, SHIFT, NO_JITTER, HE_INIT, RATE, SCALE, FLIP, FLIP_TTA],
+    [BATCH, EPOCHS, MEAN_START, SMOOTH_L1, SHIFT, NO_JITTER, HE_INIT, RATE, SCALE, FLIP, FLIP_TTA],
     questions=(
         Study(
-            "More values",
-            "Rotation, which the course has as well; values that the recipe does without; and all "
-            "augmentation together. "
+            "Augmentation",
+            "Rotation, which the course has as well, and all augmentation together. "
             f"{AT_LENGTH} {LESSON2.recipe.epochs} epochs.",
             (
                 Change("no rotation", ROTATION[2], {"rotation": 0.0}),
-                Change(SMOOTH_L1[0], SMOOTH_L1[2], {"loss": "smooth_l1"}),
-                Change("brightness and contrast", LIGHT, {"brightness": 0.2, "contrast": 0.2}),
                 Change("no augmentation", "The training faces alone.", NOTHING_VARIED),
             ),
             start=LESSON2,

@@ -25,7 +25,7 @@ from parts.studies.ladder_plans import PART1, PART2, PART2_VALUES, PART3, STUDIE
 
 TOGETHER = (  # values of which one without the others means nothing
     *("colour saturation hue", "colour saturation hue brightness contrast"),
-    *("brightness contrast", "rotation shift scale flip"),
+    "rotation shift scale flip",
     *("optimizer weight_decay", "scale box_shift box_scale_spread"),
     *("height width", "height width margin", "faces epochs", "flip flip_tta", PART2_VALUES),
 )
