@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 
 TICKS = Fraction(1, 90_000)  # of a second: frames have times of their own
+USUAL_RATE = 48_000  # samples a second of sound whose own rate AAC does not have
 ENCODING = {"preset": "veryfast", "crf": "20"}  # a little larger, and twice as fast as the default
 
 
@@ -33,7 +34,7 @@ class H264Writer:
         """Open it. rate: the usual number of frames a second. size: (width, height); colours are
         stored for pairs of pixels, so a last odd column or row is left out.
 
-        Raises OSError where the file cannot be written.
+        Raises OSError where the file cannot be written, ValueError where H.264 has no such size.
         """
         self._av = pyav()
         self._file = self._av.open(str(path.absolute()), "w", format="mp4")
@@ -41,6 +42,7 @@ class H264Writer:
         self._video = self._file.add_stream("libx264", rounded, options=dict(ENCODING))
         self._video.width, self._video.height = (side // 2 * 2 for side in size)
         self._video.pix_fmt, self._video.codec_context.time_base = "yuv420p", TICKS
+        self._video.codec_context.open()
         self._pieces = self._sound(sound)
         self._next_piece = next(self._pieces, math.inf)
         self._last = -1  # tick of the last frame
@@ -86,7 +88,8 @@ class H264Writer:
             if heard is None or shown is None:
                 return
             begin = float((shown.start_time or 0) * shown.time_base)
-            audio = self._file.add_stream("aac", heard.rate)
+            known = heard.rate in self._av.Codec("aac", "w").audio_rates
+            audio = self._file.add_stream("aac", heard.rate if known else USUAL_RATE)
             audio.codec_context.layout = "mono" if heard.channels == 1 else "stereo"
             try:
                 for piece in film.decode(heard):

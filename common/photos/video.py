@@ -34,6 +34,7 @@ STILL = 60.0  # seconds of a recording for which one frame is shown at most
 NO_PYAV = (
     'as MPEG-4, which browsers do not play, and without sound; pip install -e ".[video]" for both'
 )
+UNWRITABLE = "cannot be written; choose another folder or .avi"
 OWN = "own"  # the stopwatch's name for time outside of all stages
 
 
@@ -198,14 +199,17 @@ class Recorder:
         self._remove = weakref.finalize(self, self._temporary.unlink, missing_ok=True)
         self._writer: H264Writer | cv2.VideoWriter | None
         if path.suffix.lower() == ".mp4" and pyav():
-            self._writer = H264Writer(self._temporary, rate, size, sound)
+            try:
+                self._writer = H264Writer(self._temporary, rate, size, sound)
+            except (OSError, ValueError):
+                raise UserError(f"{path}: {UNWRITABLE}") from None
             return
         if path.suffix.lower() == ".mp4":
             print(f"{path}: {NO_PYAV}", file=sys.stderr)
         code = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
         self._writer = cv2.VideoWriter(str(self._temporary), code, rate, size)
         if not self._writer.isOpened():
-            raise UserError(f"{path}: cannot be written; choose another folder or .avi")
+            raise UserError(f"{path}: {UNWRITABLE}")
 
     def write(self, image: np.ndarray, seconds: float) -> None:
         """Show ``image``, uint8 (H, W, 3) RGB, at the time ``seconds`` of the recording.

@@ -11,6 +11,7 @@ import pytest
 
 from common.photos import video
 from common.photos.video import Frames, Recorder
+from common.system.errors import UserError
 
 av = pytest.importorskip("av")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -35,22 +36,22 @@ def write(path, times, size=(64, 48), sound=None):
     return path
 
 
-def with_beep(path, codec="aac"):
+def with_beep(path, codec="aac", rate=RATE):
     """A film of two seconds with a beep."""
     file = av.open(str(path), "w")
-    shown, heard = file.add_stream("mpeg4", 10), file.add_stream(codec, RATE)
+    shown, heard = file.add_stream("mpeg4", 10), file.add_stream(codec, rate)
     shown.width, shown.height, shown.pix_fmt = 64, 48, "yuv420p"
     heard.codec_context.layout = "mono"
     for _ in range(20):
         grey = np.full((48, 64, 3), 90, np.uint8)
         file.mux(shown.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
     file.mux(shown.encode())
-    times = np.arange(2 * RATE) / RATE
+    times = np.arange(2 * rate) / rate
     wave = np.sin(2 * np.pi * 440 * times) * ((times >= BEEP[0]) & (times < BEEP[1]))
     for start in range(0, len(wave), 1000):
         piece = (wave[None, start : start + 1000] * 9000).astype(np.int16)
         sound = av.AudioFrame.from_ndarray(piece, format="s16", layout="mono")
-        sound.sample_rate, sound.pts = RATE, start
+        sound.sample_rate, sound.pts = rate, start
         file.mux(heard.encode(sound))
     file.mux(heard.encode())
     file.close()
@@ -60,10 +61,11 @@ def with_beep(path, codec="aac"):
 def heard_in(path):
     """When something is heard, and its strongest frequency."""
     with av.open(str(path)) as file:
+        rate = file.streams.audio[0].rate
         pieces = [(piece.time, piece.to_ndarray()[0]) for piece in file.decode(audio=0)]
     loud = [(time, piece) for time, piece in pieces if np.abs(piece).max() > 0.1]
     wave = np.concatenate([piece for _, piece in loud])
-    return loud[0][0], loud[-1][0], np.abs(np.fft.rfft(wave)).argmax() * RATE / len(wave)
+    return loud[0][0], loud[-1][0], np.abs(np.fft.rfft(wave)).argmax() * rate / len(wave)
 
 
 def test_a_film_is_h264_with_a_time_for_every_frame(tmp_path):
@@ -80,13 +82,22 @@ def test_a_film_is_h264_with_a_time_for_every_frame(tmp_path):
     assert levels == pytest.approx(20 + 7 * np.arange(6), abs=3)
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "aac"), ("a.avi", "pcm_s16le")])
-def test_the_sound_of_the_film_is_kept_at_its_time(tmp_path, name, codec):
-    film = with_beep(tmp_path / name, codec)
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [("a.mp4", "aac", RATE), ("a.avi", "pcm_s16le", RATE), ("a.avi", "pcm_s16le", 6000)],
+)
+def test_the_sound_of_the_film_is_kept_at_its_time(tmp_path, name, codec, rate):
+    film = with_beep(tmp_path / name, codec, rate)
     path = write(tmp_path / "b.mp4", np.arange(20) / 10, sound=film)
     begin, end, frequency = heard_in(path)
     assert (begin, end) == pytest.approx(BEEP, abs=0.15)  # a piece of 1024 samples is 0.13 s
     assert frequency == pytest.approx(440, abs=4)
+
+
+def test_a_size_that_h264_does_not_have_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"a\.mp4: cannot be written; choose another folder or"):
+        write(tmp_path / "a.mp4", [0.0], (1, 48))
+    assert not list(tmp_path.iterdir())
 
 
 def test_damaged_sound_ends_with_a_line_and_the_film_goes_on(tmp_path, capsys):
